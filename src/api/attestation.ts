@@ -1,0 +1,477 @@
+import { type Static, Type } from 'typebox'
+import {
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
+  Bank,
+  Empty,
+  Exactly,
+  FindingView,
+  HexDigest,
+  Name,
+  Octets,
+  PcrList,
+  Sentence,
+  Time,
+  Uuid,
+} from './common.js'
+import { operation } from './operation.js'
+
+const BASE = '/attestation/v1'
+
+// ---------------------------------------------------------------- what hosts call
+
+export const EnrolmentRequest = Exactly({
+  hostId: Name,
+  ticket: Type.String({
+    maxLength: 128,
+    description: 'enrolment ticket that an administrator issued',
+  }),
+  ekPublic: Octets(1024, 'TPMT_PUBLIC of the endorsement key'),
+  ekCertificate: Type.Optional(
+    Octets(8192, 'certificate of the endorsement key, DER, as the TPM holds it'),
+  ),
+  akPublic: Octets(1024, 'TPMT_PUBLIC of the attestation key'),
+})
+export type EnrolmentRequest = Static<typeof EnrolmentRequest>
+
+export const createEnrolment = operation({
+  id: 'createEnrolment',
+  summary: 'Ask to enrol a host; answers with a credential that only its TPM can open',
+  method: 'POST',
+  path: `${BASE}/enrolments`,
+  status: 201,
+  body: EnrolmentRequest,
+  answer: Exactly({
+    enrolmentId: Uuid,
+    credentialBlob: Octets(1024, 'TPM2B_ID_OBJECT'),
+    encryptedSecret: Octets(1024, 'TPM2B_ENCRYPTED_SECRET'),
+    expiresAt: Time,
+  }),
+})
+
+export const HostState = Type.Union([
+  Type.Literal('awaiting-approval'),
+  Type.Literal('enrolled'),
+  Type.Literal('trusted'),
+  Type.Literal('refused'),
+  Type.Literal('revoked'),
+])
+export type HostState = Static<typeof HostState>
+
+export const activateEnrolment = operation({
+  id: 'activateEnrolment',
+  summary: 'Show the secret of the credential; one wrong answer ends the enrolment',
+  method: 'POST',
+  path: `${BASE}/enrolments/:enrolmentId/activation`,
+  status: 200,
+  params: Exactly({ enrolmentId: Uuid }),
+  body: Exactly({ secret: Octets(64, 'the secret that TPM2_ActivateCredential gave') }),
+  answer: Exactly({ hostId: Name, cluster: Name, state: HostState }),
+})
+
+export const createNonce = operation({
+  id: 'createNonce',
+  summary: 'Ask for a nonce and for what the quote must cover',
+  method: 'POST',
+  path: `${BASE}/nonces`,
+  status: 201,
+  body: Exactly({ hostId: Name }),
+  answer: Exactly({
+    nonce: Octets(64, 'single use'),
+    expiresAt: Time,
+    verifier: Type.String({
+      maxLength: 200,
+      description: 'identifier of this attestation service',
+    }),
+    bank: Bank,
+    pcrs: PcrList,
+    bindingPcrs: PcrList,
+  }),
+})
+
+/** A public P-256 key. */
+export const PublicJwk = Exactly({
+  kty: Type.Literal('EC'),
+  crv: Type.Literal('P-256'),
+  x: Octets(32, 'x coordinate'),
+  y: Octets(32, 'y coordinate'),
+})
+export type PublicJwk = Static<typeof PublicJwk>
+
+export const Evidence = Exactly({
+  hostId: Name,
+  nonce: Octets(64, 'the nonce asked for'),
+  attest: Octets(1024, 'TPMS_ATTEST of the quote'),
+  signature: Octets(1024, 'TPMT_SIGNATURE of the quote'),
+  pcrs: Type.Array(Exactly({ pcr: Type.Integer({ minimum: 0, maximum: 23 }), digest: HexDigest }), {
+    maxItems: 24,
+    description: 'values of the quoted PCRs, ascending',
+  }),
+  eventLog: Type.Optional(Octets(1024 * 1024, 'boot event log as the firmware wrote it')),
+  proofKey: PublicJwk,
+  sessionKey: PublicJwk,
+  bindingKey: Type.Optional(
+    Exactly({
+      publicArea: Octets(1024, 'TPMT_PUBLIC of the binding key'),
+      attest: Octets(1024, 'TPMS_ATTEST of TPM2_Certify by the attestation key'),
+      signature: Octets(1024, 'TPMT_SIGNATURE of it'),
+    }),
+  ),
+})
+export type Evidence = Static<typeof Evidence>
+
+export const createAttestation = operation({
+  id: 'createAttestation',
+  summary: 'Give evidence; answers with a token for key providers',
+  method: 'POST',
+  path: `${BASE}/attestations`,
+  status: 201,
+  body: Evidence,
+  answer: Exactly({ token: Type.String(), expiresAt: Time }),
+})
+
+export const getJwks = operation({
+  id: 'getJwks',
+  summary: 'Public keys that verify tokens',
+  method: 'GET',
+  path: `${BASE}/jwks.json`,
+  status: 200,
+  answer: Exactly({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }),
+})
+
+export const getDiscovery = operation({
+  id: 'getDiscovery',
+  summary: 'Discovery document in the manner of OpenID Connect',
+  method: 'GET',
+  path: '/attestation/.well-known/openid-configuration',
+  status: 200,
+  answer: Exactly({
+    issuer: Type.String(),
+    jwks_uri: Type.String(),
+    id_token_signing_alg_values_supported: Type.Array(Type.String()),
+    response_types_supported: Type.Array(Type.String()),
+    subject_types_supported: Type.Array(Type.String()),
+    eat_profile: Type.String(),
+  }),
+})
+
+// ---------------------------------------------------------------- what administrators call
+
+const Fingerprint = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  description: 'SHA-256 of the certificate',
+})
+
+export const AnchorView = Exactly({
+  fingerprint: Fingerprint,
+  subject: Type.String(),
+  notAfter: Time,
+  insecureTest: Type.Boolean(),
+  addedAt: Time,
+})
+
+export const addAnchors = operation({
+  id: 'addAnchors',
+  summary: 'Trust the certificate authorities of a PEM bundle to endorse TPMs',
+  method: 'POST',
+  path: `${BASE}/anchors`,
+  status: 201,
+  body: Exactly({
+    pem: Type.String({ maxLength: 1024 * 1024 }),
+    insecureTest: Type.Optional(
+      Type.Boolean({
+        description: 'a laboratory authority: marked in every token, refused in production',
+      }),
+    ),
+  }),
+  answer: Exactly({ anchors: Type.Array(AnchorView) }),
+})
+
+export const listAnchors = operation({
+  id: 'listAnchors',
+  summary: 'Trust anchors for endorsement keys',
+  method: 'GET',
+  path: `${BASE}/anchors`,
+  status: 200,
+  answer: Exactly({ anchors: Type.Array(AnchorView) }),
+})
+
+export const removeAnchor = operation({
+  id: 'removeAnchor',
+  summary: 'Trust an authority no longer; enrolled hosts stay enrolled',
+  method: 'DELETE',
+  path: `${BASE}/anchors/:fingerprint`,
+  status: 200,
+  params: Exactly({ fingerprint: Fingerprint }),
+  answer: Empty,
+})
+
+export const TicketView = Exactly({
+  ticketId: Uuid,
+  cluster: Name,
+  hostId: Type.Optional(Name),
+  usesLeft: Type.Integer(),
+  createdAt: Time,
+  expiresAt: Time,
+})
+
+export const createTicket = operation({
+  id: 'createTicket',
+  summary: 'Issue a ticket with which hosts may enrol into a cluster',
+  method: 'POST',
+  path: `${BASE}/tickets`,
+  status: 201,
+  body: Exactly({
+    cluster: Name,
+    hostId: Type.Optional(Name),
+    uses: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+    ttlSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 30 * 86_400 })),
+  }),
+  answer: Exactly({ ticket: Type.String(), details: TicketView }),
+})
+
+export const listTickets = operation({
+  id: 'listTickets',
+  summary: 'Tickets that can still be used',
+  method: 'GET',
+  path: `${BASE}/tickets`,
+  status: 200,
+  answer: Exactly({ tickets: Type.Array(TicketView) }),
+})
+
+export const revokeTicket = operation({
+  id: 'revokeTicket',
+  summary: 'End a ticket',
+  method: 'DELETE',
+  path: `${BASE}/tickets/:ticketId`,
+  status: 200,
+  params: Exactly({ ticketId: Uuid }),
+  answer: Empty,
+})
+
+/** What the measurements say was booted. Text comes from the host's log: covered by digests, chosen by the host. */
+export const BootView = Exactly({
+  secureBoot: Type.Union([Type.Literal('on'), Type.Literal('off'), Type.Literal('unknown')]),
+  bootApplications: Type.Array(Exactly({ name: Type.String(), digest: HexDigest })),
+  kernel: Type.Optional(Type.String()),
+  commandLine: Type.Optional(Type.String()),
+})
+export type BootView = Static<typeof BootView>
+
+export const VerdictView = Exactly({
+  at: Time,
+  accepted: Type.Boolean(),
+  baseImage: Type.Optional(Name),
+  boot: Type.Optional(BootView),
+  findings: Type.Array(FindingView),
+  differences: Type.Array(Sentence, {
+    description: 'what changed against the nearest base image, in words',
+  }),
+  bank: Bank,
+  pcrs: PcrList,
+  tookMs: Type.Number(),
+  tokenId: Type.Optional(Uuid),
+})
+export type VerdictView = Static<typeof VerdictView>
+
+export const HostView = Exactly({
+  hostId: Name,
+  cluster: Name,
+  state: HostState,
+  endorsement: Type.Union([Type.Literal('ca'), Type.Literal('approved')]),
+  insecureTest: Type.Boolean(),
+  ekFingerprint: HexDigest,
+  akName: HexDigest,
+  tpm: Type.Optional(Type.String()),
+  epoch: Type.Integer(),
+  enrolledAt: Time,
+  lastVerdict: Type.Optional(VerdictView),
+})
+export type HostView = Static<typeof HostView>
+
+const HostParams = Exactly({ hostId: Name })
+
+export const listHosts = operation({
+  id: 'listHosts',
+  summary: 'Enrolled hosts with their last verdict',
+  method: 'GET',
+  path: `${BASE}/hosts`,
+  status: 200,
+  query: Exactly({ cluster: Type.Optional(Name) }),
+  answer: Exactly({ hosts: Type.Array(HostView) }),
+})
+
+export const getHost = operation({
+  id: 'getHost',
+  summary: 'One host with its last verdict: every check, expected and found',
+  method: 'GET',
+  path: `${BASE}/hosts/:hostId`,
+  status: 200,
+  params: HostParams,
+  answer: HostView,
+})
+
+export const getHostHistory = operation({
+  id: 'getHostHistory',
+  summary: 'Verdicts of a host, newest first',
+  method: 'GET',
+  path: `${BASE}/hosts/:hostId/history`,
+  status: 200,
+  params: HostParams,
+  query: Exactly({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })) }),
+  answer: Exactly({ verdicts: Type.Array(VerdictView) }),
+})
+
+export const approveHost = operation({
+  id: 'approveHost',
+  summary: 'Accept an endorsement key that no trusted authority certified',
+  method: 'POST',
+  path: `${BASE}/hosts/:hostId/approval`,
+  status: 200,
+  params: HostParams,
+  body: Exactly({ ekFingerprint: HexDigest }),
+  answer: HostView,
+})
+
+export const revokeHost = operation({
+  id: 'revokeHost',
+  summary: 'Trust a host no longer: its tokens end at once',
+  method: 'POST',
+  path: `${BASE}/hosts/:hostId/revocation`,
+  status: 200,
+  params: HostParams,
+  body: Exactly({ reason: Sentence }),
+  answer: HostView,
+})
+
+export const removeHost = operation({
+  id: 'removeHost',
+  summary: 'Forget a revoked host, so that its name can be enrolled again',
+  method: 'DELETE',
+  path: `${BASE}/hosts/:hostId`,
+  status: 200,
+  params: HostParams,
+  answer: Empty,
+})
+
+export const BaseImageView = Exactly({
+  name: Name,
+  cluster: Name,
+  capturedFrom: Name,
+  capturedAt: Time,
+  bank: Bank,
+  pcrs: Type.Array(Exactly({ pcr: Type.Integer(), digest: HexDigest })),
+  boot: Type.Optional(BootView),
+})
+export type BaseImageView = Static<typeof BaseImageView>
+
+export const captureBaseImage = operation({
+  id: 'captureBaseImage',
+  summary: 'Make a base image of what a host last proved that it booted',
+  method: 'POST',
+  path: `${BASE}/base-images`,
+  status: 201,
+  body: Exactly({ name: Name, hostId: Name }),
+  answer: BaseImageView,
+})
+
+export const listBaseImages = operation({
+  id: 'listBaseImages',
+  summary: 'Base images: what good hosts measure',
+  method: 'GET',
+  path: `${BASE}/base-images`,
+  status: 200,
+  query: Exactly({ cluster: Type.Optional(Name) }),
+  answer: Exactly({ baseImages: Type.Array(BaseImageView) }),
+})
+
+const BaseImageParams = Exactly({ cluster: Name, name: Name })
+
+export const removeBaseImage = operation({
+  id: 'removeBaseImage',
+  summary: 'Accept a base image no longer; tokens issued under it end at once',
+  method: 'DELETE',
+  path: `${BASE}/base-images/:cluster/:name`,
+  status: 200,
+  params: BaseImageParams,
+  answer: Empty,
+})
+
+export const Policy = Exactly({
+  bank: Bank,
+  pcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
+    minItems: 1,
+    maxItems: 16,
+    uniqueItems: true,
+    description: 'PCRs that every quote must cover',
+  }),
+  pinnedPcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
+    minItems: 1,
+    maxItems: 16,
+    uniqueItems: true,
+    description: 'PCRs that must have the values of a base image; a subset of pcrs',
+  }),
+  bindingPcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
+    minItems: 1,
+    maxItems: 16,
+    uniqueItems: true,
+    description: 'PCRs that the binding key of a host is tied to; a subset of pcrs',
+  }),
+  requireEventLog: Type.Boolean(),
+  requireSecureBoot: Type.Boolean(),
+  tokenTtlSeconds: Type.Integer({ minimum: 30, maximum: 300 }),
+})
+export type Policy = Static<typeof Policy>
+
+export const PolicyView = Exactly({
+  cluster: Name,
+  revision: Type.Integer(),
+  digest: HexDigest,
+  epoch: Type.Integer(),
+  updatedAt: Type.Optional(Time),
+  policy: Policy,
+})
+export type PolicyView = Static<typeof PolicyView>
+
+const ClusterParams = Exactly({ cluster: Name })
+
+export const getPolicy = operation({
+  id: 'getPolicy',
+  summary: 'Appraisal policy of a cluster',
+  method: 'GET',
+  path: `${BASE}/policies/:cluster`,
+  status: 200,
+  params: ClusterParams,
+  answer: PolicyView,
+})
+
+export const setPolicy = operation({
+  id: 'setPolicy',
+  summary: 'Change the appraisal policy of a cluster; older tokens end at once',
+  method: 'PUT',
+  path: `${BASE}/policies/:cluster`,
+  status: 200,
+  params: ClusterParams,
+  body: Policy,
+  answer: PolicyView,
+})
+
+export const listAttestationAudit = operation({
+  id: 'listAttestationAudit',
+  summary: 'Audit records of the attestation service',
+  method: 'GET',
+  path: `${BASE}/audit`,
+  status: 200,
+  query: AuditQuery,
+  answer: AuditPage,
+})
+
+export const verifyAttestationAudit = operation({
+  id: 'verifyAttestationAudit',
+  summary: 'Recompute the hash chain of the audit records',
+  method: 'GET',
+  path: `${BASE}/audit/verification`,
+  status: 200,
+  answer: AuditVerdict,
+})

@@ -1,0 +1,170 @@
+import { type Static, Type } from 'typebox'
+import {
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
+  Empty,
+  Exactly,
+  Name,
+  Octets,
+  Time,
+  Uuid,
+} from './common.js'
+import { operation } from './operation.js'
+
+const BASE = '/control-plane/v1'
+
+// ---------------------------------------------------------------- what hosts call
+
+export const VmState = Type.Union([Type.Literal('stopped'), Type.Literal('running')])
+export type VmState = Static<typeof VmState>
+
+/** What a host tells of a VM: names and states, no keys. */
+export const VmReport = Exactly({
+  name: Name,
+  state: VmState,
+  provider: Name,
+  disks: Type.Array(
+    Exactly({ name: Name, sizeOctets: Type.Integer({ minimum: 0 }), encrypted: Type.Boolean() }),
+    {
+      maxItems: 64,
+    },
+  ),
+  vtpm: Type.Boolean(),
+})
+export type VmReport = Static<typeof VmReport>
+
+const VmParams = Exactly({ vmId: Uuid })
+
+export const reportVm = operation({
+  id: 'reportVm',
+  summary: 'Report a VM of this host to the inventory',
+  method: 'PUT',
+  path: `${BASE}/host/vms/:vmId`,
+  status: 200,
+  params: VmParams,
+  body: VmReport,
+  answer: Empty,
+})
+
+export const forgetVm = operation({
+  id: 'forgetVm',
+  summary: 'Report that a VM of this host was deleted',
+  method: 'DELETE',
+  path: `${BASE}/host/vms/:vmId`,
+  status: 200,
+  params: VmParams,
+  answer: Empty,
+})
+
+export const issueVtpmCertificate = operation({
+  id: 'issueVtpmCertificate',
+  summary: 'Certify the endorsement key of a virtual TPM of a VM of this host',
+  method: 'POST',
+  path: `${BASE}/host/vtpm-certificates`,
+  status: 201,
+  body: Exactly({
+    vmId: Uuid,
+    kind: Type.Union([Type.Literal('ek'), Type.Literal('platform')]),
+    publicKey: Octets(1024, 'SubjectPublicKeyInfo of the endorsement key, DER'),
+    tpm: Exactly({
+      manufacturer: Type.String({ pattern: '^id:[0-9A-Fa-f]{8}$' }),
+      model: Type.String({ pattern: '^[A-Za-z0-9 ._-]{1,64}$' }),
+      version: Type.String({ pattern: '^id:[0-9A-Fa-f]{1,16}$' }),
+    }),
+  }),
+  answer: Exactly({ certificate: Octets(8192, 'DER') }),
+})
+
+export const getVtpmAuthority = operation({
+  id: 'getVtpmAuthority',
+  summary: 'Certificate of the authority that certifies virtual TPMs',
+  method: 'GET',
+  path: `${BASE}/vtpm-authority`,
+  status: 200,
+  answer: Exactly({ pem: Type.String() }),
+})
+
+// ---------------------------------------------------------------- what administrators call
+
+export const ClusterView = Exactly({ name: Name, createdAt: Time })
+
+export const createCluster = operation({
+  id: 'createCluster',
+  summary: 'Make a cluster: hosts that share policy and key providers',
+  method: 'POST',
+  path: `${BASE}/clusters`,
+  status: 201,
+  body: Exactly({ name: Name }),
+  answer: ClusterView,
+})
+
+export const listClusters = operation({
+  id: 'listClusters',
+  summary: 'Clusters',
+  method: 'GET',
+  path: `${BASE}/clusters`,
+  status: 200,
+  answer: Exactly({ clusters: Type.Array(ClusterView) }),
+})
+
+export const VmView = Exactly({
+  vmId: Uuid,
+  hostId: Name,
+  cluster: Name,
+  reportedAt: Time,
+  report: VmReport,
+})
+export type VmView = Static<typeof VmView>
+
+export const listVms = operation({
+  id: 'listVms',
+  summary: 'VMs as their hosts last reported them',
+  method: 'GET',
+  path: `${BASE}/vms`,
+  status: 200,
+  query: Exactly({ cluster: Type.Optional(Name), hostId: Type.Optional(Name) }),
+  answer: Exactly({ vms: Type.Array(VmView) }),
+})
+
+export const EventView = Exactly({
+  seq: Type.Integer(),
+  at: Time,
+  severity: Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('error')]),
+  type: Type.String({ description: 'stable name of the kind of event: vm.created' }),
+  subject: Type.String(),
+  message: Type.String(),
+})
+export type EventView = Static<typeof EventView>
+
+export const listEvents = operation({
+  id: 'listEvents',
+  summary: 'Event log of the site, newest last',
+  method: 'GET',
+  path: `${BASE}/events`,
+  status: 200,
+  query: Exactly({
+    afterSeq: Type.Optional(Type.Integer({ minimum: 0 })),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  }),
+  answer: Exactly({ events: Type.Array(EventView) }),
+})
+
+export const listControlPlaneAudit = operation({
+  id: 'listControlPlaneAudit',
+  summary: 'Audit records of the control plane',
+  method: 'GET',
+  path: `${BASE}/audit`,
+  status: 200,
+  query: AuditQuery,
+  answer: AuditPage,
+})
+
+export const verifyControlPlaneAudit = operation({
+  id: 'verifyControlPlaneAudit',
+  summary: 'Recompute the hash chain of the audit records',
+  method: 'GET',
+  path: `${BASE}/audit/verification`,
+  status: 200,
+  answer: AuditVerdict,
+})

@@ -1,0 +1,253 @@
+import { type Static, Type } from 'typebox'
+import { Empty, Exactly, Name, Octets, Time, Uuid } from './common.js'
+import { VmState } from './control-plane.js'
+import { Assurance, Purpose } from './key-provider.js'
+import { operation } from './operation.js'
+
+/** The unix socket of a host agent. Whoever may open the socket may do all of it: mode 0600, root. */
+const BASE = '/v1'
+
+export const AgentState = Type.Union([
+  Type.Literal('starting'),
+  Type.Literal('not-enrolled'),
+  Type.Literal('awaiting-approval'),
+  Type.Literal('attested'),
+  Type.Literal('refused'),
+  Type.Literal('authority-unreachable'),
+  Type.Literal('tpm-unreachable'),
+])
+export type AgentState = Static<typeof AgentState>
+
+export const AgentStatus = Exactly({
+  hostId: Name,
+  state: AgentState,
+  authorityUrl: Type.String(),
+  cluster: Type.Optional(Name),
+  tokenExpiresAt: Type.Optional(Time),
+  nextAttestationAt: Type.Optional(Time),
+  lastError: Type.Optional(Exactly({ code: Type.String(), message: Type.String(), at: Time })),
+  tpm: Type.Optional(Type.String()),
+  lastAttestationMs: Type.Optional(Type.Number()),
+  bindingKey: Type.Boolean(),
+})
+export type AgentStatus = Static<typeof AgentStatus>
+
+export const getStatus = operation({
+  id: 'getStatus',
+  summary: 'State of the agent',
+  method: 'GET',
+  path: `${BASE}/status`,
+  status: 200,
+  answer: AgentStatus,
+})
+
+export const attestNow = operation({
+  id: 'attestNow',
+  summary: 'Enrol if need be, and attest now',
+  method: 'POST',
+  path: `${BASE}/attestation`,
+  status: 200,
+  body: Empty,
+  answer: AgentStatus,
+})
+
+export const getToken = operation({
+  id: 'getToken',
+  summary: 'Claims of the current token, without the token',
+  method: 'GET',
+  path: `${BASE}/token`,
+  status: 200,
+  answer: Exactly({ claims: Type.Record(Type.String(), Type.Unknown()) }),
+})
+
+export const createEvidence = operation({
+  id: 'createEvidence',
+  summary: 'A quote over PCRs of this host with a nonce of the caller, for verification elsewhere',
+  method: 'POST',
+  path: `${BASE}/evidence`,
+  status: 201,
+  body: Exactly({
+    qualifyingData: Octets(32, 'nonce of the caller'),
+    pcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 23 }), {
+      minItems: 1,
+      maxItems: 24,
+      uniqueItems: true,
+    }),
+  }),
+  answer: Exactly({
+    akPublic: Octets(1024, 'TPMT_PUBLIC'),
+    attest: Octets(1024, 'TPMS_ATTEST'),
+    signature: Octets(1024, 'TPMT_SIGNATURE'),
+    pcrs: Type.Array(Exactly({ pcr: Type.Integer(), digest: Type.String() })),
+    eventLog: Type.Optional(Octets(1024 * 1024, 'boot event log')),
+  }),
+})
+
+export const probeKeys = operation({
+  id: 'probeKeys',
+  summary: 'Have a throw-away key wrapped and unwrapped by a provider, and compare',
+  method: 'POST',
+  path: `${BASE}/keys/probe`,
+  status: 200,
+  body: Exactly({ provider: Name, assurance: Assurance }),
+  answer: Exactly({ wrapMs: Type.Number(), unwrapMs: Type.Number() }),
+})
+
+export const KeyView = Exactly({
+  vmId: Uuid,
+  object: Name,
+  purpose: Purpose,
+  provider: Name,
+  version: Type.Integer(),
+})
+export type KeyView = Static<typeof KeyView>
+
+export const listKeys = operation({
+  id: 'listKeys',
+  summary: 'Wrapped keys of the VMs of this host',
+  method: 'GET',
+  path: `${BASE}/keys`,
+  status: 200,
+  answer: Exactly({ keys: Type.Array(KeyView) }),
+})
+
+const MIB = 1024 * 1024
+
+export const VmCreate = Exactly({
+  name: Name,
+  provider: Name,
+  memoryMib: Type.Optional(Type.Integer({ minimum: 64, maximum: 1_048_576 })),
+  cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 512 })),
+  vtpm: Type.Optional(Type.Boolean()),
+  disks: Type.Array(
+    Exactly({
+      name: Name,
+      sizeOctets: Type.Optional(Type.Integer({ minimum: MIB, maximum: 2 ** 48 })),
+      from: Type.Optional(
+        Type.String({
+          maxLength: 4096,
+          description: 'raw or qcow2 image on the host to fill the disk from',
+        }),
+      ),
+    }),
+    { maxItems: 16 },
+  ),
+})
+export type VmCreate = Static<typeof VmCreate>
+
+export const VmDetails = Exactly({
+  vmId: Uuid,
+  name: Name,
+  state: VmState,
+  provider: Name,
+  memoryMib: Type.Optional(Type.Integer()),
+  cpus: Type.Optional(Type.Integer()),
+  vtpm: Type.Boolean(),
+  vtpmCertificates: Type.Optional(Type.Array(Type.String())),
+  disks: Type.Array(Exactly({ name: Name, sizeOctets: Type.Integer(), format: Type.String() })),
+  accelerator: Type.Optional(Type.String()),
+  pid: Type.Optional(Type.Integer()),
+  createdAt: Time,
+})
+export type VmDetails = Static<typeof VmDetails>
+
+export const TaskView = Exactly({
+  taskId: Uuid,
+  kind: Type.String(),
+  state: Type.Union([Type.Literal('running'), Type.Literal('done'), Type.Literal('failed')]),
+  step: Type.String(),
+  percent: Type.Integer({ minimum: 0, maximum: 100 }),
+  startedAt: Time,
+  error: Type.Optional(Exactly({ code: Type.String(), message: Type.String() })),
+  vm: Type.Optional(VmDetails),
+})
+export type TaskView = Static<typeof TaskView>
+
+const VmParams = Exactly({ vm: Name })
+const TaskParams = Exactly({ taskId: Uuid })
+
+export const createVm = operation({
+  id: 'createVm',
+  summary: 'Make an encrypted VM',
+  method: 'POST',
+  path: `${BASE}/vms`,
+  status: 202,
+  body: VmCreate,
+  answer: TaskView,
+})
+
+export const getTask = operation({
+  id: 'getTask',
+  summary: 'Progress of a task',
+  method: 'GET',
+  path: `${BASE}/tasks/:taskId`,
+  status: 200,
+  params: TaskParams,
+  answer: TaskView,
+})
+
+export const listAgentVms = operation({
+  id: 'listAgentVms',
+  summary: 'VMs of this host',
+  method: 'GET',
+  path: `${BASE}/vms`,
+  status: 200,
+  answer: Exactly({ vms: Type.Array(VmDetails) }),
+})
+
+export const showVm = operation({
+  id: 'showVm',
+  summary: 'One VM; its home is decrypted for it',
+  method: 'GET',
+  path: `${BASE}/vms/:vm`,
+  status: 200,
+  params: VmParams,
+  answer: VmDetails,
+})
+
+export const startVm = operation({
+  id: 'startVm',
+  summary: 'Start a VM with its disks and virtual TPM',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/start`,
+  status: 202,
+  params: VmParams,
+  body: Empty,
+  answer: TaskView,
+})
+
+export const stopVm = operation({
+  id: 'stopVm',
+  summary: 'Stop a VM: ask the guest, then power off',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/stop`,
+  status: 202,
+  params: VmParams,
+  body: Exactly({ graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })) }),
+  answer: TaskView,
+})
+
+export const deleteVm = operation({
+  id: 'deleteVm',
+  summary: 'Delete a stopped VM: key slots are erased first',
+  method: 'DELETE',
+  path: `${BASE}/vms/:vm`,
+  status: 200,
+  params: VmParams,
+  answer: Empty,
+})
+
+export const readDisk = operation({
+  id: 'readDisk',
+  summary: 'Open a disk of a stopped VM with its unwrapped key and read octets of it',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/disks/:disk/read`,
+  status: 200,
+  params: Exactly({ vm: Name, disk: Name }),
+  body: Exactly({
+    offset: Type.Integer({ minimum: 0, maximum: 2 ** 48 }),
+    length: Type.Integer({ minimum: 1, maximum: MIB }),
+    assurance: Type.Optional(Assurance),
+  }),
+  answer: Exactly({ data: Octets(MIB, 'plain octets of the disk') }),
+})

@@ -1,0 +1,221 @@
+import { type Static, Type } from 'typebox'
+import {
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
+  Empty,
+  Exactly,
+  Name,
+  Octets,
+  Sentence,
+  Time,
+  Uuid,
+} from './common.js'
+import { operation } from './operation.js'
+
+const BASE = '/key-provider/v1'
+
+export const MAX_BATCH_ITEMS = 1000
+
+export const Purpose = Type.Union([
+  Type.Literal('vm-home'),
+  Type.Literal('vm-disk'),
+  Type.Literal('vtpm-state'),
+  Type.Literal('vtpm-migration'),
+  Type.Literal('host'),
+])
+export type Purpose = Static<typeof Purpose>
+
+/**
+ * What a key is for, in names and values that the host must present again to have the key unwrapped:
+ * `{ vm: '<uuid>', object: 'disk-0' }`. Bound to the wrapped key as additional authenticated data.
+ */
+export const KeyContext = Type.Record(
+  Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
+  Type.String({ minLength: 1, maxLength: 256 }),
+  { minProperties: 1, maxProperties: 16 },
+)
+export type KeyContext = Readonly<Record<string, string>>
+
+/** `session`: encrypted to the key in the agent's memory. `tpm`: to the key in the host's TPM, tied to its PCRs. */
+export const Assurance = Type.Union([Type.Literal('session'), Type.Literal('tpm')])
+export type Assurance = Static<typeof Assurance>
+
+export const WrappedKey = Type.String({
+  maxLength: 2048,
+  pattern: '^sgl1\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$',
+  description: 'a wrapped key: sgl1.<header>.<sealed octets>',
+})
+
+export const ItemFailure = Exactly({
+  ok: Type.Literal(false),
+  code: Type.String(),
+  message: Sentence,
+})
+
+const WrappedItem = Type.Union([
+  Exactly({ ok: Type.Literal(true), wrapped: WrappedKey }),
+  ItemFailure,
+])
+const OpenedItem = Type.Union([Exactly({ ok: Type.Literal(true) }), ItemFailure])
+
+/** Answers carry keys in one JWE alone: `{"keys":[{"item":0,"dek":"<base64url>"}, …]}`. */
+export const SealedKeys = Type.String({
+  maxLength: 256 * 1024,
+  description:
+    'compact JWE to the host: ECDH-ES or RSA-OAEP-256, with A256GCM; empty where no item succeeded',
+})
+
+/** The plaintext of `SealedKeys`. */
+export const SealedKeysContent = Exactly({
+  keys: Type.Array(Exactly({ item: Type.Integer({ minimum: 0 }), dek: Octets(64, 'the key') }), {
+    maxItems: MAX_BATCH_ITEMS,
+  }),
+})
+
+const ProviderParams = Exactly({ provider: Name })
+
+export const generateKeys = operation({
+  id: 'generateKeys',
+  summary: 'Make data encryption keys of 32 octets, wrapped and sealed to the host',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/generate`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({
+    assurance: Assurance,
+    items: Type.Array(Exactly({ purpose: Purpose, context: KeyContext }), {
+      minItems: 1,
+      maxItems: MAX_BATCH_ITEMS,
+    }),
+  }),
+  answer: Exactly({ items: Type.Array(WrappedItem), sealed: SealedKeys }),
+})
+
+export const wrapKeys = operation({
+  id: 'wrapKeys',
+  summary: 'Wrap data encryption keys that the host made',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/wrap`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({
+    items: Type.Array(
+      Exactly({ purpose: Purpose, context: KeyContext, dek: Octets(32, 'the key, 32 octets') }),
+      { minItems: 1, maxItems: MAX_BATCH_ITEMS },
+    ),
+  }),
+  answer: Exactly({ items: Type.Array(WrappedItem) }),
+})
+
+export const unwrapKeys = operation({
+  id: 'unwrapKeys',
+  summary: 'Unwrap data encryption keys; the answer is sealed to the host',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/unwrap`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({
+    assurance: Assurance,
+    items: Type.Array(Exactly({ wrapped: WrappedKey, purpose: Purpose, context: KeyContext }), {
+      minItems: 1,
+      maxItems: MAX_BATCH_ITEMS,
+    }),
+  }),
+  answer: Exactly({ items: Type.Array(OpenedItem), sealed: SealedKeys }),
+})
+
+// ---------------------------------------------------------------- what administrators call
+
+export const ProviderSettings = Exactly({
+  clusters: Type.Array(Name, { maxItems: 1000, description: 'clusters whose hosts may use it' }),
+  minimumAssurance: Assurance,
+  maxTokenAgeSeconds: Type.Integer({ minimum: 5, maximum: 300 }),
+})
+export type ProviderSettings = Static<typeof ProviderSettings>
+
+export const ProviderView = Exactly({
+  name: Name,
+  providerId: Uuid,
+  kind: Type.Literal('trusted'),
+  settings: ProviderSettings,
+  createdAt: Time,
+  versions: Type.Array(
+    Exactly({
+      version: Type.Integer(),
+      state: Type.Union([Type.Literal('active'), Type.Literal('deactivated')]),
+      createdAt: Time,
+    }),
+  ),
+})
+export type ProviderView = Static<typeof ProviderView>
+
+export const createProvider = operation({
+  id: 'createProvider',
+  summary: 'Make a trusted key provider with a new primary key',
+  method: 'POST',
+  path: `${BASE}/providers`,
+  status: 201,
+  body: Exactly({ name: Name, kind: Type.Literal('trusted'), settings: ProviderSettings }),
+  answer: ProviderView,
+})
+
+export const listProviders = operation({
+  id: 'listProviders',
+  summary: 'Key providers',
+  method: 'GET',
+  path: `${BASE}/providers`,
+  status: 200,
+  answer: Exactly({ providers: Type.Array(ProviderView) }),
+})
+
+export const getProvider = operation({
+  id: 'getProvider',
+  summary: 'One key provider with the versions of its primary key',
+  method: 'GET',
+  path: `${BASE}/providers/:provider`,
+  status: 200,
+  params: ProviderParams,
+  answer: ProviderView,
+})
+
+export const setProvider = operation({
+  id: 'setProvider',
+  summary: 'Change who may use a key provider, and how',
+  method: 'PUT',
+  path: `${BASE}/providers/:provider`,
+  status: 200,
+  params: ProviderParams,
+  body: ProviderSettings,
+  answer: ProviderView,
+})
+
+export const rotateProvider = operation({
+  id: 'rotateProvider',
+  summary: 'Make a new version of the primary key; older ones only unwrap',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/rotation`,
+  status: 201,
+  params: ProviderParams,
+  body: Empty,
+  answer: ProviderView,
+})
+
+export const listKeyProviderAudit = operation({
+  id: 'listKeyProviderAudit',
+  summary: 'Audit records of the key provider',
+  method: 'GET',
+  path: `${BASE}/audit`,
+  status: 200,
+  query: AuditQuery,
+  answer: AuditPage,
+})
+
+export const verifyKeyProviderAudit = operation({
+  id: 'verifyKeyProviderAudit',
+  summary: 'Recompute the hash chain of the audit records',
+  method: 'GET',
+  path: `${BASE}/audit/verification`,
+  status: 200,
+  answer: AuditVerdict,
+})
