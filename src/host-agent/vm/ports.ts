@@ -1,0 +1,67 @@
+import type { VmReport } from '../../api/control-plane.js'
+import type { Assurance, KeyContext, Purpose } from '../../api/key-provider.js'
+import type { Secret } from '../../core/secret.js'
+
+export interface KeyToWrap {
+  readonly purpose: Purpose
+  readonly context: KeyContext
+  /** Lent for the call; the caller disposes of it. */
+  readonly dek: Secret
+}
+
+export interface KeyToUnwrap {
+  readonly wrapped: string
+  readonly purpose: Purpose
+  readonly context: KeyContext
+}
+
+/**
+ * The key provider, as far as VMs need it. Both calls are all or nothing: they throw the `PlatformError` of the first
+ * item that failed, with the code that the provider gave.
+ */
+export interface KeyClient {
+  /** The wrapped keys as text, in the order of the items. */
+  wrap(provider: string, items: readonly KeyToWrap[]): Promise<readonly string[]>
+  /** The keys, in the order of the items. They belong to the caller, who disposes of them. */
+  unwrap(
+    provider: string,
+    items: readonly KeyToUnwrap[],
+    assurance: Assurance,
+  ): Promise<readonly Secret[]>
+}
+
+export type VtpmCertificateKind = 'ek' | 'platform'
+
+export interface VtpmCertificateRequest {
+  readonly vmId: string
+  readonly kind: VtpmCertificateKind
+  /** SubjectPublicKeyInfo of the endorsement key, DER; also for the platform certificate. */
+  readonly publicKeySpki: Uint8Array
+  /** As swtpm names itself: `{ manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' }`. */
+  readonly tpm: {
+    readonly manufacturer: string
+    readonly model: string
+    readonly version: string
+  }
+}
+
+/** The authority that certifies virtual TPMs; its key never is on a host. */
+export interface VtpmCertifier {
+  /** The certificate, DER. */
+  certify(request: VtpmCertificateRequest): Promise<Uint8Array>
+  /** Certificate of the authority itself, PEM. */
+  authorityPem(): Promise<string>
+}
+
+export interface InventoryVm extends VmReport {
+  readonly vmId: string
+}
+
+/** Where VMs are told of. A failure is logged and never fails the operation on the VM: report again later. */
+export interface Inventory {
+  report(vm: InventoryVm): Promise<void>
+  forget(vmId: string): Promise<void>
+}
+
+/** Called before each step. `percent` is of the whole operation and never falls. */
+export type OnProgress = (step: string, percent: number) => void
