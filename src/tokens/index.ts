@@ -1,0 +1,47 @@
+export {
+  ATTESTATION_RESULT_TYPE,
+  type AttestationResultExpectations,
+  MAX_SKEW_SECONDS,
+  MAX_TOKEN_CHARACTERS,
+  peekAttestationResult,
+  signAttestationResult,
+  type UnverifiedToken,
+  verifyAttestationResult,
+} from './attestation-result.js'
+export {
+  ATTESTATION_RESULT_PROFILE,
+  type AttestationResultClaims,
+  AttestationResultSchema,
+  MAX_TOKEN_LIFETIME_SECONDS,
+} from './attestation-result-claims.js'
+export {
+  createDpopProof,
+  type DpopExpectations,
+  type DpopProof,
+  type DpopProofInput,
+  MAX_PROOF_AGE_SECONDS,
+  MAX_PROOF_CHARACTERS,
+  verifyDpopProof,
+} from './dpop.js'
+export { TokenError, type TokenErrorCode } from './errors.js'
+export {
+  decryptSession,
+  decryptWithContentKey,
+  encryptToBindingKey,
+  encryptToSession,
+  MAX_JWE_CHARACTERS,
+} from './jwe.js'
+export { jwkThumbprint, type PublicJwk, parsePublicJwk } from './public-key.js'
+export {
+  exportSigningKey,
+  generateSessionKeys,
+  generateSigningKey,
+  importSigningKey,
+  type PublishedJwk,
+  type PublishedJwks,
+  publicJwks,
+  type SessionKey,
+  type SessionKeys,
+  type SigningKey,
+} from './signing-key.js'
+export { importJwks, type VerificationKey, type VerificationKeys } from './verification-keys.js'
