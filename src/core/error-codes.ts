@@ -111,6 +111,29 @@ export const ERROR_CODES = {
   VTPM_STATE_CORRUPT: { status: 500, title: 'the state of the virtual TPM does not verify' },
   VTPM_STATE_ROLLBACK: { status: 500, title: 'the state of the virtual TPM is an older one' },
   VTPM_CERTIFICATE: { status: 502, title: 'a certificate of the virtual TPM is not acceptable' },
+
+  // host agent
+  AGENT_STATE: { status: 500, title: 'the state file of the agent cannot be read' },
+  AGENT_NOT_ENROLLED: { status: 409, title: 'the host is not enrolled and has no ticket' },
+  AGENT_NO_BINDING_KEY: { status: 409, title: 'the host has no binding key in its TPM' },
+  AGENT_ANSWER: {
+    status: 502,
+    title: 'the key provider answered something else than was asked for',
+  },
+  AGENT_PCRS_UNSTABLE: { status: 503, title: 'PCRs changed while they were being quoted' },
+  AGENT_PROBE: { status: 500, title: 'a key came back as another key' },
+
+  // relying parties
+  HOST_STATUS: { status: 403, title: 'the host is not trusted now' },
+
+  // store
+  STORE_IO: { status: 503, title: 'the database cannot be used' },
+  STORE_VERSION: { status: 500, title: 'this SQLite loses data and is refused' },
+  STORE_SCHEMA: { status: 500, title: 'the database was made by a newer program' },
+  AUDIT_BROKEN: { status: 500, title: 'an audit record was changed, removed, added or moved' },
+  AUDIT_TRUNCATED: { status: 500, title: 'the end of the audit chain is missing' },
+  ROOT_KEY_UNSEAL: { status: 403, title: 'the passphrase does not open the root key' },
+  ROOT_KEY_OPEN: { status: 500, title: 'sealed octets do not open under the root key' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES

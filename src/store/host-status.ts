@@ -1,0 +1,70 @@
+import type { Transaction } from 'kysely'
+import type { FoundationTables, HostStatusState } from './tables.js'
+
+/** What relying parties must know of a host at the moment they serve it. */
+export interface HostStatus {
+  readonly state: HostStatusState
+  readonly cluster: string
+  /** Rises when tokens issued before must end. */
+  readonly epoch: number
+  /** Epoch of the policy of the host's cluster. */
+  readonly policyEpoch: number
+}
+
+/**
+ * Writes the status of a host; the attestation service alone does.
+ *
+ * The row outlives the host, so that a host of the same name that is enrolled later never gets an epoch again that a
+ * token was issued for.
+ */
+export async function writeHostStatus(
+  tx: Transaction<FoundationTables>,
+  status: {
+    readonly issuer: string
+    readonly hostId: string
+    readonly cluster: string
+    readonly state: HostStatusState
+    readonly newEpoch: boolean
+    readonly policyEpoch: number
+    readonly atMs: number
+  },
+): Promise<void> {
+  const columns = {
+    cluster: status.cluster,
+    state: status.state,
+    policy_epoch: status.policyEpoch,
+    updated_at_ms: status.atMs,
+  }
+  await tx
+    .insertInto('host_status')
+    .values({ issuer: status.issuer, host_id: status.hostId, epoch: 1, ...columns })
+    .onConflict((conflict) =>
+      conflict.columns(['issuer', 'host_id']).doUpdateSet((row) => ({
+        ...columns,
+        epoch: row('host_status.epoch', '+', status.newEpoch ? 1 : 0),
+      })),
+    )
+    .execute()
+}
+
+/** The status of a host now, in the reader's own transaction. */
+export async function readHostStatus(
+  tx: Transaction<FoundationTables>,
+  issuer: string,
+  hostId: string,
+): Promise<HostStatus | undefined> {
+  const row = await tx
+    .selectFrom('host_status')
+    .select(['state', 'cluster', 'epoch', 'policy_epoch'])
+    .where('issuer', '=', issuer)
+    .where('host_id', '=', hostId)
+    .executeTakeFirst()
+  return (
+    row && {
+      state: row.state,
+      cluster: row.cluster,
+      epoch: row.epoch,
+      policyEpoch: row.policy_epoch,
+    }
+  )
+}

@@ -1,0 +1,17 @@
+export {
+  type AuditEntry,
+  type AuditOutcome,
+  type AuditRecord,
+  type AuditVerdict,
+  appendAudit,
+  listAudit,
+  verifyAudit,
+} from './audit.js'
+export { isUniqueViolation } from './errors.js'
+export { type HostStatus, readHostStatus, writeHostStatus } from './host-status.js'
+export { purgeExpired, recordOnce } from './once.js'
+export { createOperator, findOperator, revokeOperator, type StoredOperator } from './operators.js'
+export { createRootKey, hasRootKey, type RootKey, unsealRootKey } from './root-key.js'
+export { loadOrCreateServiceKey } from './service-keys.js'
+export { openStore, type Store } from './store.js'
+export type { FoundationTables, HostStatusState } from './tables.js'
