@@ -1,0 +1,492 @@
+import type { Insertable, Selectable, Transaction } from 'kysely'
+import { Value } from 'typebox/value'
+import { Policy, VerdictView } from '../../api/attestation.js'
+import { toBase64url } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
+import {
+  appendAudit,
+  type FoundationTables,
+  isUniqueViolation,
+  recordOnce,
+  type Store,
+  writeHostStatus,
+} from '../../store/index.js'
+import type { TpmClock } from '../domain/clock.js'
+import type {
+  AttestationStore,
+  AttestationTransaction,
+  HostKeys,
+  PendingEnrolment,
+  StoredHost,
+  StoredTicket,
+} from '../ports.js'
+import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
+import type { AttestationTables } from './tables.js'
+
+type Tables = AttestationTables & FoundationTables
+type Tx = Transaction<Tables>
+
+/** The name of the service's audit chain. */
+export const AUDIT_CHAIN = 'attestation'
+
+/**
+ * The service's view of the shared store.
+ *
+ * @param issuer identifies the service in the host status that relying parties read
+ */
+export function attestationStore(store: Store, issuer: string): AttestationStore {
+  return {
+    transaction: (work) => store.transaction((tx: Tx) => work(transactionOf(tx, issuer))),
+  }
+}
+
+function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
+  const hosts = () =>
+    tx
+      .selectFrom('attestation_hosts as host')
+      .leftJoin('host_status as status', (join) =>
+        join.onRef('status.host_id', '=', 'host.host_id').on('status.issuer', '=', issuer),
+      )
+      .selectAll('host')
+      .select(['status.state as state', 'status.epoch as epoch'])
+
+  const findHost: AttestationTransaction['findHost'] = async (hostId) => {
+    const row = await hosts().where('host.host_id', '=', hostId).executeTakeFirst()
+    return row && storedHost(row)
+  }
+
+  return {
+    async listAnchors() {
+      const rows = await tx
+        .selectFrom('attestation_anchors')
+        .selectAll()
+        .orderBy('subject')
+        .orderBy('fingerprint')
+        .execute()
+      return rows.map((row) => ({
+        fingerprint: row.fingerprint,
+        subject: row.subject,
+        certificate: new Uint8Array(row.certificate),
+        notAfterMs: row.not_after_ms,
+        insecureTest: row.insecure_test === 1,
+        addedAtMs: row.added_at_ms,
+      }))
+    },
+
+    async saveAnchor(anchor) {
+      await tx
+        .insertInto('attestation_anchors')
+        .values({
+          fingerprint: anchor.fingerprint,
+          subject: anchor.subject,
+          certificate: anchor.certificate,
+          not_after_ms: anchor.notAfterMs,
+          insecure_test: flag(anchor.insecureTest),
+          added_at_ms: anchor.addedAtMs,
+        })
+        .onConflict((conflict) =>
+          conflict.column('fingerprint').doUpdateSet({ insecure_test: flag(anchor.insecureTest) }),
+        )
+        .execute()
+    },
+
+    async removeAnchor(fingerprint) {
+      const result = await tx
+        .deleteFrom('attestation_anchors')
+        .where('fingerprint', '=', fingerprint)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
+    async listTickets(nowMs) {
+      const rows = await tx
+        .selectFrom('attestation_tickets')
+        .selectAll()
+        .where('expires_at_ms', '>=', nowMs)
+        .where('uses_left', '>', 0)
+        .orderBy('created_at_ms')
+        .execute()
+      return rows.map(storedTicket)
+    },
+
+    async findTicket(ticketHash) {
+      const row = await tx
+        .selectFrom('attestation_tickets')
+        .selectAll()
+        .where('ticket_hash', '=', ticketHash)
+        .executeTakeFirst()
+      return row && storedTicket(row)
+    },
+
+    async insertTicket(ticket, ticketHash) {
+      await tx
+        .insertInto('attestation_tickets')
+        .values({
+          ticket_id: ticket.ticketId,
+          ticket_hash: ticketHash,
+          cluster: ticket.cluster,
+          host_id: ticket.hostId ?? null,
+          uses_left: ticket.usesLeft,
+          created_at_ms: ticket.createdAtMs,
+          expires_at_ms: ticket.expiresAtMs,
+        })
+        .execute()
+    },
+
+    async useTicket(ticketId) {
+      const result = await tx
+        .updateTable('attestation_tickets')
+        .set((row) => ({ uses_left: row('uses_left', '-', 1) }))
+        .where('ticket_id', '=', ticketId)
+        .where('uses_left', '>', 0)
+        .executeTakeFirst()
+      return result.numUpdatedRows > 0n
+    },
+
+    async removeTicket(ticketId) {
+      const result = await tx
+        .deleteFrom('attestation_tickets')
+        .where('ticket_id', '=', ticketId)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
+    async purgeEnrolments(nowMs) {
+      await tx.deleteFrom('attestation_enrolments').where('expires_at_ms', '<', nowMs).execute()
+      const { waiting } = await tx
+        .selectFrom('attestation_enrolments')
+        .select((row) => row.fn.countAll<number>().as('waiting'))
+        .executeTakeFirstOrThrow()
+      return Number(waiting)
+    },
+
+    async insertEnrolment(enrolment) {
+      await tx
+        .insertInto('attestation_enrolments')
+        .values({
+          ...keyColumns(enrolment),
+          enrolment_id: enrolment.enrolmentId,
+          ticket_id: enrolment.ticketId,
+          secret_hash: enrolment.secretHash,
+          expires_at_ms: enrolment.expiresAtMs,
+        })
+        .execute()
+    },
+
+    async takeEnrolment(enrolmentId) {
+      const row = await tx
+        .deleteFrom('attestation_enrolments')
+        .where('enrolment_id', '=', enrolmentId)
+        .returningAll()
+        .executeTakeFirst()
+      return row && pendingEnrolment(row)
+    },
+
+    async listHosts(cluster) {
+      const all = hosts().orderBy('host.host_id')
+      const rows = await (cluster === undefined
+        ? all
+        : all.where('host.cluster', '=', cluster)
+      ).execute()
+      return rows.map(storedHost)
+    },
+
+    findHost,
+
+    async findHostByEk(ekFingerprint) {
+      const row = await hosts().where('host.ek_fingerprint', '=', ekFingerprint).executeTakeFirst()
+      return row && storedHost(row)
+    },
+
+    async insertHost(host) {
+      try {
+        await tx
+          .insertInto('attestation_hosts')
+          .values({
+            ...keyColumns(host),
+            ak_name: host.akName,
+            tpm_clock: null,
+            enrolled_at_ms: host.enrolledAtMs,
+          })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        if (await findHost(host.hostId)) {
+          throw new PlatformError('HOST_ID_TAKEN', `expected a free host id, found ${host.hostId}`)
+        }
+        throw new PlatformError(
+          'EK_TAKEN',
+          'expected a TPM that is not enrolled, found it enrolled',
+        )
+      }
+    },
+
+    async setClock(hostId, clock) {
+      const text = JSON.stringify({ ...clock, clock: clock.clock.toString() })
+      await tx
+        .updateTable('attestation_hosts')
+        .set({ tpm_clock: text })
+        .where('host_id', '=', hostId)
+        .execute()
+    },
+
+    async removeHost(hostId) {
+      for (const table of ['attestation_hosts', 'attestation_evidence'] as const) {
+        await tx.deleteFrom(table).where('host_id', '=', hostId).execute()
+      }
+      await tx.deleteFrom('attestation_verdicts').where('host_id', '=', hostId).execute()
+    },
+
+    async setState(host, state, options) {
+      await writeHostStatus(tx, {
+        issuer,
+        hostId: host.hostId,
+        cluster: host.cluster,
+        state,
+        newEpoch: options.newEpoch,
+        policyEpoch: options.policyEpoch,
+        atMs: options.nowMs,
+      })
+    },
+
+    async findPolicy(cluster) {
+      const row = await tx
+        .selectFrom('attestation_policies')
+        .selectAll()
+        .where('cluster', '=', cluster)
+        .executeTakeFirst()
+      return (
+        row && {
+          revision: row.revision,
+          epoch: row.epoch,
+          policy: Value.Parse(Policy, JSON.parse(row.policy)),
+          updatedAtMs: row.updated_at_ms,
+        }
+      )
+    },
+
+    async savePolicy(cluster, policy, nowMs) {
+      const columns = {
+        revision: policy.revision,
+        epoch: policy.epoch,
+        policy: JSON.stringify(policy.policy),
+        updated_at_ms: nowMs,
+      }
+      await tx
+        .insertInto('attestation_policies')
+        .values({ cluster, ...columns })
+        .onConflict((conflict) => conflict.column('cluster').doUpdateSet(columns))
+        .execute()
+      await tx
+        .updateTable('host_status')
+        .set({ policy_epoch: policy.epoch })
+        .where('issuer', '=', issuer)
+        .where('cluster', '=', cluster)
+        .execute()
+    },
+
+    async listBaseImages(cluster) {
+      const all = tx
+        .selectFrom('attestation_base_images')
+        .selectAll()
+        .orderBy('cluster')
+        .orderBy('name')
+      const rows = await (cluster === undefined
+        ? all
+        : all.where('cluster', '=', cluster)
+      ).execute()
+      return rows.map((row) => ({
+        name: row.name,
+        cluster: row.cluster,
+        capturedFrom: row.captured_from,
+        capturedAtMs: row.captured_at_ms,
+        bank: row.bank,
+        pcrs: parsePcrs(row.pcrs),
+        ...parseBoot(row.boot),
+        ...(row.event_log === null ? {} : { eventLog: new Uint8Array(row.event_log) }),
+      }))
+    },
+
+    async insertBaseImage(image) {
+      try {
+        await tx
+          .insertInto('attestation_base_images')
+          .values({
+            cluster: image.cluster,
+            name: image.name,
+            captured_from: image.capturedFrom,
+            captured_at_ms: image.capturedAtMs,
+            bank: image.bank,
+            pcrs: textOfPcrs(image.pcrs),
+            boot: image.boot ? JSON.stringify(image.boot) : null,
+            event_log: image.eventLog ?? null,
+          })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        throw new PlatformError(
+          'CONFLICT',
+          `expected a new name, found base image ${image.name} in cluster ${image.cluster}`,
+        )
+      }
+    },
+
+    async removeBaseImage(cluster, name) {
+      const result = await tx
+        .deleteFrom('attestation_base_images')
+        .where('cluster', '=', cluster)
+        .where('name', '=', name)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
+    async findEvidence(hostId) {
+      const row = await tx
+        .selectFrom('attestation_evidence')
+        .selectAll()
+        .where('host_id', '=', hostId)
+        .executeTakeFirst()
+      return (
+        row && {
+          atMs: row.at_ms,
+          capturable: row.capturable === 1,
+          bank: row.bank,
+          pcrs: parsePcrs(row.pcrs),
+          ...parseBoot(row.boot),
+          ...(row.event_log === null ? {} : { eventLog: new Uint8Array(row.event_log) }),
+        }
+      )
+    },
+
+    async saveEvidence(hostId, evidence) {
+      const columns = {
+        at_ms: evidence.atMs,
+        capturable: flag(evidence.capturable),
+        bank: evidence.bank,
+        pcrs: textOfPcrs(evidence.pcrs),
+        boot: evidence.boot ? JSON.stringify(evidence.boot) : null,
+        event_log: evidence.eventLog ?? null,
+      }
+      await tx
+        .insertInto('attestation_evidence')
+        .values({ host_id: hostId, ...columns })
+        .onConflict((conflict) => conflict.column('host_id').doUpdateSet(columns))
+        .execute()
+    },
+
+    async listVerdicts(hostId, limit) {
+      const rows = await tx
+        .selectFrom('attestation_verdicts')
+        .select('verdict')
+        .where('host_id', '=', hostId)
+        .orderBy('verdict_id', 'desc')
+        .limit(limit)
+        .execute()
+      return rows.map((row) => Value.Parse(VerdictView, JSON.parse(row.verdict)))
+    },
+
+    async addVerdict(hostId, verdict, keep) {
+      await tx
+        .insertInto('attestation_verdicts')
+        .values({ host_id: hostId, verdict: JSON.stringify(verdict) })
+        .execute()
+      const oldest = await tx
+        .selectFrom('attestation_verdicts')
+        .select('verdict_id')
+        .where('host_id', '=', hostId)
+        .orderBy('verdict_id', 'desc')
+        .offset(keep)
+        .limit(1)
+        .executeTakeFirst()
+      if (!oldest) return
+      await tx
+        .deleteFrom('attestation_verdicts')
+        .where('host_id', '=', hostId)
+        .where('verdict_id', '<=', oldest.verdict_id)
+        .execute()
+    },
+
+    useNonce: (nonce, expiresAtMs) => recordOnce(tx, 'nonce', toBase64url(nonce), expiresAtMs),
+
+    async audit(entry) {
+      await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
+    },
+  }
+}
+
+function flag(value: boolean): number {
+  return value ? 1 : 0
+}
+
+function keyColumns(host: HostKeys) {
+  return {
+    host_id: host.hostId,
+    cluster: host.cluster,
+    ek_public: host.ekPublic,
+    ek_fingerprint: host.ekFingerprint,
+    ak_public: host.akPublic,
+    endorsement: host.endorsement,
+    insecure_test: flag(host.insecureTest),
+    tpm: host.tpm ?? null,
+  } satisfies Partial<Insertable<AttestationTables['attestation_hosts']>>
+}
+
+function hostKeys(
+  row: Selectable<AttestationTables['attestation_hosts' | 'attestation_enrolments']>,
+): HostKeys {
+  return {
+    hostId: row.host_id,
+    cluster: row.cluster,
+    ekPublic: new Uint8Array(row.ek_public),
+    ekFingerprint: row.ek_fingerprint,
+    akPublic: new Uint8Array(row.ak_public),
+    endorsement: row.endorsement,
+    insecureTest: row.insecure_test === 1,
+    ...(row.tpm === null ? {} : { tpm: row.tpm }),
+  }
+}
+
+function pendingEnrolment(
+  row: Selectable<AttestationTables['attestation_enrolments']>,
+): PendingEnrolment {
+  return {
+    ...hostKeys(row),
+    enrolmentId: row.enrolment_id,
+    ticketId: row.ticket_id,
+    secretHash: row.secret_hash,
+    expiresAtMs: row.expires_at_ms,
+  }
+}
+
+function storedTicket(row: Selectable<AttestationTables['attestation_tickets']>): StoredTicket {
+  return {
+    ticketId: row.ticket_id,
+    cluster: row.cluster,
+    ...(row.host_id === null ? {} : { hostId: row.host_id }),
+    usesLeft: row.uses_left,
+    createdAtMs: row.created_at_ms,
+    expiresAtMs: row.expires_at_ms,
+  }
+}
+
+/** A host without a status row counts as revoked: nothing is assumed in its favour. */
+function storedHost(
+  row: Selectable<AttestationTables['attestation_hosts']> & {
+    readonly state: StoredHost['state'] | null
+    readonly epoch: number | null
+  },
+): StoredHost {
+  return {
+    ...hostKeys(row),
+    akName: row.ak_name,
+    ...(row.tpm_clock === null ? {} : { clock: parseClock(row.tpm_clock) }),
+    enrolledAtMs: row.enrolled_at_ms,
+    state: row.state ?? 'revoked',
+    epoch: row.epoch ?? 0,
+  }
+}
+
+function parseClock(text: string): TpmClock {
+  const { clock, ...counts } = JSON.parse(text) as Omit<TpmClock, 'clock'> & { clock: string }
+  return { ...counts, clock: BigInt(clock) }
+}

@@ -1,0 +1,80 @@
+import type { Generated } from 'kysely'
+
+/** Rows of the attestation service; made by migration 0002. Times are milliseconds, flags 0 or 1. */
+export interface AttestationTables {
+  attestation_anchors: {
+    fingerprint: string
+    subject: string
+    certificate: Uint8Array
+    not_after_ms: number
+    insecure_test: number
+    added_at_ms: number
+  }
+  attestation_tickets: {
+    ticket_id: string
+    ticket_hash: string
+    cluster: string
+    host_id: string | null
+    uses_left: number
+    created_at_ms: number
+    expires_at_ms: number
+  }
+  attestation_enrolments: {
+    enrolment_id: string
+    host_id: string
+    ticket_id: string
+    cluster: string
+    ek_public: Uint8Array
+    ek_fingerprint: string
+    ak_public: Uint8Array
+    endorsement: 'ca' | 'approved'
+    insecure_test: number
+    tpm: string | null
+    secret_hash: string
+    expires_at_ms: number
+  }
+  attestation_hosts: {
+    host_id: string
+    cluster: string
+    ek_fingerprint: string
+    ek_public: Uint8Array
+    ak_public: Uint8Array
+    ak_name: string
+    endorsement: 'ca' | 'approved'
+    insecure_test: number
+    tpm: string | null
+    tpm_clock: string | null
+    enrolled_at_ms: number
+  }
+  attestation_policies: {
+    cluster: string
+    revision: number
+    epoch: number
+    policy: string
+    updated_at_ms: number
+  }
+  attestation_base_images: {
+    cluster: string
+    name: string
+    captured_from: string
+    captured_at_ms: number
+    bank: string
+    pcrs: string
+    boot: string | null
+    event_log: Uint8Array | null
+  }
+  attestation_evidence: {
+    host_id: string
+    at_ms: number
+    capturable: number
+    bank: string
+    pcrs: string
+    boot: string | null
+    event_log: Uint8Array | null
+  }
+  attestation_verdicts: {
+    verdict_id: Generated<number>
+    host_id: string
+    verdict: string
+  }
+}

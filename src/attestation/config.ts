@@ -1,0 +1,50 @@
+import { Type } from 'typebox'
+import { Exactly } from '../api/common.js'
+
+/** Section `[attestation]` of the authority's configuration. */
+export const AttestationSection = Exactly({
+  mode: Type.Union([Type.Literal('production'), Type.Literal('lab')], {
+    default: 'production',
+    description: 'production refuses trust anchors that are marked as insecure test anchors',
+  }),
+  nonceTtlSeconds: Type.Integer({
+    default: 60,
+    minimum: 5,
+    maximum: 600,
+    description: 'how long a host has to answer with a quote',
+  }),
+  enrolmentTtlSeconds: Type.Integer({
+    default: 300,
+    minimum: 10,
+    maximum: 3600,
+    description: 'how long a host has to activate its credential',
+  }),
+  maxPendingEnrolments: Type.Integer({
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'enrolments that may wait for activation at once',
+  }),
+  verdictsPerHost: Type.Integer({
+    default: 100,
+    minimum: 1,
+    maximum: 10_000,
+    description: 'verdicts kept for each host, newest first',
+  }),
+  eventLogWorkers: Type.Integer({
+    default: 2,
+    minimum: 1,
+    maximum: 64,
+    description: 'worker threads that read event logs',
+  }),
+  eventLogBudgetMs: Type.Integer({
+    default: 1000,
+    minimum: 50,
+    maximum: 60_000,
+    description: 'time that reading one event log may take',
+  }),
+  audiences: Type.Array(Type.String({ maxLength: 200 }), {
+    default: ['sigillo:key-provider', 'sigillo:control-plane'],
+    description: 'relying parties that tokens are issued for',
+  }),
+})

@@ -1,0 +1,276 @@
+import type { HostView, Policy, PolicyView, VerdictView } from '../../api/attestation.js'
+import type { CanonicalValue } from '../../core/canonical-json.js'
+import { isoTime } from '../../core/clock.js'
+import { PlatformError } from '../../core/errors.js'
+import type {
+  AttestationStore,
+  AttestationTransaction,
+  StoredAnchor,
+  StoredBaseImage,
+  StoredHost,
+  StoredPolicy,
+  StoredTicket,
+} from '../ports.js'
+import { policyOf } from './attestation.js'
+import { checkPolicy, policyDigest } from './policy.js'
+import { ticketHash, ticketText } from './tickets.js'
+
+/** Who asks, and when: what every act of an administrator is recorded with. */
+export interface Act {
+  readonly operator: string
+  readonly nowMs: number
+}
+
+/** What administrators do. Each act is one transaction with its audit record. */
+export function createAdministration(deps: {
+  readonly store: AttestationStore
+  readonly mode: 'production' | 'lab'
+}) {
+  const { store } = deps
+  return {
+    addAnchors: (act: Act, anchors: readonly StoredAnchor[]) =>
+      store.transaction(async (tx) => {
+        for (const anchor of anchors) {
+          if (anchor.insecureTest && deps.mode === 'production') {
+            throw new PlatformError(
+              'ANCHOR_INSECURE',
+              'expected an anchor for production, found an insecure test anchor',
+            )
+          }
+          await tx.saveAnchor(anchor)
+          await record(tx, act, 'anchor.add', `anchor:${anchor.fingerprint}`, {
+            subject: anchor.subject,
+            insecureTest: anchor.insecureTest,
+          })
+        }
+        return anchors
+      }),
+
+    listAnchors: () => store.transaction((tx) => tx.listAnchors()),
+
+    removeAnchor: (act: Act, fingerprint: string) =>
+      store.transaction(async (tx) => {
+        found(await tx.removeAnchor(fingerprint), 'anchor', fingerprint)
+        await record(tx, act, 'anchor.remove', `anchor:${fingerprint}`, {})
+      }),
+
+    createTicket: (
+      act: Act,
+      request: {
+        readonly ticketId: string
+        readonly random: Uint8Array
+        readonly cluster: string
+        readonly hostId: string | undefined
+        readonly uses: number
+        readonly ttlSeconds: number
+      },
+    ) =>
+      store.transaction(async (tx) => {
+        const text = ticketText(request.random)
+        const ticket: StoredTicket = {
+          ticketId: request.ticketId,
+          cluster: request.cluster,
+          ...(request.hostId === undefined ? {} : { hostId: request.hostId }),
+          usesLeft: request.uses,
+          createdAtMs: act.nowMs,
+          expiresAtMs: act.nowMs + request.ttlSeconds * 1000,
+        }
+        await tx.insertTicket(ticket, ticketHash(text))
+        await record(tx, act, 'ticket.create', `ticket:${ticket.ticketId}`, {
+          cluster: ticket.cluster,
+          uses: ticket.usesLeft,
+          ...(ticket.hostId === undefined ? {} : { host: ticket.hostId }),
+        })
+        return { text, ticket }
+      }),
+
+    listTickets: (nowMs: number) => store.transaction((tx) => tx.listTickets(nowMs)),
+
+    revokeTicket: (act: Act, ticketId: string) =>
+      store.transaction(async (tx) => {
+        found(await tx.removeTicket(ticketId), 'ticket', ticketId)
+        await record(tx, act, 'ticket.revoke', `ticket:${ticketId}`, {})
+      }),
+
+    listHosts: (cluster: string | undefined) =>
+      store.transaction(async (tx) => {
+        const views: HostView[] = []
+        for (const host of await tx.listHosts(cluster)) views.push(await hostView(tx, host))
+        return views
+      }),
+
+    getHost: (hostId: string) =>
+      store.transaction(async (tx) => hostView(tx, await knownHost(tx, hostId))),
+
+    getHistory: (hostId: string, limit: number): Promise<readonly VerdictView[]> =>
+      store.transaction(async (tx) => {
+        await knownHost(tx, hostId)
+        return tx.listVerdicts(hostId, limit)
+      }),
+
+    approveHost: (act: Act, hostId: string, ekFingerprint: string) =>
+      store.transaction(async (tx) => {
+        const host = await knownHost(tx, hostId)
+        if (host.state !== 'awaiting-approval') {
+          throw new PlatformError(
+            'CONFLICT',
+            `expected a host that waits for approval, found it ${host.state}`,
+          )
+        }
+        if (host.ekFingerprint !== ekFingerprint) {
+          throw new PlatformError(
+            'CONFLICT',
+            `expected the fingerprint of the host's endorsement key, found another`,
+          )
+        }
+        await setState(tx, host, 'enrolled', act, true)
+        await record(tx, act, 'host.approve', `host:${hostId}`, { ek: ekFingerprint })
+        return hostView(tx, await knownHost(tx, hostId))
+      }),
+
+    revokeHost: (act: Act, hostId: string, reason: string) =>
+      store.transaction(async (tx) => {
+        const host = await knownHost(tx, hostId)
+        await setState(tx, host, 'revoked', act, true)
+        await record(tx, act, 'host.revoke', `host:${hostId}`, { reason })
+        return hostView(tx, await knownHost(tx, hostId))
+      }),
+
+    removeHost: (act: Act, hostId: string) =>
+      store.transaction(async (tx) => {
+        const host = await knownHost(tx, hostId)
+        if (host.state !== 'revoked') {
+          throw new PlatformError('CONFLICT', `expected a revoked host, found it ${host.state}`)
+        }
+        await tx.removeHost(hostId)
+        await record(tx, act, 'host.remove', `host:${hostId}`, { ek: host.ekFingerprint })
+      }),
+
+    captureBaseImage: (act: Act, name: string, hostId: string) =>
+      store.transaction(async (tx) => {
+        const host = await knownHost(tx, hostId)
+        const evidence = await tx.findEvidence(hostId)
+        if (!evidence?.capturable || host.state === 'revoked') {
+          throw new PlatformError(
+            'EVIDENCE_NOT_VERIFIED',
+            'expected a host whose last quote and event log were verified, found none',
+          )
+        }
+        const image: StoredBaseImage = {
+          name,
+          cluster: host.cluster,
+          capturedFrom: hostId,
+          capturedAtMs: act.nowMs,
+          bank: evidence.bank,
+          pcrs: evidence.pcrs,
+          ...(evidence.boot ? { boot: evidence.boot } : {}),
+          ...(evidence.eventLog ? { eventLog: evidence.eventLog } : {}),
+        }
+        await tx.insertBaseImage(image)
+        await record(tx, act, 'base-image.capture', `base-image:${host.cluster}/${name}`, {
+          host: hostId,
+        })
+        return image
+      }),
+
+    listBaseImages: (cluster: string | undefined) =>
+      store.transaction((tx) => tx.listBaseImages(cluster)),
+
+    removeBaseImage: (act: Act, cluster: string, name: string) =>
+      store.transaction(async (tx) => {
+        found(await tx.removeBaseImage(cluster, name), 'base image', `${cluster}/${name}`)
+        const policy = await policyOf(tx, cluster)
+        await tx.savePolicy(cluster, { ...policy, epoch: policy.epoch + 1 }, act.nowMs)
+        await record(tx, act, 'base-image.remove', `base-image:${cluster}/${name}`, {})
+      }),
+
+    getPolicy: (cluster: string) =>
+      store.transaction(async (tx) => policyView(cluster, await policyOf(tx, cluster))),
+
+    setPolicy: (act: Act, cluster: string, policy: Policy) =>
+      store.transaction(async (tx) => {
+        const before = await policyOf(tx, cluster)
+        const after: StoredPolicy = {
+          revision: before.revision + 1,
+          epoch: before.epoch + 1,
+          policy: checkPolicy(policy),
+          updatedAtMs: act.nowMs,
+        }
+        await tx.savePolicy(cluster, after, act.nowMs)
+        await record(tx, act, 'policy.set', `policy:${cluster}`, {
+          revision: after.revision,
+          digest: policyDigest(after.policy),
+          before: policyDigest(before.policy),
+        })
+        return policyView(cluster, after)
+      }),
+  }
+}
+
+export type Administration = ReturnType<typeof createAdministration>
+
+async function knownHost(tx: AttestationTransaction, hostId: string): Promise<StoredHost> {
+  const host = await tx.findHost(hostId)
+  if (!host) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
+  return host
+}
+
+function found(removed: boolean, what: string, name: string): void {
+  if (!removed) throw new PlatformError('NOT_FOUND', `no ${what} ${name}`)
+}
+
+async function setState(
+  tx: AttestationTransaction,
+  host: StoredHost,
+  state: StoredHost['state'],
+  act: Act,
+  newEpoch: boolean,
+): Promise<void> {
+  const { epoch } = await policyOf(tx, host.cluster)
+  await tx.setState(host, state, { newEpoch, policyEpoch: epoch, nowMs: act.nowMs })
+}
+
+async function hostView(tx: AttestationTransaction, host: StoredHost): Promise<HostView> {
+  const [lastVerdict] = await tx.listVerdicts(host.hostId, 1)
+  return {
+    hostId: host.hostId,
+    cluster: host.cluster,
+    state: host.state,
+    endorsement: host.endorsement,
+    insecureTest: host.insecureTest,
+    ekFingerprint: host.ekFingerprint,
+    akName: host.akName,
+    ...(host.tpm === undefined ? {} : { tpm: host.tpm }),
+    epoch: host.epoch,
+    enrolledAt: isoTime(host.enrolledAtMs),
+    ...(lastVerdict ? { lastVerdict } : {}),
+  }
+}
+
+function policyView(cluster: string, stored: StoredPolicy): PolicyView {
+  return {
+    cluster,
+    revision: stored.revision,
+    digest: policyDigest(stored.policy),
+    epoch: stored.epoch,
+    ...(stored.updatedAtMs > 0 ? { updatedAt: isoTime(stored.updatedAtMs) } : {}),
+    policy: stored.policy,
+  }
+}
+
+async function record(
+  tx: AttestationTransaction,
+  act: Act,
+  action: string,
+  subject: string,
+  detail: { readonly [name: string]: CanonicalValue },
+): Promise<void> {
+  await tx.audit({
+    atMs: act.nowMs,
+    actor: `operator:${act.operator}`,
+    action,
+    subject,
+    outcome: 'done',
+    detail,
+  })
+}

@@ -1,0 +1,196 @@
+import type { Evidence, Policy } from '../../api/attestation.js'
+import { evidenceDigest } from '../../api/evidence-binding.js'
+import { fromBase64url, fromHex } from '../../core/bytes.js'
+import { type Finding, failed, failures, passed } from '../../core/finding.js'
+import type { BootSummary } from '../../eventlog/index.js'
+import { jwkThumbprint } from '../../tokens/index.js'
+import {
+  nameOf,
+  type PublicArea,
+  parsePublicArea,
+  pcrDigest,
+  policyPcrDigest,
+  verifyBindingKey,
+  verifyCertify,
+  verifyQuote,
+} from '../../tpm/index.js'
+import { matchBaseImage, type ReferenceValues } from './base-images.js'
+import { type TpmClock, verifyClock } from './clock.js'
+
+/** Evidence with its octets decoded: sizes are checked by the schema, meaning is not yet. */
+export interface DecodedEvidence {
+  readonly hostId: string
+  readonly nonce: Uint8Array
+  readonly attest: Uint8Array
+  readonly signature: Uint8Array
+  readonly pcrValues: ReadonlyMap<number, Uint8Array>
+  readonly eventLog?: Uint8Array
+  readonly proofKeyThumbprint: string
+  readonly sessionKeyThumbprint: string
+  readonly bindingKey?: {
+    readonly publicArea: Uint8Array
+    readonly attest: Uint8Array
+    readonly signature: Uint8Array
+  }
+}
+
+/** Decodes the text members of evidence; throws `DecodeError` on text that is not canonical. */
+export async function decodeEvidence(evidence: Evidence): Promise<DecodedEvidence> {
+  const { bindingKey, eventLog } = evidence
+  return {
+    hostId: evidence.hostId,
+    nonce: fromBase64url(evidence.nonce),
+    attest: fromBase64url(evidence.attest),
+    signature: fromBase64url(evidence.signature),
+    pcrValues: new Map(evidence.pcrs.map(({ pcr, digest }) => [pcr, fromHex(digest)])),
+    ...(eventLog === undefined ? {} : { eventLog: fromBase64url(eventLog) }),
+    proofKeyThumbprint: await jwkThumbprint(evidence.proofKey),
+    sessionKeyThumbprint: await jwkThumbprint(evidence.sessionKey),
+    ...(bindingKey === undefined
+      ? {}
+      : {
+          bindingKey: {
+            publicArea: fromBase64url(bindingKey.publicArea),
+            attest: fromBase64url(bindingKey.attest),
+            signature: fromBase64url(bindingKey.signature),
+          },
+        }),
+  }
+}
+
+/** What the quote itself proves, before anything is compared with reference values. */
+export interface IdentityVerdict {
+  readonly findings: readonly Finding[]
+  /**
+   * Whether the enrolled TPM signed exactly this evidence with this nonce. Only then may the evidence change what the
+   * service knows of the host: nobody else can make a good host look bad.
+   */
+  readonly authentic: boolean
+  readonly clock?: TpmClock
+  readonly bindingKeyArea?: PublicArea
+}
+
+/** Checks signature, freshness, binding and selection of a quote, and the certified binding key with it. */
+export function verifyEvidence(
+  evidence: DecodedEvidence,
+  input: {
+    readonly ak: PublicArea
+    readonly verifier: string
+    readonly policy: Policy
+    readonly nonceFinding: Finding
+  },
+): IdentityVerdict {
+  const { policy } = input
+  const bindingKeyArea = evidence.bindingKey && parsePublicArea(evidence.bindingKey.publicArea)
+  const expectedExtraData = evidenceDigest({
+    nonce: evidence.nonce,
+    hostId: evidence.hostId,
+    verifier: input.verifier,
+    proofKeyThumbprint: evidence.proofKeyThumbprint,
+    sessionKeyThumbprint: evidence.sessionKeyThumbprint,
+    bindingKeyName: bindingKeyArea && nameOf(bindingKeyArea),
+    eventLog: evidence.eventLog,
+  })
+  const verdict = verifyQuote({
+    attest: evidence.attest,
+    signature: evidence.signature,
+    ak: input.ak,
+    expectedExtraData,
+    selection: { bank: policy.bank, pcrs: policy.pcrs },
+    pcrValues: evidence.pcrValues,
+  })
+  const quoteFindings = [input.nonceFinding, ...verdict.findings]
+  const authentic = failures(quoteFindings).length === 0
+  const findings =
+    bindingKeyArea && evidence.bindingKey
+      ? [
+          ...quoteFindings,
+          ...verifyCertify({
+            attest: evidence.bindingKey.attest,
+            signature: evidence.bindingKey.signature,
+            ak: input.ak,
+            expectedExtraData,
+            certified: bindingKeyArea,
+          }).findings,
+          ...verifyBindingKey({
+            publicArea: bindingKeyArea,
+            expectedAuthPolicy: bindingPolicy(policy, evidence.pcrValues),
+          }),
+        ]
+      : quoteFindings
+  const clock = verdict.quote?.clockInfo
+  return {
+    findings,
+    authentic,
+    ...(clock ? { clock } : {}),
+    ...(bindingKeyArea ? { bindingKeyArea } : {}),
+  }
+}
+
+/** The policy that ties a binding key to the PCR values that were quoted. */
+function bindingPolicy(policy: Policy, values: ReadonlyMap<number, Uint8Array>): Uint8Array {
+  const bound = policy.bindingPcrs.map((pcr) => values.get(pcr) ?? new Uint8Array())
+  return policyPcrDigest(
+    { bank: policy.bank, pcrs: policy.bindingPcrs },
+    pcrDigest('sha256', bound),
+  )
+}
+
+/** What the event log said, as the worker that read it reports. */
+export interface EventLogReport {
+  readonly findings: readonly Finding[]
+  readonly summary?: BootSummary
+}
+
+/** Compares authentic evidence with the policy and the base images of the host's cluster. */
+export function appraise(input: {
+  readonly policy: Policy
+  readonly pcrValues: ReadonlyMap<number, Uint8Array>
+  readonly clock: TpmClock
+  readonly previousClock: TpmClock | undefined
+  readonly eventLog: EventLogReport | undefined
+  readonly baseImages: readonly ReferenceValues[]
+}): {
+  readonly findings: readonly Finding[]
+  readonly baseImage?: string
+  readonly nearest?: string
+} {
+  const { policy, eventLog } = input
+  const match = matchBaseImage(input.baseImages, {
+    bank: policy.bank,
+    pinnedPcrs: policy.pinnedPcrs,
+    pcrValues: input.pcrValues,
+  })
+  return {
+    findings: [
+      verifyClock(input.previousClock, input.clock),
+      ...appraiseEventLog(policy, eventLog),
+      ...match.findings,
+    ],
+    ...(match.matched === undefined ? {} : { baseImage: match.matched }),
+    ...(match.nearest === undefined ? {} : { nearest: match.nearest }),
+  }
+}
+
+function appraiseEventLog(policy: Policy, report: EventLogReport | undefined): readonly Finding[] {
+  const findings: Finding[] = [...(report?.findings ?? [])]
+  if (!report && policy.requireEventLog) {
+    findings.push(
+      failed(
+        'event-log',
+        'EVENT_LOG_MISSING',
+        'a boot event log',
+        'none: boot with Secure Boot on or from a unified kernel image, so that the firmware hands one over',
+      ),
+    )
+  }
+  if (policy.requireSecureBoot) {
+    const secureBoot = report?.summary?.secureBoot ?? 'unknown'
+    findings.push(
+      secureBoot === 'on'
+        ? passed('secure-boot', 'on')
+        : failed('secure-boot', 'SECURE_BOOT_OFF', 'Secure Boot on', secureBoot),
+    )
+  }
+  return findings
+}

@@ -1,0 +1,308 @@
+import type { BootView, Evidence, Policy, VerdictView } from '../../api/attestation.js'
+import { toHex } from '../../core/bytes.js'
+import { isoTime, secondsOf } from '../../core/clock.js'
+import { PlatformError } from '../../core/errors.js'
+import { describeFinding, type Finding, failed, failures } from '../../core/finding.js'
+import type { BootSummary } from '../../eventlog/index.js'
+import { parsePublicArea } from '../../tpm/index.js'
+import type {
+  AttestationKeys,
+  AttestationStore,
+  AttestationTransaction,
+  EventLogReader,
+  StoredHost,
+  StoredPolicy,
+} from '../ports.js'
+import {
+  appraise,
+  type DecodedEvidence,
+  decodeEvidence,
+  type EventLogReport,
+  type IdentityVerdict,
+  verifyEvidence,
+} from './appraise.js'
+import { createClaims } from './claims.js'
+import { verifyNonce } from './nonce.js'
+import { DEFAULT_POLICY, policyDigest } from './policy.js'
+
+export interface AttestationDeps {
+  readonly store: AttestationStore
+  readonly keys: AttestationKeys
+  readonly eventLogs: EventLogReader
+  /** Identifier of this service: the issuer of its tokens and the verifier in every quote. */
+  readonly issuer: string
+  readonly audiences: readonly string[]
+  readonly nonceTtlSeconds: number
+  readonly verdictsPerHost: number
+  readonly build: string
+}
+
+/**
+ * Judges the evidence of a host and answers with a token.
+ *
+ * Evidence that the enrolled TPM did not sign, for a nonce of ours, is refused and changes nothing but the audit. What it
+ * did sign is judged whole: every check is reported, the verdict is kept, the state of the host follows it, and the
+ * nonce is spent, in one transaction with the audit record.
+ *
+ * @throws PlatformError `ATTESTATION_REFUSED`, always with the same words: which check failed is for administrators
+ */
+export async function attest(
+  deps: AttestationDeps,
+  evidence: Evidence,
+  input: { readonly tokenId: string; readonly nowMs: number; readonly monotonicMs: () => number },
+): Promise<{ readonly token: string; readonly expiresAtMs: number }> {
+  const startedMs = input.monotonicMs()
+  const { nowMs } = input
+  const decoded = await decodeEvidence(evidence)
+  const before = await deps.store.transaction((tx) => snapshot(tx, decoded.hostId))
+  if (before.host === undefined || before.notAllowed) {
+    return refuseUnauthentic(deps, decoded, nowMs, [
+      before.notAllowed ?? failed('host', 'HOST_UNKNOWN', 'an enrolled host', 'none of this id'),
+    ])
+  }
+  const { host, policy } = before
+  const identity = verifyEvidence(decoded, {
+    ak: parsePublicArea(host.akPublic),
+    verifier: deps.issuer,
+    policy: policy.policy,
+    nonceFinding: deps.keys.nonceKey.use((key) =>
+      verifyNonce({
+        key,
+        hostId: decoded.hostId,
+        nonce: decoded.nonce,
+        nowMs,
+        ttlMs: deps.nonceTtlSeconds * 1000,
+      }),
+    ),
+  })
+  if (!identity.authentic || !identity.clock) {
+    return refuseUnauthentic(deps, decoded, nowMs, identity.findings)
+  }
+
+  const report = await readEventLog(deps.eventLogs, decoded, policy.policy)
+  const appraisal = appraise({
+    policy: policy.policy,
+    pcrValues: decoded.pcrValues,
+    clock: identity.clock,
+    previousClock: host.clock,
+    eventLog: report,
+    baseImages: before.baseImages,
+  })
+  const findings = [...identity.findings, ...appraisal.findings]
+  const accepted = failures(findings).length === 0
+  const differences = accepted
+    ? []
+    : await explain(deps.eventLogs, decoded, before, appraisal.nearest)
+  const verdict: VerdictView = {
+    at: isoTime(nowMs),
+    accepted,
+    ...(appraisal.baseImage === undefined ? {} : { baseImage: appraisal.baseImage }),
+    ...(report?.summary ? { boot: bootView(report.summary, policy.policy.bank) } : {}),
+    findings: [...findings],
+    differences: [...differences],
+    bank: policy.policy.bank,
+    pcrs: [...policy.policy.pcrs],
+    tookMs: Math.round((input.monotonicMs() - startedMs) * 100) / 100,
+    ...(accepted ? { tokenId: input.tokenId } : {}),
+  }
+  const expiresAtMs = nowMs + policy.policy.tokenTtlSeconds * 1000
+  const token = accepted
+    ? await deps.keys.sign(
+        createClaims({
+          deps,
+          evidence,
+          decoded,
+          host,
+          policy,
+          verdict,
+          identity: { ...identity, clock: identity.clock },
+          tokenId: input.tokenId,
+          issuedAtSeconds: secondsOf(nowMs),
+        }),
+      )
+    : undefined
+  const committed = await deps.store.transaction((tx) =>
+    commit(tx, { deps, decoded, before: { host, policy }, identity, report, verdict, nowMs }),
+  )
+  if (!committed || token === undefined) throw refused()
+  return { token, expiresAtMs }
+}
+
+interface Snapshot {
+  readonly host?: StoredHost
+  readonly notAllowed?: Finding
+  readonly policy: StoredPolicy
+  readonly baseImages: Awaited<ReturnType<AttestationTransaction['listBaseImages']>>
+}
+
+async function snapshot(tx: AttestationTransaction, hostId: string): Promise<Snapshot> {
+  const host = await tx.findHost(hostId)
+  const policy = await policyOf(tx, host?.cluster)
+  if (!host) return { policy, baseImages: [] }
+  const notAllowed = stateFinding(host)
+  return {
+    host,
+    policy,
+    baseImages: await tx.listBaseImages(host.cluster),
+    ...(notAllowed ? { notAllowed } : {}),
+  }
+}
+
+/** The policy of a cluster, or the default where none was set. */
+export async function policyOf(
+  tx: AttestationTransaction,
+  cluster: string | undefined,
+): Promise<StoredPolicy> {
+  const stored = cluster === undefined ? undefined : await tx.findPolicy(cluster)
+  return stored ?? { revision: 0, epoch: 0, policy: DEFAULT_POLICY, updatedAtMs: 0 }
+}
+
+function stateFinding(host: StoredHost): Finding | undefined {
+  switch (host.state) {
+    case 'revoked':
+      return failed('host', 'HOST_REVOKED', 'a host that is not revoked', 'revoked')
+    case 'awaiting-approval':
+      return failed('host', 'HOST_NOT_APPROVED', 'a host that was approved', 'awaiting approval')
+    default:
+      return undefined
+  }
+}
+
+async function readEventLog(
+  reader: EventLogReader,
+  evidence: DecodedEvidence,
+  policy: Policy,
+): Promise<EventLogReport | undefined> {
+  if (!evidence.eventLog) return undefined
+  try {
+    return await reader.verify(evidence.eventLog, policy.bank, evidence.pcrValues)
+  } catch (error) {
+    if (!(error instanceof PlatformError)) throw error
+    return {
+      findings: [
+        failed('event-log', error.code, 'a boot event log that can be read', error.message),
+      ],
+    }
+  }
+}
+
+async function explain(
+  reader: EventLogReader,
+  evidence: DecodedEvidence,
+  before: Snapshot,
+  nearest: string | undefined,
+): Promise<readonly string[]> {
+  const reference = before.baseImages.find((image) => image.name === nearest)?.eventLog
+  if (!reference || !evidence.eventLog) return []
+  try {
+    return await reader.compare(reference, evidence.eventLog, before.policy.policy.bank)
+  } catch (error) {
+    if (!(error instanceof PlatformError)) throw error
+    return [`the event log cannot be compared: ${error.message}`]
+  }
+}
+
+/** What a verdict and a base image keep of a boot: the log's own words, bounded and escaped by the parser. */
+function bootView(summary: BootSummary, bank: string): BootView {
+  return {
+    secureBoot: summary.secureBoot,
+    bootApplications: summary.bootApplications.flatMap((application) => {
+      const digest = application.digests.get(bank as Policy['bank'])
+      return digest ? [{ name: application.name, digest: toHex(digest) }] : []
+    }),
+    ...(summary.kernel === undefined ? {} : { kernel: summary.kernel }),
+    ...(summary.commandLine === undefined ? {} : { commandLine: summary.commandLine }),
+  }
+}
+
+async function commit(
+  tx: AttestationTransaction,
+  input: {
+    readonly deps: AttestationDeps
+    readonly decoded: DecodedEvidence
+    readonly before: { readonly host: StoredHost; readonly policy: StoredPolicy }
+    readonly identity: IdentityVerdict
+    readonly report: EventLogReport | undefined
+    readonly verdict: VerdictView
+    readonly nowMs: number
+  },
+): Promise<boolean> {
+  const { deps, decoded, before, verdict, nowMs } = input
+  const { hostId } = decoded
+  const audit = (outcome: 'allowed' | 'refused', findings: readonly Finding[]) =>
+    tx.audit({
+      atMs: nowMs,
+      actor: `host:${hostId}`,
+      action: 'attestation',
+      subject: `host:${hostId}`,
+      outcome,
+      detail: {
+        findings: failures(findings).map(describeFinding),
+        policy: policyDigest(before.policy.policy),
+        ...(verdict.baseImage === undefined ? {} : { baseImage: verdict.baseImage }),
+        ...(outcome === 'allowed' && verdict.tokenId ? { token: verdict.tokenId } : {}),
+      },
+    })
+
+  const expiresAtMs = nowMs + 2 * deps.nonceTtlSeconds * 1000
+  if (!(await tx.useNonce(decoded.nonce, expiresAtMs))) {
+    await audit('refused', [
+      failed('nonce', 'NONCE_USED', 'a nonce that was not used', 'a used one'),
+    ])
+    return false
+  }
+  // What was judged must still be so: the host, its policy and its counters may have moved meanwhile.
+  const now = await tx.findHost(hostId)
+  const policy = await policyOf(tx, now?.cluster)
+  const moved =
+    !now ||
+    now.epoch !== before.host.epoch ||
+    policy.epoch !== before.policy.epoch ||
+    now.clock?.clock !== before.host.clock?.clock
+  if (moved) {
+    await audit('refused', [
+      failed('host', 'CONFLICT', 'the host as it was when its evidence arrived', 'another state'),
+    ])
+    return false
+  }
+  if (verdict.accepted && input.identity.clock) await tx.setClock(hostId, input.identity.clock)
+  await tx.setState(now, verdict.accepted ? 'trusted' : 'refused', {
+    newEpoch: false,
+    policyEpoch: policy.epoch,
+    nowMs,
+  })
+  await tx.saveEvidence(hostId, {
+    atMs: nowMs,
+    capturable: input.report !== undefined && failures(input.report.findings).length === 0,
+    bank: verdict.bank,
+    pcrs: new Map([...decoded.pcrValues].map(([pcr, digest]) => [pcr, toHex(digest)])),
+    ...(verdict.boot ? { boot: verdict.boot } : {}),
+    ...(decoded.eventLog ? { eventLog: decoded.eventLog } : {}),
+  })
+  await tx.addVerdict(hostId, verdict, deps.verdictsPerHost)
+  await audit(verdict.accepted ? 'allowed' : 'refused', verdict.findings as readonly Finding[])
+  return verdict.accepted
+}
+
+async function refuseUnauthentic(
+  deps: AttestationDeps,
+  evidence: DecodedEvidence,
+  nowMs: number,
+  findings: readonly Finding[],
+): Promise<never> {
+  await deps.store.transaction((tx) =>
+    tx.audit({
+      atMs: nowMs,
+      actor: 'unknown',
+      action: 'attestation',
+      subject: `host:${evidence.hostId}`,
+      outcome: 'refused',
+      detail: { findings: failures(findings).map(describeFinding) },
+    }),
+  )
+  throw refused()
+}
+
+function refused(): PlatformError {
+  return new PlatformError('ATTESTATION_REFUSED', 'the evidence was not accepted')
+}

@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto'
+import type { Policy } from '../../api/attestation.js'
+import { canonicalJson } from '../../core/canonical-json.js'
+import { PlatformError } from '../../core/errors.js'
+
+/**
+ * The policy of a cluster until an administrator sets one.
+ *
+ * PCR 1 (boot variables) and PCR 5 (partition table) are quoted and replayed, and differ from host to host: they are
+ * not pinned. PCR 10 (IMA) grows while a host runs: it is not quoted.
+ */
+export const DEFAULT_POLICY: Policy = {
+  bank: 'sha256',
+  pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14],
+  pinnedPcrs: [0, 2, 3, 4, 6, 7, 8, 9, 11, 14],
+  bindingPcrs: [0, 2, 3, 4, 6, 7, 8, 9, 11, 14],
+  requireEventLog: true,
+  requireSecureBoot: true,
+  tokenTtlSeconds: 300,
+}
+
+/** The policy with its PCRs in ascending order; throws `POLICY_INVALID` where its parts contradict one another. */
+export function checkPolicy(policy: Policy): Policy {
+  for (const [name, pcrs] of [
+    ['pinnedPcrs', policy.pinnedPcrs],
+    ['bindingPcrs', policy.bindingPcrs],
+  ] as const) {
+    const extra = pcrs.filter((pcr) => !policy.pcrs.includes(pcr))
+    if (extra.length > 0) {
+      throw new PlatformError(
+        'POLICY_INVALID',
+        `expected ${name} to be among pcrs, found PCR ${extra.join(', ')} besides`,
+      )
+    }
+  }
+  return {
+    ...policy,
+    pcrs: ascending(policy.pcrs),
+    pinnedPcrs: ascending(policy.pinnedPcrs),
+    bindingPcrs: ascending(policy.bindingPcrs),
+  }
+}
+
+/** SHA-256 of the canonical JSON of a policy, in hexadecimal: what tokens and verdicts cite. */
+export function policyDigest(policy: Policy): string {
+  return createHash('sha256').update(canonicalJson(policy)).digest('hex')
+}
+
+function ascending(pcrs: readonly number[]): number[] {
+  return [...pcrs].sort((a, b) => a - b)
+}

@@ -1,0 +1,166 @@
+import type { BootView, HostState, Policy, VerdictView } from '../api/attestation.js'
+import type { CanonicalValue } from '../core/canonical-json.js'
+import type { Secret } from '../core/secret.js'
+import type { AttestationResultClaims } from '../tokens/index.js'
+import type { EventLogReport } from './domain/appraise.js'
+import type { ReferenceValues } from './domain/base-images.js'
+import type { TpmClock } from './domain/clock.js'
+
+/** The database, one transaction at a time: what is read, written and audited in `work` is true together or not at all. */
+export interface AttestationStore {
+  transaction<R>(work: (tx: AttestationTransaction) => Promise<R>): Promise<R>
+}
+
+export interface AttestationTransaction {
+  listAnchors(): Promise<readonly StoredAnchor[]>
+  /** Does nothing where the anchor is there already with the same mark. */
+  saveAnchor(anchor: StoredAnchor): Promise<void>
+  removeAnchor(fingerprint: string): Promise<boolean>
+
+  listTickets(nowMs: number): Promise<readonly StoredTicket[]>
+  findTicket(ticketHash: string): Promise<StoredTicket | undefined>
+  insertTicket(ticket: StoredTicket, ticketHash: string): Promise<void>
+  /** Takes one use of a ticket; false where none is left. */
+  useTicket(ticketId: string): Promise<boolean>
+  removeTicket(ticketId: string): Promise<boolean>
+
+  /** Removes enrolments that were never activated in time; returns how many are left waiting. */
+  purgeEnrolments(nowMs: number): Promise<number>
+  insertEnrolment(enrolment: PendingEnrolment): Promise<void>
+  /** Returns an enrolment and removes it: there is no second look. */
+  takeEnrolment(enrolmentId: string): Promise<PendingEnrolment | undefined>
+
+  listHosts(cluster?: string): Promise<readonly StoredHost[]>
+  findHost(hostId: string): Promise<StoredHost | undefined>
+  findHostByEk(ekFingerprint: string): Promise<StoredHost | undefined>
+  /** @throws PlatformError `HOST_ID_TAKEN` or `EK_TAKEN`, kept by the database's own constraints */
+  insertHost(host: Omit<StoredHost, 'epoch' | 'state'>): Promise<void>
+  setClock(hostId: string, clock: TpmClock): Promise<void>
+  removeHost(hostId: string): Promise<void>
+  /** State, and whether tokens issued before end at once (a new epoch). */
+  setState(
+    host: { readonly hostId: string; readonly cluster: string },
+    state: HostState,
+    options: { readonly newEpoch: boolean; readonly policyEpoch: number; readonly nowMs: number },
+  ): Promise<void>
+
+  findPolicy(cluster: string): Promise<StoredPolicy | undefined>
+  /** Saves the policy and gives its epoch to every host of the cluster. */
+  savePolicy(cluster: string, policy: StoredPolicy, nowMs: number): Promise<void>
+
+  listBaseImages(cluster?: string): Promise<readonly StoredBaseImage[]>
+  /** @throws PlatformError `CONFLICT` where the cluster has an image of this name */
+  insertBaseImage(image: StoredBaseImage): Promise<void>
+  removeBaseImage(cluster: string, name: string): Promise<boolean>
+
+  findEvidence(hostId: string): Promise<StoredEvidence | undefined>
+  saveEvidence(hostId: string, evidence: StoredEvidence): Promise<void>
+
+  listVerdicts(hostId: string, limit: number): Promise<readonly VerdictView[]>
+  addVerdict(hostId: string, verdict: VerdictView, keep: number): Promise<void>
+
+  /** False where the nonce was used before. */
+  useNonce(nonce: Uint8Array, expiresAtMs: number): Promise<boolean>
+
+  audit(record: AuditEntry): Promise<void>
+}
+
+export interface AuditEntry {
+  readonly atMs: number
+  /** `operator:<name>`, `host:<id>` or `unknown`. */
+  readonly actor: string
+  readonly action: string
+  readonly subject: string
+  readonly outcome: 'allowed' | 'refused' | 'done'
+  readonly detail: { readonly [name: string]: CanonicalValue }
+}
+
+export interface StoredAnchor {
+  readonly fingerprint: string
+  readonly subject: string
+  readonly certificate: Uint8Array
+  readonly notAfterMs: number
+  readonly insecureTest: boolean
+  readonly addedAtMs: number
+}
+
+export interface StoredTicket {
+  readonly ticketId: string
+  readonly cluster: string
+  readonly hostId?: string
+  readonly usesLeft: number
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
+}
+
+/** The parts of a host that enrolment decides. */
+export interface HostKeys {
+  readonly hostId: string
+  readonly cluster: string
+  readonly ekPublic: Uint8Array
+  readonly ekFingerprint: string
+  readonly akPublic: Uint8Array
+  readonly endorsement: 'ca' | 'approved'
+  readonly insecureTest: boolean
+  readonly tpm?: string
+}
+
+export interface PendingEnrolment extends HostKeys {
+  readonly enrolmentId: string
+  readonly ticketId: string
+  readonly secretHash: string
+  readonly expiresAtMs: number
+}
+
+export interface StoredHost extends HostKeys {
+  /** Hexadecimal. */
+  readonly akName: string
+  readonly clock?: TpmClock
+  readonly enrolledAtMs: number
+  readonly state: HostState
+  readonly epoch: number
+}
+
+export interface StoredPolicy {
+  readonly revision: number
+  readonly epoch: number
+  readonly policy: Policy
+  readonly updatedAtMs: number
+}
+
+export interface StoredBaseImage extends ReferenceValues {
+  readonly cluster: string
+  readonly capturedFrom: string
+  readonly capturedAtMs: number
+  readonly boot?: BootView
+  readonly eventLog?: Uint8Array
+}
+
+export interface StoredEvidence {
+  readonly atMs: number
+  /** Whether the log replays to the quoted values, so that a base image may be made of it. */
+  readonly capturable: boolean
+  readonly bank: string
+  /** Digests in hexadecimal. */
+  readonly pcrs: ReadonlyMap<number, string>
+  readonly boot?: BootView
+  readonly eventLog?: Uint8Array
+}
+
+/** Reads event logs away from the main thread, within a time and a heap of their own. */
+export interface EventLogReader {
+  verify(
+    eventLog: Uint8Array,
+    bank: string,
+    pcrValues: ReadonlyMap<number, Uint8Array>,
+  ): Promise<EventLogReport>
+  /** What changed between two boots, in sentences. */
+  compare(reference: Uint8Array, found: Uint8Array, bank: string): Promise<readonly string[]>
+}
+
+/** Keys of the service. */
+export interface AttestationKeys {
+  /** MAC key of nonces. */
+  readonly nonceKey: Secret
+  sign(claims: AttestationResultClaims): Promise<string>
+}

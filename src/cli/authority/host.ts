@@ -1,0 +1,114 @@
+import type { Command } from 'commander'
+import {
+  approveHost,
+  getHost,
+  getHostHistory,
+  type HostView,
+  listHosts,
+  removeHost,
+  revokeHost,
+} from '../../api/attestation.js'
+import { verdictLines } from '../findings.js'
+import { fields, table } from '../output.js'
+import { integer } from '../values.js'
+import { addOperation } from './command.js'
+
+export function addHostCommands(program: Command): void {
+  const host = program.command('host').description('enrolled hosts and what they proved')
+
+  addOperation<typeof listHosts, { readonly cluster?: string }>(host, {
+    usage: 'list',
+    operation: listHosts,
+    configure: (command) => command.option('--cluster <name>', 'only hosts of this cluster'),
+    input: (_, { cluster }) => ({ query: cluster === undefined ? {} : { cluster } }),
+    text: ({ hosts }) =>
+      table([
+        ['HOST', 'CLUSTER', 'STATE', 'BASE IMAGE', 'LAST VERDICT'],
+        ...hosts.map((h) => [
+          h.hostId,
+          h.cluster,
+          h.state,
+          h.lastVerdict?.baseImage ?? '-',
+          h.lastVerdict?.at ?? '-',
+        ]),
+      ]),
+    examples: ['sigillo host list', 'sigillo host list --cluster lab --json'],
+  })
+
+  addOperation(host, {
+    usage: 'show <host>',
+    operation: getHost,
+    input: ([hostId = '']) => ({ params: { hostId } }),
+    text: hostLines,
+    examples: ['sigillo host show host-a', 'sigillo host show host-a --json'],
+  })
+
+  addOperation<typeof getHostHistory, { readonly limit?: number }>(host, {
+    usage: 'history <host>',
+    operation: getHostHistory,
+    configure: (command) =>
+      command.option('--limit <n>', 'how many verdicts, newest first (default: 10)', integer),
+    input: ([hostId = ''], { limit }) => ({ params: { hostId }, query: { limit: limit ?? 10 } }),
+    text: ({ verdicts }) => verdicts.flatMap((verdict) => [...verdictLines(verdict), '']),
+    examples: ['sigillo host history host-a', 'sigillo host history host-a --limit 100 --json'],
+  })
+
+  addOperation<typeof approveHost, { readonly ek: string }>(host, {
+    usage: 'approve <host>',
+    operation: approveHost,
+    configure: (command) =>
+      command.requiredOption(
+        '--ek <fingerprint>',
+        'fingerprint of its endorsement key, as read on the host',
+      ),
+    input: ([hostId = ''], { ek }) => ({ params: { hostId }, body: { ekFingerprint: ek } }),
+    text: hostLines,
+    examples: [
+      'sigillo host approve host-c --ek 5b1e…',
+      'sigillo host show host-c && sigillo host approve host-c --ek 5b1e…',
+    ],
+  })
+
+  addOperation<typeof revokeHost, { readonly reason: string }>(host, {
+    usage: 'revoke <host>',
+    operation: revokeHost,
+    configure: (command) => command.requiredOption('--reason <text>', 'why, for the audit'),
+    input: ([hostId = ''], { reason }) => ({ params: { hostId }, body: { reason } }),
+    text: hostLines,
+    destroys: ([hostId]) => `this ends the trust in host ${hostId}`,
+    examples: [
+      'sigillo host revoke host-a --reason "stolen" --yes',
+      'sigillo host revoke host-a --reason "case 4711" --yes --json',
+    ],
+  })
+
+  addOperation(host, {
+    usage: 'remove <host>',
+    operation: removeHost,
+    input: ([hostId = '']) => ({ params: { hostId } }),
+    text: () => ['removed'],
+    destroys: ([hostId]) => `this forgets host ${hostId} and its history`,
+    examples: [
+      'sigillo host remove host-a --yes',
+      'sigillo host revoke host-a --reason gone --yes && sigillo host remove host-a --yes',
+    ],
+  })
+}
+
+function hostLines(host: HostView): readonly string[] {
+  return [
+    ...fields([
+      ['host', host.hostId],
+      ['cluster', host.cluster],
+      ['state', host.state],
+      ['endorsed by', host.endorsement === 'ca' ? 'a certificate authority' : 'an administrator'],
+      ['test anchor', host.insecureTest ? 'yes: not for production' : undefined],
+      ['TPM', host.tpm],
+      ['EK', host.ekFingerprint],
+      ['AK name', host.akName],
+      ['epoch', String(host.epoch)],
+      ['enrolled', host.enrolledAt],
+    ]),
+    ...(host.lastVerdict ? ['', ...verdictLines(host.lastVerdict)] : []),
+  ]
+}

@@ -1,0 +1,87 @@
+import type { Command } from 'commander'
+import {
+  createCluster,
+  getVtpmAuthority,
+  listClusters,
+  listEvents,
+  listVms,
+} from '../../api/control-plane.js'
+import { table } from '../output.js'
+import { integer } from '../values.js'
+import { addOperation } from './command.js'
+
+/** Clusters, VMs, events, and the authority of virtual TPMs: what the control plane knows. */
+export function addInventoryCommands(program: Command): void {
+  const cluster = program.command('cluster').description('clusters of hosts')
+
+  addOperation(cluster, {
+    usage: 'create <name>',
+    operation: createCluster,
+    input: ([name = '']) => ({ body: { name } }),
+    text: ({ name }) => [`cluster ${name} made`],
+    examples: ['sigillo cluster create lab', 'sigillo cluster create lab --json'],
+  })
+  addOperation(cluster, {
+    usage: 'list',
+    operation: listClusters,
+    input: () => ({}),
+    text: ({ clusters }) =>
+      table([['CLUSTER', 'MADE'], ...clusters.map((c) => [c.name, c.createdAt])]),
+    examples: ['sigillo cluster list', 'sigillo cluster list --json'],
+  })
+
+  const vm = program.command('vm').description('virtual machines, as their hosts report them')
+  addOperation<typeof listVms, { readonly cluster?: string; readonly host?: string }>(vm, {
+    usage: 'list',
+    operation: listVms,
+    configure: (command) =>
+      command
+        .option('--cluster <name>', 'only VMs of this cluster')
+        .option('--host <id>', 'only VMs of this host'),
+    input: (_, { cluster: name, host }) => ({
+      query: {
+        ...(name === undefined ? {} : { cluster: name }),
+        ...(host === undefined ? {} : { hostId: host }),
+      },
+    }),
+    text: ({ vms }) =>
+      table([
+        ['VM', 'HOST', 'STATE', 'PROVIDER', 'DISKS', 'VTPM', 'REPORTED'],
+        ...vms.map(({ report, hostId, reportedAt }) => [
+          report.name,
+          hostId,
+          report.state,
+          report.provider,
+          String(report.disks.length),
+          report.vtpm ? 'yes' : 'no',
+          reportedAt,
+        ]),
+      ]),
+    examples: ['sigillo vm list', 'sigillo vm list --host host-a --json'],
+  })
+
+  const vtpm = program.command('vtpm').description('virtual TPMs of VMs')
+  addOperation(vtpm, {
+    usage: 'authority',
+    operation: getVtpmAuthority,
+    input: () => ({}),
+    text: ({ pem }) => [pem.trimEnd()],
+    examples: ['sigillo vtpm authority > vtpm-ca.pem', 'sigillo vtpm authority --json'],
+  })
+
+  const event = program.command('event').description('event log of the site')
+  addOperation<typeof listEvents, { readonly after?: number; readonly limit?: number }>(event, {
+    usage: 'list',
+    operation: listEvents,
+    configure: (command) =>
+      command
+        .option('--after <seq>', 'only events after this number', integer)
+        .option('--limit <n>', 'how many (default: 100)', integer),
+    input: (_, { after, limit }) => ({
+      query: { limit: limit ?? 100, ...(after === undefined ? {} : { afterSeq: after }) },
+    }),
+    text: ({ events }) =>
+      table(events.map((e) => [String(e.seq), e.at, e.severity, e.type, e.subject, e.message])),
+    examples: ['sigillo event list', 'sigillo event list --after 120 --json'],
+  })
+}

@@ -1,0 +1,65 @@
+/** Where a command writes: data to standard output, everything else to standard error. */
+export interface Output {
+  /** One document of data: JSON with `--json`, otherwise the lines that `text` makes. */
+  data(value: unknown, text: () => readonly string[]): void
+  /** A sentence for a person. Nothing with `--json`. */
+  note(line: string): void
+  /** Progress on one line that overwrites itself; nothing unless standard error is a terminal. */
+  progress(line: string): void
+}
+
+export function createOutput(options: { readonly json: boolean }): Output {
+  const live = process.stderr.isTTY === true
+  let progressShown = false
+  const clearProgress = () => {
+    if (progressShown) process.stderr.write('\r\x1b[K')
+    progressShown = false
+  }
+  return {
+    data(value, text) {
+      clearProgress()
+      const lines = options.json ? [JSON.stringify(value, null, 2)] : text()
+      if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    },
+    note(line) {
+      clearProgress()
+      if (!options.json) process.stderr.write(`${line}\n`)
+    },
+    progress(line) {
+      if (!live) return
+      process.stderr.write(`\r\x1b[K${line}`)
+      progressShown = true
+    },
+  }
+}
+
+/** Columns aligned with two blanks between; the first row is the head. */
+export function table(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths: number[] = []
+  for (const row of rows) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length)
+    })
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+/** `name:  value` lines, aligned; members without a value are left out. */
+export function fields(entries: readonly (readonly [string, string | undefined])[]): string[] {
+  const shown = entries.filter(
+    (entry): entry is readonly [string, string] => entry[1] !== undefined,
+  )
+  const width = Math.max(0, ...shown.map(([name]) => name.length))
+  return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 1)}  ${value}`)
+}
+
+/** `[######......] 50 %  step` */
+export function progressBar(percent: number, step: string): string {
+  const full = Math.round(percent / 5)
+  return `[${'#'.repeat(full)}${'.'.repeat(20 - full)}] ${String(percent).padStart(3)} %  ${step}`
+}

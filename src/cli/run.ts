@@ -1,0 +1,64 @@
+import { Command, CommanderError } from 'commander'
+import type { ErrorCode } from '../core/error-codes.js'
+import { messageOf, PlatformError } from '../core/errors.js'
+
+/** 0 done, 1 failed, 2 wrong usage, 3 verified and refused. */
+const EXIT_FAILED = 1
+const EXIT_USAGE = 2
+const EXIT_REFUSED = 3
+
+/** What a person can do about an error, where there is something. */
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  AUTHORITY_UNREACHABLE: 'is the service running, and does the URL name it?',
+  UNAUTHENTICATED: 'check the file with the operator token (--token-file)',
+  FILE_MODE: 'chmod 600 the file',
+  BASE_IMAGE_NONE: 'capture one from a good host: sigillo image capture NAME --host HOST',
+  EVIDENCE_NOT_VERIFIED: 'let the host attest first: sigillo-agent attest',
+}
+
+/** Errors that say that something was looked at and refused, not that the command failed. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['ATTESTATION_REFUSED', 'TPM_POLICY_FAIL'])
+
+export function createProgram(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .option('--json', 'print data as JSON')
+    .showHelpAfterError('(--help shows what there is)')
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, `${name}: error: `)),
+    })
+    .exitOverride()
+}
+
+/** Parses the command line, runs the command, and ends the process with the status that the outcome has. */
+export async function runProgram(program: Command, argv: readonly string[]): Promise<void> {
+  for (const command of allCommands(program)) command.exitOverride()
+  try {
+    await program.parseAsync([...argv])
+  } catch (error) {
+    process.exitCode = report(program.name(), error)
+  }
+}
+
+function report(name: string, error: unknown): number {
+  if (error instanceof CommanderError) {
+    return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_USAGE
+  }
+  if (error instanceof PlatformError) {
+    process.stderr.write(`${name}: error: ${error.message} (${error.code})\n`)
+    const hint = HINTS[error.code]
+    if (hint) process.stderr.write(`${name}: hint: ${hint}\n`)
+    return REFUSALS.has(error.code) ? EXIT_REFUSED : EXIT_FAILED
+  }
+  process.stderr.write(`${name}: error: ${messageOf(error)}\n`)
+  return EXIT_FAILED
+}
+
+function allCommands(command: Command): readonly Command[] {
+  return [command, ...command.commands.flatMap(allCommands)]
+}
+
+/** Text that shows how a command is used, for the end of its help. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`
+}

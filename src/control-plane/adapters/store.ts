@@ -1,0 +1,179 @@
+import type { Generated, Transaction } from 'kysely'
+import { Value } from 'typebox/value'
+import { type EventView, VmReport } from '../../api/control-plane.js'
+import { isoTime } from '../../core/clock.js'
+import { PlatformError } from '../../core/errors.js'
+import {
+  appendAudit,
+  type FoundationTables,
+  isUniqueViolation,
+  readHostStatus,
+  recordOnce,
+  type Store,
+} from '../../store/index.js'
+import type { ControlPlaneStore, ControlPlaneTransaction, StoredVm } from '../ports.js'
+
+interface ControlPlaneTables {
+  control_plane_clusters: { name: string; created_at_ms: number }
+  control_plane_vms: {
+    vm_id: string
+    host_id: string
+    cluster: string
+    report: string
+    reported_at_ms: number
+  }
+  control_plane_events: {
+    seq: Generated<number>
+    at_ms: number
+    severity: EventView['severity']
+    type: string
+    subject: string
+    message: string
+  }
+  control_plane_vtpm_certificates: {
+    fingerprint: string
+    vm_id: string
+    kind: string
+    host_id: string
+    certificate: Uint8Array
+    issued_at_ms: number
+  }
+}
+
+type Tx = Transaction<ControlPlaneTables & FoundationTables>
+
+/** The name of the service's audit chain. */
+export const AUDIT_CHAIN = 'control-plane'
+
+export function controlPlaneStore(store: Store): ControlPlaneStore {
+  return {
+    transaction: (work) => store.transaction((tx: Tx) => work(transactionOf(tx))),
+  }
+}
+
+function transactionOf(tx: Tx): ControlPlaneTransaction {
+  return {
+    async listClusters() {
+      const rows = await tx
+        .selectFrom('control_plane_clusters')
+        .selectAll()
+        .orderBy('name')
+        .execute()
+      return rows.map((row) => ({ name: row.name, createdAtMs: row.created_at_ms }))
+    },
+
+    async insertCluster(cluster) {
+      try {
+        await tx
+          .insertInto('control_plane_clusters')
+          .values({ name: cluster.name, created_at_ms: cluster.createdAtMs })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        throw new PlatformError('CONFLICT', `expected a new name, found cluster ${cluster.name}`)
+      }
+    },
+
+    async findVm(vmId) {
+      const row = await tx
+        .selectFrom('control_plane_vms')
+        .selectAll()
+        .where('vm_id', '=', vmId)
+        .executeTakeFirst()
+      return row && storedVm(row)
+    },
+
+    async listVms({ cluster, hostId }) {
+      let query = tx.selectFrom('control_plane_vms').selectAll().orderBy('vm_id')
+      if (cluster !== undefined) query = query.where('cluster', '=', cluster)
+      if (hostId !== undefined) query = query.where('host_id', '=', hostId)
+      return (await query.execute()).map(storedVm)
+    },
+
+    async saveVm(vm) {
+      const columns = {
+        host_id: vm.hostId,
+        cluster: vm.cluster,
+        report: JSON.stringify(vm.report),
+        reported_at_ms: vm.reportedAtMs,
+      }
+      await tx
+        .insertInto('control_plane_vms')
+        .values({ vm_id: vm.vmId, ...columns })
+        .onConflict((conflict) => conflict.column('vm_id').doUpdateSet(columns))
+        .execute()
+    },
+
+    async removeVm(vmId) {
+      await tx.deleteFrom('control_plane_vms').where('vm_id', '=', vmId).execute()
+    },
+
+    async addEvent({ atMs, ...event }) {
+      await tx
+        .insertInto('control_plane_events')
+        .values({ at_ms: atMs, ...event })
+        .execute()
+    },
+
+    async listEvents(afterSeq, limit) {
+      const rows = await tx
+        .selectFrom('control_plane_events')
+        .selectAll()
+        .where('seq', '>', afterSeq)
+        .orderBy('seq')
+        .limit(limit)
+        .execute()
+      return rows.map(({ at_ms, ...event }) => ({ ...event, at: isoTime(at_ms) }))
+    },
+
+    async saveCertificate(certificate) {
+      await tx
+        .insertInto('control_plane_vtpm_certificates')
+        .values({
+          fingerprint: certificate.fingerprint,
+          vm_id: certificate.vmId,
+          kind: certificate.kind,
+          host_id: certificate.hostId,
+          certificate: certificate.certificate,
+          issued_at_ms: certificate.issuedAtMs,
+        })
+        .execute()
+    },
+
+    async admit(caller) {
+      const { proof } = caller
+      const key = `${proof.thumbprint}.${proof.id}`
+      if (!(await recordOnce(tx, 'dpop', key, proof.expiresAtMs))) {
+        throw new PlatformError(
+          'DPOP_REPLAYED',
+          'expected a proof that was not used, found it used',
+        )
+      }
+      const status = await readHostStatus(tx, caller.issuer, caller.hostId)
+      const current =
+        status?.state === 'trusted' &&
+        status.epoch === caller.hostEpoch &&
+        status.policyEpoch === caller.policyEpoch
+      if (!current) {
+        throw new PlatformError(
+          'HOST_STATUS',
+          `expected a host that is trusted now, found ${status?.state ?? 'none'} or a newer epoch`,
+        )
+      }
+    },
+
+    async audit(entry) {
+      await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
+    },
+  }
+}
+
+function storedVm(row: ControlPlaneTables['control_plane_vms']): StoredVm {
+  return {
+    vmId: row.vm_id,
+    hostId: row.host_id,
+    cluster: row.cluster,
+    report: Value.Parse(VmReport, JSON.parse(row.report)),
+    reportedAtMs: row.reported_at_ms,
+  }
+}

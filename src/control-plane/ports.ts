@@ -1,0 +1,83 @@
+import type { EventView, VmReport } from '../api/control-plane.js'
+import type { CanonicalValue } from '../core/canonical-json.js'
+
+/** The database, one transaction at a time. */
+export interface ControlPlaneStore {
+  transaction<R>(work: (tx: ControlPlaneTransaction) => Promise<R>): Promise<R>
+}
+
+export interface ControlPlaneTransaction {
+  listClusters(): Promise<readonly StoredCluster[]>
+  /** @throws PlatformError `CONFLICT` where the name is taken */
+  insertCluster(cluster: StoredCluster): Promise<void>
+
+  findVm(vmId: string): Promise<StoredVm | undefined>
+  listVms(filter: {
+    readonly cluster?: string
+    readonly hostId?: string
+  }): Promise<readonly StoredVm[]>
+  saveVm(vm: StoredVm): Promise<void>
+  removeVm(vmId: string): Promise<void>
+
+  addEvent(event: NewEvent): Promise<void>
+  listEvents(afterSeq: number, limit: number): Promise<readonly EventView[]>
+
+  saveCertificate(certificate: StoredCertificate): Promise<void>
+
+  /**
+   * Accepts one host request: records the proof as used and reads the status of the host, both in this transaction.
+   *
+   * @throws PlatformError `DPOP_REPLAYED`, or `HOST_STATUS` where the host is not trusted now or its epochs moved on
+   */
+  admit(caller: HostCaller, nowMs: number): Promise<void>
+
+  audit(entry: {
+    readonly atMs: number
+    readonly actor: string
+    readonly action: string
+    readonly subject: string
+    readonly outcome: 'allowed' | 'refused' | 'done'
+    readonly detail: { readonly [name: string]: CanonicalValue }
+  }): Promise<void>
+}
+
+/** An attested host as its token and proof name it. */
+export interface HostCaller {
+  readonly issuer: string
+  readonly hostId: string
+  readonly cluster: string
+  readonly hostEpoch: number
+  readonly policyEpoch: number
+  readonly tokenId: string
+  readonly proof: { readonly thumbprint: string; readonly id: string; readonly expiresAtMs: number }
+}
+
+export interface StoredCluster {
+  readonly name: string
+  readonly createdAtMs: number
+}
+
+export interface StoredVm {
+  readonly vmId: string
+  readonly hostId: string
+  readonly cluster: string
+  readonly report: VmReport
+  readonly reportedAtMs: number
+}
+
+export interface NewEvent {
+  readonly atMs: number
+  readonly severity: EventView['severity']
+  readonly type: string
+  readonly subject: string
+  readonly message: string
+}
+
+export interface StoredCertificate {
+  readonly fingerprint: string
+  readonly vmId: string
+  readonly kind: 'ek' | 'platform'
+  readonly hostId: string
+  readonly certificate: Uint8Array
+  readonly issuedAtMs: number
+}

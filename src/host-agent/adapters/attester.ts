@@ -1,0 +1,238 @@
+import { readFile } from 'node:fs/promises'
+import {
+  activateEnrolment,
+  createAttestation,
+  createEnrolment,
+  createNonce,
+  type Evidence,
+  type HostState,
+} from '../../api/attestation.js'
+import type { Client } from '../../api/client.js'
+import type { Bank } from '../../api/common.js'
+import { evidenceDigest } from '../../api/evidence-binding.js'
+import { equalBytes, fromBase64url, toBase64url, toHex } from '../../core/bytes.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
+import {
+  type AttestationResultClaims,
+  generateSessionKeys,
+  jwkThumbprint,
+  peekAttestationResult,
+  type SessionKeys,
+} from '../../tokens/index.js'
+import {
+  type LoadedKey,
+  parseAttest,
+  parseSignature,
+  pcrDigest,
+  type Tpm,
+} from '../../tpm/index.js'
+import type { TpmIdentity } from './tpm-identity.js'
+
+/** What one attestation gave: a token, and the keys that it is bound to. */
+export interface Session {
+  readonly token: string
+  readonly issuedAtMs: number
+  readonly expiresAtMs: number
+  readonly keys: SessionKeys
+  readonly bindingKey?: {
+    readonly key: LoadedKey
+    readonly bank: Bank
+    readonly pcrs: readonly number[]
+  }
+  readonly tookMs: number
+}
+
+const MAX_EVENT_LOG_OCTETS = 1024 * 1024
+/** How often a quote is made again when PCRs changed between reading and quoting. */
+const QUOTE_TRIES = 3
+
+/**
+ * Enrols this host: shows its keys and its ticket, and has the TPM open the credential.
+ *
+ * @throws PlatformError of the authority's code (`TICKET_INVALID`, `HOST_ID_TAKEN`, …), or of the TPM
+ */
+export async function enrol(
+  client: Client,
+  identity: TpmIdentity,
+  request: { readonly hostId: string; readonly ticket: string },
+): Promise<{ readonly cluster: string; readonly state: HostState }> {
+  return identity.withEndorsementKey(async (ek, certificate) => {
+    const challenge = await client.call(createEnrolment, {
+      body: {
+        hostId: request.hostId,
+        ticket: request.ticket,
+        ekPublic: toBase64url(ek.publicArea),
+        ...(certificate ? { ekCertificate: toBase64url(certificate) } : {}),
+        akPublic: toBase64url(identity.ak.publicArea),
+      },
+    })
+    const secret = await identity.tpm.activateCredential(
+      ek,
+      identity.ak,
+      fromBase64url(challenge.credentialBlob),
+      fromBase64url(challenge.encryptedSecret),
+    )
+    try {
+      return await client.call(activateEnrolment, {
+        params: { enrolmentId: challenge.enrolmentId },
+        body: { secret: toBase64url(secret) },
+      })
+    } finally {
+      secret.fill(0)
+    }
+  })
+}
+
+/**
+ * Attests once: nonce, quote over the demanded PCRs, token.
+ *
+ * @throws PlatformError `ATTESTATION_REFUSED` and other codes of the authority, or of the TPM
+ */
+export async function attest(
+  client: Client,
+  identity: TpmIdentity,
+  options: {
+    readonly hostId: string
+    readonly eventLogFile: string
+    readonly bindingKey: boolean
+    readonly nowMs: () => number
+  },
+): Promise<Session> {
+  const startedMs = options.nowMs()
+  const { tpm, ak } = identity
+  const demand = await client.call(createNonce, { body: { hostId: options.hostId } })
+  const keys = await generateSessionKeys()
+  const eventLog = await readEventLog(options.eventLogFile)
+
+  for (let left = QUOTE_TRIES; ; left -= 1) {
+    const values = await tpm.pcrRead(demand.bank, demand.pcrs)
+    const binding = options.bindingKey
+      ? await identity.bindingKey(demand.bank, pick(values, demand.bindingPcrs))
+      : undefined
+    const digest = evidenceDigest({
+      nonce: fromBase64url(demand.nonce),
+      hostId: options.hostId,
+      verifier: demand.verifier,
+      proofKeyThumbprint: await jwkThumbprint(keys.dpop.publicJwk),
+      sessionKeyThumbprint: await jwkThumbprint(keys.session.publicJwk),
+      bindingKeyName: binding?.key.name,
+      eventLog,
+    })
+    const certified = binding && (await tpm.certify(binding.key, ak, digest))
+    const quote = await tpm.quote({
+      key: ak,
+      qualifyingData: digest,
+      bank: demand.bank,
+      pcrs: demand.pcrs,
+    })
+    if (!coversValues(quote, demand.pcrs, values)) {
+      if (left > 1) continue
+      throw new PlatformError('AGENT_PCRS_UNSTABLE', 'PCRs changed while they were being quoted')
+    }
+    const evidence: Evidence = {
+      hostId: options.hostId,
+      nonce: demand.nonce,
+      attest: toBase64url(quote.attest),
+      signature: toBase64url(quote.signature),
+      pcrs: demand.pcrs.map((pcr) => ({ pcr, digest: toHex(valueAt(values, pcr)) })),
+      ...(eventLog ? { eventLog: toBase64url(eventLog) } : {}),
+      proofKey: keys.dpop.publicJwk,
+      sessionKey: keys.session.publicJwk,
+      ...(binding && certified
+        ? {
+            bindingKey: {
+              publicArea: toBase64url(binding.key.publicArea),
+              attest: toBase64url(certified.attest),
+              signature: toBase64url(certified.signature),
+            },
+          }
+        : {}),
+    }
+    const { token, expiresAt } = await client.call(createAttestation, { body: evidence })
+    const nowMs = options.nowMs()
+    return {
+      token,
+      issuedAtMs: nowMs,
+      expiresAtMs: Date.parse(expiresAt),
+      keys,
+      ...(binding
+        ? { bindingKey: { key: binding.key, bank: demand.bank, pcrs: binding.pcrs } }
+        : {}),
+      tookMs: nowMs - startedMs,
+    }
+  }
+}
+
+/** A quote with a nonce of the caller, for verification anywhere. */
+export async function quoteFor(
+  identity: TpmIdentity,
+  request: {
+    readonly qualifyingData: Uint8Array
+    readonly bank: Bank
+    readonly pcrs: readonly number[]
+    readonly eventLogFile: string
+  },
+) {
+  const { bank, pcrs, qualifyingData } = request
+  for (let left = QUOTE_TRIES; ; left -= 1) {
+    const values = await identity.tpm.pcrRead(bank, pcrs)
+    const quote = await identity.tpm.quote({ key: identity.ak, qualifyingData, bank, pcrs })
+    if (coversValues(quote, pcrs, values)) {
+      return { quote, values, eventLog: await readEventLog(request.eventLogFile) }
+    }
+    if (left === 1) {
+      throw new PlatformError('AGENT_PCRS_UNSTABLE', 'PCRs changed while they were being quoted')
+    }
+  }
+}
+
+/** The claims of a token that this agent was given: for people to read, not verified again. */
+export function claimsOf(session: Session): AttestationResultClaims {
+  return peekAttestationResult(session.token).claims as AttestationResultClaims
+}
+
+/** Whether the quote is of these values: a PCR may have moved between reading and quoting. */
+function coversValues(
+  quote: Awaited<ReturnType<Tpm['quote']>>,
+  pcrs: readonly number[],
+  values: ReadonlyMap<number, Uint8Array>,
+): boolean {
+  const attest = parseAttest(quote.attest)
+  if (attest.type !== 'quote') return false
+  const ascending = [...pcrs].sort((a, b) => a - b).map((pcr) => valueAt(values, pcr))
+  const { hash } = parseSignature(quote.signature)
+  return equalBytes(attest.pcrDigest, pcrDigest(hash, ascending))
+}
+
+function valueAt(values: ReadonlyMap<number, Uint8Array>, pcr: number): Uint8Array {
+  const value = values.get(pcr)
+  if (!value) throw new PlatformError('AGENT_PCRS_UNSTABLE', `the TPM gave no value for PCR ${pcr}`)
+  return value
+}
+
+function pick(
+  values: ReadonlyMap<number, Uint8Array>,
+  pcrs: readonly number[],
+): ReadonlyMap<number, Uint8Array> {
+  return new Map(pcrs.map((pcr) => [pcr, valueAt(values, pcr)]))
+}
+
+/** The boot event log, or nothing where the firmware handed none over. */
+async function readEventLog(file: string): Promise<Uint8Array | undefined> {
+  try {
+    const octets = new Uint8Array(await readFile(file))
+    if (octets.length > MAX_EVENT_LOG_OCTETS) {
+      throw new PlatformError(
+        'DECODE_TOO_LARGE',
+        `expected an event log of at most ${MAX_EVENT_LOG_OCTETS} octets, found ${octets.length}`,
+      )
+    }
+    return octets
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (cause instanceof PlatformError) throw cause
+    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
+      cause,
+    })
+  }
+}

@@ -1,0 +1,64 @@
+import { Type } from 'typebox'
+import { Exactly, Name } from '../api/common.js'
+import { LOG_LEVELS } from '../core/logger.js'
+
+/** Configuration of a host agent: `agent.toml`, `SIGILLO_AGENT_…`, flags. */
+export const AgentConfig = Exactly({
+  hostId: Type.Intersect([Name, Type.String({ description: 'name of this host' })]),
+  stateDirectory: Type.String({
+    default: '/var/lib/sigillo-agent',
+    description: 'where the attestation key (wrapped by the TPM) is kept; mode 0700',
+  }),
+  socket: Type.String({
+    default: '/run/sigillo/agent.sock',
+    maxLength: 107,
+    description: 'unix socket of the agent; mode 0600',
+  }),
+  logLevel: Type.Union(
+    LOG_LEVELS.map((level) => Type.Literal(level)),
+    { default: 'info', description: 'error, warn, info, debug or silent' },
+  ),
+  authority: Exactly({
+    url: Type.String({ description: 'URL of the authority' }),
+    caFile: Type.String({ description: 'certificate authority of its TLS certificate, PEM' }),
+    ticketFile: Type.Optional(
+      Type.String({ description: 'file with the enrolment ticket, mode 0600; needed once' }),
+    ),
+  }),
+  tpm: Exactly({
+    tcti: Type.String({
+      default: 'device:/dev/tpmrm0',
+      description: 'TPM of this host: device:<path>, or swtpm:path=<socket> in development',
+    }),
+    endorsementKey: Type.Union(
+      [
+        Type.Literal('auto'),
+        Type.Literal('eccP384'),
+        Type.Literal('eccP256'),
+        Type.Literal('rsa2048'),
+      ],
+      {
+        default: 'auto',
+        description: 'endorsement key to enrol with; auto takes the first that has a certificate',
+      },
+    ),
+    attestationKey: Type.Union([Type.Literal('ecc-p256'), Type.Literal('rsa-2048')], {
+      default: 'ecc-p256',
+      description: 'kind of the attestation key',
+    }),
+    bindingKey: Type.Boolean({
+      default: true,
+      description: 'keep a key in the TPM that opens answers only while the PCRs stay as attested',
+    }),
+    eventLogFile: Type.String({
+      default: '/sys/kernel/security/tpm0/binary_bios_measurements',
+      description: 'boot event log of the firmware; may be absent',
+    }),
+  }),
+  vm: Exactly({
+    directory: Type.String({
+      default: '/var/lib/sigillo-agent/vms',
+      description: 'where VMs are kept; mode 0700',
+    }),
+  }),
+})
