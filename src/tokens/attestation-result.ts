@@ -11,8 +11,8 @@ import { quoted, requireSeconds, TokenError } from './errors.js'
 import type { SigningKey } from './signing-key.js'
 import type { VerificationKey, VerificationKeys } from './verification-keys.js'
 
-export const ATTESTATION_RESULT_TYPE = 'attest-result+jwt'
-export const MAX_TOKEN_CHARACTERS = 8192
+const ATTESTATION_RESULT_TYPE = 'attest-result+jwt'
+const MAX_TOKEN_CHARACTERS = 8192
 export const MAX_SKEW_SECONDS = 60
 
 const CODES = { malformed: 'TOKEN_MALFORMED', tooLarge: 'TOKEN_TOO_LARGE' } as const

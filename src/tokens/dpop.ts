@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
-import { CompactSign, compactVerify, errors, importJWK } from 'jose'
+import { CompactSign, compactVerify, errors } from 'jose'
 import { timingSafeEqual, toBase64url, utf8 } from '../core/bytes.js'
 import { randomOctets } from '../core/random.js'
 import { type JsonObject, parseJsonPart, requireMembers, splitCompact } from './compact.js'
 import { normalizeHttpUri } from './dpop-uri.js'
 import { quoted, requireSeconds, TokenError } from './errors.js'
-import { jwkThumbprint, type PublicJwk, parsePublicJwk } from './public-key.js'
+import { importPublicJwk, jwkThumbprint, type PublicJwk, readPublicJwk } from './public-key.js'
 import type { SessionKey } from './signing-key.js'
 
-export const MAX_PROOF_CHARACTERS = 4096
+const MAX_PROOF_CHARACTERS = 4096
 export const MAX_PROOF_AGE_SECONDS = 30
 
 const DPOP_TYPE = 'dpop+jwt'
@@ -112,12 +112,13 @@ function parseHeader(header: JsonObject): PublicJwk {
   }
   requireMembers(header, ['typ', 'alg', 'jwk'], 'the header', 'DPOP_MALFORMED')
   if (alg !== 'ES256') throw new TokenError('DPOP_KEY', `expected ES256, found ${quoted(alg)}`)
-  return parsePublicJwk(jwk, 'DPOP_KEY')
+  return readPublicJwk(jwk, 'DPOP_KEY')
 }
 
 async function verifySignature(proof: string, jwk: PublicJwk): Promise<void> {
+  const key = await importPublicJwk(jwk, 'ES256', 'DPOP_KEY')
   try {
-    await compactVerify(proof, await importJWK({ ...jwk }, 'ES256'), { algorithms: ['ES256'] })
+    await compactVerify(proof, key, { algorithms: ['ES256'] })
   } catch (cause) {
     if (!(cause instanceof errors.JOSEError)) throw cause
     throw new TokenError('DPOP_SIGNATURE', 'expected a signature by the key of the proof', {

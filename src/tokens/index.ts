@@ -1,8 +1,6 @@
 export {
-  ATTESTATION_RESULT_TYPE,
   type AttestationResultExpectations,
   MAX_SKEW_SECONDS,
-  MAX_TOKEN_CHARACTERS,
   peekAttestationResult,
   signAttestationResult,
   type UnverifiedToken,
@@ -11,7 +9,6 @@ export {
 export {
   ATTESTATION_RESULT_PROFILE,
   type AttestationResultClaims,
-  AttestationResultSchema,
   MAX_TOKEN_LIFETIME_SECONDS,
 } from './attestation-result-claims.js'
 export {
@@ -20,7 +17,6 @@ export {
   type DpopProof,
   type DpopProofInput,
   MAX_PROOF_AGE_SECONDS,
-  MAX_PROOF_CHARACTERS,
   verifyDpopProof,
 } from './dpop.js'
 export { TokenError, type TokenErrorCode } from './errors.js'
@@ -29,7 +25,6 @@ export {
   decryptWithContentKey,
   encryptToBindingKey,
   encryptToSession,
-  MAX_JWE_CHARACTERS,
 } from './jwe.js'
 export { jwkThumbprint, type PublicJwk, parsePublicJwk } from './public-key.js'
 export {

@@ -1,12 +1,12 @@
 import { createDecipheriv, type webcrypto } from 'node:crypto'
-import { CompactEncrypt, compactDecrypt, errors, importJWK } from 'jose'
+import { CompactEncrypt, compactDecrypt, errors } from 'jose'
 import { utf8 } from '../core/bytes.js'
 import { parseJsonPart, requireMembers, splitCompact } from './compact.js'
 import { quoted, TokenError } from './errors.js'
-import { importRsaSpki, type PublicJwk, parsePublicJwk } from './public-key.js'
+import { importPublicJwk, importRsaSpki, type PublicJwk, readPublicJwk } from './public-key.js'
 
 /** Largest encrypted answer, as text. */
-export const MAX_JWE_CHARACTERS = 256 * 1024
+const MAX_JWE_CHARACTERS = 256 * 1024
 
 const CODES = { malformed: 'JWE_MALFORMED', tooLarge: 'JWE_MALFORMED' } as const
 const SESSION_ALG = 'ECDH-ES'
@@ -27,7 +27,8 @@ const MAX_RSA_OCTETS = 512
  * @see RFC 7518, sections 4.6 and 5.3
  */
 export async function encryptToSession(jwk: PublicJwk, plaintext: Uint8Array): Promise<string> {
-  const key = await importJWK({ ...parsePublicJwk(jwk) }, SESSION_ALG)
+  const checked = readPublicJwk(jwk, 'TOKEN_KEY_INVALID')
+  const key = await importPublicJwk(checked, SESSION_ALG, 'TOKEN_KEY_INVALID')
   return bounded(
     await new CompactEncrypt(plaintext)
       .setProtectedHeader({ alg: SESSION_ALG, enc: ENC })
@@ -46,7 +47,7 @@ export async function decryptSession(
 ): Promise<Uint8Array> {
   const { header, encryptedKey } = splitJwe(jwe)
   requireAlgorithms(header, SESSION_ALG, ['epk'])
-  parsePublicJwk(header['epk'], 'JWE_MALFORMED')
+  await importPublicJwk(readPublicJwk(header['epk'], 'JWE_MALFORMED'), SESSION_ALG, 'JWE_MALFORMED')
   if (encryptedKey.length > 0) {
     throw new TokenError('JWE_MALFORMED', `expected no encrypted key with ${SESSION_ALG}`)
   }

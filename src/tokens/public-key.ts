@@ -23,27 +23,40 @@ const RSA_BITS: readonly number[] = [2048, 3072, 4096]
  * Checks the exact members, canonical coordinates of 32 octets, and that the point is on the curve. A private member
  * is refused.
  *
- * @throws TokenError `TOKEN_KEY_INVALID`, or `code`
+ * @throws TokenError `TOKEN_KEY_INVALID`
  * @see RFC 7518, section 6.2
  */
-export function parsePublicJwk(
-  value: unknown,
-  code: TokenErrorCode = 'TOKEN_KEY_INVALID',
-): PublicJwk {
+export function parsePublicJwk(value: unknown): PublicJwk {
+  const jwk = readPublicJwk(value, 'TOKEN_KEY_INVALID')
+  importKeyObject(jwk)
+  return jwk
+}
+
+/** Members and coordinates of a public P-256 key, without the check that `importPublicJwk` does: not yet a key. */
+export function readPublicJwk(value: unknown, code: TokenErrorCode): PublicJwk {
   if (!isJsonObject(value)) throw new TokenError(code, 'expected a JWK object')
   requireMembers(value, ['kty', 'crv', 'x', 'y'], 'the JWK', code)
   const { kty, crv } = value
   if (kty !== 'EC' || crv !== 'P-256') {
     throw new TokenError(code, `expected an EC key on P-256, found ${quoted(kty)} ${quoted(crv)}`)
   }
-  const jwk: PublicJwk = {
-    kty,
-    crv,
-    x: coordinate(value, 'x', 32, code),
-    y: coordinate(value, 'y', 32, code),
+  const x = coordinate(value, 'x', 32, code)
+  return { kty, crv, x, y: coordinate(value, 'y', 32, code) }
+}
+
+/** The key of coordinates that `readPublicJwk` gave; refuses a point that is not on the curve. */
+export async function importPublicJwk(
+  jwk: PublicJwk,
+  alg: 'ES256' | 'ECDH-ES',
+  code: TokenErrorCode,
+): Promise<webcrypto.CryptoKey> {
+  try {
+    const key = await importJWK({ ...jwk }, alg)
+    if (!(key instanceof Uint8Array)) return key
+  } catch (cause) {
+    throw new TokenError(code, 'expected a point on P-256', { cause })
   }
-  importKeyObject(jwk, code)
-  return jwk
+  throw new TypeError('a public key was imported as octets')
 }
 
 /**
@@ -67,7 +80,7 @@ export async function importVerificationKey(
   if (jwk['use'] !== undefined && jwk['use'] !== 'sig') {
     throw new TokenError('TOKEN_KEY_INVALID', `expected use sig, found ${quoted(jwk['use'])}`)
   }
-  importKeyObject(members, 'TOKEN_KEY_INVALID')
+  importKeyObject(members)
   const key = await importJWK(members, alg)
   if (key instanceof Uint8Array) throw new TypeError('a public key was imported as octets')
   return { alg, key }
@@ -79,9 +92,7 @@ export async function importVerificationKey(
  * @throws TokenError `TOKEN_KEY_INVALID`
  */
 export function importRsaSpki(spki: Uint8Array): KeyObject {
-  const key = keyObject('TOKEN_KEY_INVALID', () =>
-    createPublicKey({ key: view(spki), format: 'der', type: 'spki' }),
-  )
+  const key = keyObject(() => createPublicKey({ key: view(spki), format: 'der', type: 'spki' }))
   const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
   const isUsable = RSA_BITS.includes(modulusLength ?? 0) && publicExponent === 65537n
   if (key.asymmetricKeyType !== 'rsa' || !isUsable) {
@@ -127,14 +138,16 @@ function coordinate(
   return toBase64url(value)
 }
 
-function importKeyObject(jwk: object, code: TokenErrorCode): KeyObject {
-  return keyObject(code, () => createPublicKey({ key: { ...jwk }, format: 'jwk' }))
+function importKeyObject(jwk: object): KeyObject {
+  return keyObject(() => createPublicKey({ key: { ...jwk }, format: 'jwk' }))
 }
 
-function keyObject(code: TokenErrorCode, read: () => KeyObject): KeyObject {
+function keyObject(read: () => KeyObject): KeyObject {
   try {
     return read()
   } catch (cause) {
-    throw new TokenError(code, 'expected a public key of a supported kind', { cause })
+    throw new TokenError('TOKEN_KEY_INVALID', 'expected a public key of a supported kind', {
+      cause,
+    })
   }
 }

@@ -194,6 +194,14 @@ describe('attacks on a proof', () => {
   })
 })
 
+test('refuses a key off the curve, even one that a token is bound to', async () => {
+  const jwk = { kty: 'EC', crv: 'P-256', x: mine.jwk.y, y: mine.jwk.x } as const
+  const expectedJkt = await jwkThumbprint(jwk)
+  await expect(verify(proof({}, { jwk }), { expectedJkt })).rejects.toMatchObject({
+    code: 'DPOP_KEY',
+  })
+})
+
 test('a window wider than 30 s is a mistake of ours', async () => {
   await expect(verify(proof(), { maxAgeSeconds: 31 })).rejects.toThrow(TypeError)
   await expect(verify(proof(), { nowSeconds: Number.NaN })).rejects.toThrow(TypeError)

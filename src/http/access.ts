@@ -1,0 +1,87 @@
+import type { FastifyRequest } from 'fastify'
+import { unreachable } from '../core/errors.js'
+import type { HostAccess } from './host-access.js'
+import type { OperatorAccess } from './operator-access.js'
+
+export type OperatorRole = 'administrator' | 'auditor'
+
+/**
+ * Who may call a route. Every route says it; a route that does not is refused at start.
+ *
+ * `public`: anybody, within the rate limit. `host`: an attested host with a token and a proof of possession.
+ * `local`: whoever may open the unix socket of the process. Operators need one of the roles; an auditor never gets
+ * a route that changes anything.
+ */
+export type Access = 'public' | 'host' | 'local' | OperatorRule
+
+export interface OperatorRule {
+  readonly operator: readonly OperatorRole[]
+  /** The service whose operators are meant: `attestation`. */
+  readonly service: string
+}
+
+/** How callers are known. What is missing here cannot be declared by a route. */
+export interface Doors {
+  readonly operators?: OperatorAccess | undefined
+  readonly hosts?: HostAccess | undefined
+  /** Whether the app is served on a unix socket alone: `listen` keeps it. */
+  readonly local?: boolean | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: Access
+  }
+}
+
+/**
+ * Lets a caller through to a route or throws.
+ *
+ * @returns whether the caller is known
+ * @throws PlatformError with status 401 or 403
+ */
+export async function admit(
+  request: FastifyRequest,
+  access: Access,
+  doors: Doors,
+): Promise<boolean> {
+  if (typeof access === 'object') {
+    await requireDoor(doors.operators, 'operators').authorize(request, access)
+    return true
+  }
+  switch (access) {
+    case 'public':
+      return false
+    case 'local':
+      requireDoor(doors.local || undefined, 'a unix socket')
+      return true
+    case 'host':
+      await requireDoor(doors.hosts, 'hosts').authenticate(request)
+      return true
+    default:
+      return unreachable(access)
+  }
+}
+
+/** Throws `TypeError` where a route declares an access that this app cannot check. */
+export function checkAccess(access: Access, method: string, doors: Doors): void {
+  if (access === 'public') return
+  if (access === 'local') {
+    requireDoor(doors.local || undefined, 'a unix socket')
+    return
+  }
+  if (access === 'host') {
+    requireDoor(doors.hosts, 'hosts')
+    return
+  }
+  requireDoor(doors.operators, 'operators')
+  if (access.operator.length === 0) throw new TypeError('the route is for no operator')
+  if (access.operator.includes('auditor') && method !== 'GET') {
+    throw new TypeError('auditors only read')
+  }
+}
+
+function requireDoor<T>(door: T | undefined, what: string): T {
+  if (door === undefined) throw new TypeError(`the app has no access for ${what}`)
+  return door
+}

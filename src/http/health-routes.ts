@@ -1,0 +1,32 @@
+import type { Registry } from 'prom-client'
+import { Type } from 'typebox'
+import type { Access } from './access.js'
+import type { App } from './app.js'
+
+export interface HealthOptions {
+  /** Before `/health` and `/metrics`: `/attestation`, or empty. */
+  readonly prefix: string
+  readonly state: () => 'ok' | 'sealed'
+  /** Both, or no `/metrics`. */
+  readonly metrics?: { readonly registry: Registry; readonly access: Exclude<Access, 'public'> }
+}
+
+/** `/health`: one word to anybody. `/metrics`: figures in the text format of Prometheus, to known callers. */
+export function addHealthRoutes(app: App, { prefix, state, metrics }: HealthOptions): void {
+  const Health = Type.Object(
+    { status: Type.Union([Type.Literal('ok'), Type.Literal('sealed')]) },
+    { additionalProperties: false },
+  )
+  app.get(
+    `${prefix}/health`,
+    { config: { access: 'public' }, schema: { response: { 200: Health } } },
+    async () => ({ status: state() }),
+  )
+  if (!metrics) return
+  const { registry, access } = metrics
+  app.get(
+    `${prefix}/metrics`,
+    { config: { access }, schema: { response: { 200: Type.String() } } },
+    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
+  )
+}

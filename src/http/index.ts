@@ -1,0 +1,23 @@
+export type { Access, Doors, OperatorRole, OperatorRule } from './access.js'
+export { type App, type AppOptions, createApp, routesOf } from './app.js'
+export { addHealthRoutes, type HealthOptions } from './health-routes.js'
+export {
+  type HostAccess,
+  type HostAccessOptions,
+  type HostIdentity,
+  type HostRefusal,
+  hostAccess,
+} from './host-access.js'
+export { type Listener, type ListenOptions, listen, type TlsFiles } from './listen.js'
+export { Counter, createRegistry, Gauge, Histogram, type Registry } from './metrics.js'
+export { addOperation, type OperationInput, type RouteSettings } from './operation-route.js'
+export {
+  newOperatorToken,
+  type Operator,
+  type OperatorAccess,
+  type OperatorAccessOptions,
+  operatorAccess,
+  operatorTokenHash,
+} from './operator-access.js'
+export { hardenProcess, runUntilSignal } from './process.js'
+export type { RouteEntry } from './route-rules.js'
