@@ -33,7 +33,7 @@ export type Purpose = Static<typeof Purpose>
 export const KeyContext = Type.Record(
   Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
   Type.String({ minLength: 1, maxLength: 256 }),
-  { minProperties: 1, maxProperties: 16 },
+  { additionalProperties: false, minProperties: 1, maxProperties: 16 },
 )
 export type KeyContext = Readonly<Record<string, string>>
 
