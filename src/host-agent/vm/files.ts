@@ -1,0 +1,94 @@
+import { constants } from 'node:fs'
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { isErrno } from './errno.js'
+
+const PRIVATE_FILE = 0o600
+const PRIVATE_DIRECTORY = 0o700
+const ZEROS = new Uint8Array(64 * 1024)
+
+/** Makes a directory that only its owner may enter. It must not exist. */
+export async function makePrivateDirectory(path: string): Promise<void> {
+  await mkdir(path, { mode: PRIVATE_DIRECTORY })
+}
+
+/** A new file, private from its first moment. It must not exist, not even as a link. The caller closes the handle. */
+export function createPrivateFile(path: string): Promise<FileHandle> {
+  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants
+  return open(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR, PRIVATE_FILE)
+}
+
+/** Writes a new private file and brings it to the disk. */
+export async function writePrivateFile(path: string, content: Uint8Array | string): Promise<void> {
+  const file = await createPrivateFile(path)
+  try {
+    await file.writeFile(content)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Puts a private file in the place of the one that may be there: readers and crashes see the old or the new one. */
+export async function replacePrivateFile(
+  directory: string,
+  name: string,
+  content: Uint8Array | string,
+): Promise<void> {
+  const next = `${directory}/${name}.new`
+  await rm(next, { force: true })
+  await writePrivateFile(next, content)
+  await rename(next, `${directory}/${name}`)
+  await syncPath(directory)
+}
+
+/**
+ * Content of a regular file of at most `maxOctets`, or undefined where there is none.
+ *
+ * Follows no link in the last part of the path, and never waits for a writer.
+ */
+export async function readPrivateFile(
+  path: string,
+  maxOctets: number,
+): Promise<Uint8Array | undefined> {
+  const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+  let file: FileHandle
+  try {
+    file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined
+    throw error
+  }
+  try {
+    const stat = await file.stat()
+    if (!stat.isFile() || stat.size > maxOctets) {
+      throw new RangeError(`expected a regular file of at most ${maxOctets} octets`)
+    }
+    return new Uint8Array(await file.readFile())
+  } finally {
+    await file.close()
+  }
+}
+
+/** Brings a file or the entries of a directory to the disk. */
+export async function syncPath(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Overwrites the first octets of a file, in place. What a file system or drive keeps elsewhere is not reached. */
+export async function overwriteWithZeros(path: string, maxOctets: number): Promise<void> {
+  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)
+  try {
+    const end = Math.min((await file.stat()).size, maxOctets)
+    for (let offset = 0; offset < end; offset += ZEROS.length) {
+      await file.write(ZEROS, 0, Math.min(ZEROS.length, end - offset), offset)
+    }
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}

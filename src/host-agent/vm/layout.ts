@@ -1,0 +1,58 @@
+/** Directory that a VM is made in; renamed to the VM's id when everything in it is done. */
+export const CREATING = '.new-'
+/** Directory of a VM that is being deleted: nothing in it is used again. */
+export const DELETING = '.old-'
+
+/** Longest path of a unix socket on Linux, without the final zero. */
+export const MAX_SOCKET_PATH = 107
+
+/** Names of the files of one VM. Nothing in them is secret but the NVRAM, which is not encrypted. */
+export interface VmPaths {
+  readonly root: string
+  /** Plain: id, name, provider, disks. */
+  readonly descriptor: string
+  /** Encrypted: memory, processors, devices. */
+  readonly home: string
+  /** Wrapped keys. */
+  readonly keys: string
+  /** Digest of the vTPM state when the VM last stopped. */
+  readonly vtpmRecord: string
+  /** State directory of swtpm. */
+  readonly vtpm: string
+  readonly vtpmState: string
+  readonly vtpmCertificates: string
+  readonly nvram: string
+  /** Sockets, pid files and messages of the programs; there only while the VM runs, or after a crash. */
+  readonly run: string
+  readonly runRecord: string
+  readonly qmpSocket: string
+  readonly tpmSocket: string
+  readonly qemuPid: string
+  readonly swtpmPid: string
+  readonly qemuLog: string
+  readonly swtpmLog: string
+  disk(name: string): string
+}
+
+export function pathsOf(root: string): VmPaths {
+  return {
+    root,
+    descriptor: `${root}/vm.json`,
+    home: `${root}/home.enc`,
+    keys: `${root}/keys.json`,
+    vtpmRecord: `${root}/vtpm.json`,
+    vtpm: `${root}/vtpm`,
+    vtpmState: `${root}/vtpm/tpm2-00.permall`,
+    vtpmCertificates: `${root}/vtpm/certs`,
+    nvram: `${root}/nvram.fd`,
+    run: `${root}/run`,
+    runRecord: `${root}/run/run.json`,
+    qmpSocket: `${root}/run/qmp.sock`,
+    tpmSocket: `${root}/run/tpm.sock`,
+    qemuPid: `${root}/run/qemu.pid`,
+    swtpmPid: `${root}/run/swtpm.pid`,
+    qemuLog: `${root}/run/qemu.log`,
+    swtpmLog: `${root}/run/swtpm.log`,
+    disk: (name) => `${root}/disk-${name}.luks`,
+  }
+}

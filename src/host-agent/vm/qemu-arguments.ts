@@ -1,0 +1,51 @@
+import type { Firmware } from './accelerator.js'
+import type { VmPaths } from './layout.js'
+import type { Accelerator, Home } from './records.js'
+
+/**
+ * Command line of a VM that waits, without its disks: they come with their keys over QMP, so that no key is here.
+ *
+ * No network, no display and no serial port: what a guest prints may be secret. QEMU may start no program.
+ */
+export function qemuArguments(options: {
+  readonly vmId: string
+  readonly home: Home
+  readonly paths: VmPaths
+  readonly accelerator: Accelerator
+  readonly firmware: Firmware
+}): readonly string[] {
+  const { vmId, home, paths, accelerator, firmware } = options
+  const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
+  const nvram = { driver: 'file', filename: paths.nvram, 'node-name': 'nvram' }
+  return [
+    ...['-name', home.name, '-uuid', vmId, '-S'],
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...['-machine', `q35,accel=${accelerator},pflash0=code,pflash1=nvram`],
+    ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],
+    ...['-blockdev', JSON.stringify(code), '-blockdev', JSON.stringify(nvram)],
+    ...['-device', 'virtio-scsi-pci,id=scsi', '-device', 'virtio-rng-pci'],
+    ...(home.vtpm ? tpmArguments(paths) : []),
+    ...['-chardev', `socket,id=qmp,path=${paths.qmpSocket},server=on,wait=off`],
+    ...['-mon', 'chardev=qmp,mode=control', '-pidfile', paths.qemuPid],
+  ]
+}
+
+/** swtpm for one QEMU: it ends when QEMU closes the connection. State key on descriptor 3, migration key on 4. */
+export function swtpmArguments(paths: VmPaths): readonly string[] {
+  const key = (descriptor: number) => `fd=${descriptor},mode=aes-256-cbc,format=binary`
+  return [
+    ...['socket', '--tpm2', '--tpmstate', `dir=${paths.vtpm},mode=0600`],
+    ...['--ctrl', `type=unixio,path=${paths.tpmSocket},mode=0600`],
+    ...['--key', key(3), '--migration-key', key(4)],
+    ...['--pid', `file=${paths.swtpmPid}`, '--terminate'],
+  ]
+}
+
+function tpmArguments(paths: VmPaths): readonly string[] {
+  return [
+    ...['-chardev', `socket,id=tpm,path=${paths.tpmSocket}`],
+    ...['-tpmdev', 'emulator,id=tpm,chardev=tpm', '-device', 'tpm-crb,tpmdev=tpm'],
+  ]
+}

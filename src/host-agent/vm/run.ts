@@ -1,0 +1,248 @@
+import type { ChildProcess } from 'node:child_process'
+import { access, rm } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import type { Secret } from '../../core/secret.js'
+import type { Firmware } from './accelerator.js'
+import { checkVolume } from './disk.js'
+import { makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
+import type { VmPaths } from './layout.js'
+import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
+import { launchProgram, type Programs, programFailed, shorten } from './programs.js'
+import { qemuArguments, swtpmArguments } from './qemu-arguments.js'
+import { Qmp } from './qmp.js'
+import {
+  type Accelerator,
+  encodeRecord,
+  type Home,
+  type ProcessIdentity,
+  RunRecord,
+  readRecord,
+} from './records.js'
+import type { VmKeys } from './vm-keys.js'
+import { checkVtpm, markVtpmRunning, markVtpmStopped } from './vtpm.js'
+
+const POLL_MS = 10
+const LISTEN_TIMEOUT_MS = 20_000
+const QUIT_TIMEOUT_MS = 10_000
+const KILL_TIMEOUT_MS = 5_000
+const MAX_LOG_OCTETS = 1024 * 1024
+
+export interface Machine {
+  readonly vmId: string
+  readonly paths: VmPaths
+  readonly home: Home
+}
+
+interface Program {
+  readonly path: string
+  readonly args: readonly string[]
+  readonly logFile: string
+  /** It has started when this socket is there. */
+  readonly socket: string
+  readonly keys?: readonly Secret[]
+}
+
+/**
+ * Starts the programs of a VM that is stopped. They outlive the agent.
+ *
+ * The guest runs only when every key has been taken out of QEMU's reach again. On failure all programs are ended and
+ * the VM is as before.
+ *
+ * @param options.onStep called before each of the steps `vtpm`, `qemu`, `disks`, `run`
+ * @throws PlatformError `VTPM_STATE_…`, `VM_DISK_CORRUPT`, `VM_KEY_WRONG`, `VM_PROCESS`
+ */
+export async function startMachine(
+  machine: Machine,
+  options: {
+    readonly programs: Programs
+    readonly firmware: Firmware
+    readonly accelerator: Accelerator
+    readonly keys: VmKeys
+    readonly onStep: (step: string) => void
+  },
+): Promise<RunRecord> {
+  const { paths, home } = machine
+  const { programs, firmware, accelerator, keys, onStep } = options
+  for (const disk of home.disks) await checkVolume({ ...disk, path: paths.disk(disk.name) })
+  if (home.vtpm) await checkVtpm(paths, keys.of('vtpm'))
+  await makePrivateDirectory(paths.run)
+  const started: ProcessIdentity[] = []
+  const launch = async (program: Program): Promise<ProcessIdentity> => {
+    const child = await launchProgram(program.path, program.args, program)
+    child.unref()
+    const identity = child.pid === undefined ? undefined : await identify(child.pid)
+    if (identity) started.push(identity)
+    await untilListening(child, program)
+    if (!identity) throw programFailed(program.path, `ended: ${await wordsOf(program.logFile)}`)
+    return identity
+  }
+  try {
+    let swtpm: ProcessIdentity | undefined
+    if (home.vtpm) {
+      onStep('vtpm')
+      await markVtpmRunning(paths)
+      swtpm = await launch({
+        path: programs.swtpm,
+        args: swtpmArguments(paths),
+        logFile: paths.swtpmLog,
+        socket: paths.tpmSocket,
+        keys: [keys.of('vtpm'), keys.of('vtpm-migration')],
+      })
+    }
+    onStep('qemu')
+    const qemu = await launch({
+      path: programs.qemuSystem,
+      args: qemuArguments({ ...machine, accelerator, firmware }),
+      logFile: paths.qemuLog,
+      socket: paths.qmpSocket,
+    })
+    await using qmp = await Qmp.connect(paths.qmpSocket)
+    onStep('disks')
+    for (const [index, { name }] of home.disks.entries()) {
+      await addDisk(qmp, paths, keys, name, index)
+    }
+    await checkNoSecretLeft(qmp)
+    onStep('run')
+    await qmp.execute('cont')
+    const record: RunRecord = { format: 1, accelerator, qemu, ...(swtpm ? { swtpm } : {}) }
+    await replacePrivateFile(paths.run, 'run.json', encodeRecord(record))
+    return record
+  } catch (error) {
+    for (const identity of started.reverse()) await endProcess(identity, KILL_TIMEOUT_MS)
+    await settleMachine(paths, home.vtpm)
+    throw error
+  }
+}
+
+/**
+ * Asks the guest to power off, then ends QEMU in order. Whatever runs on is for `settleMachine`, to be called next.
+ *
+ * @param options.onStep called before each of the steps `shutdown`, `power-off`
+ */
+export async function stopMachine(
+  paths: VmPaths,
+  record: RunRecord,
+  options: { readonly graceSeconds: number; readonly onStep: (step: string) => void },
+): Promise<void> {
+  const { graceSeconds, onStep } = options
+  onStep('shutdown')
+  if (graceSeconds > 0) {
+    await tell(paths, 'system_powerdown')
+    await waitForEnd(record.qemu, graceSeconds * 1000)
+  }
+  onStep('power-off')
+  if (await isAlive(record.qemu)) {
+    await tell(paths, 'quit')
+    await waitForEnd(record.qemu, QUIT_TIMEOUT_MS)
+  }
+}
+
+/** The run record of a VM whose start was finished and whose QEMU is alive. */
+export async function findRunning(paths: VmPaths): Promise<RunRecord | undefined> {
+  const record = await readRunRecord(paths)
+  return record && (await isAlive(record.qemu)) ? record : undefined
+}
+
+/** Whether a run was begun and not settled: by a VM that runs, or by a crash. */
+export function isUnsettled(paths: VmPaths): Promise<boolean> {
+  return exists(paths.run)
+}
+
+/**
+ * Ends what still runs of a VM, records the state of its vTPM and removes what belongs to the run.
+ *
+ * Only processes that were started for this VM are ended: by their recorded identity, or by a pid file of theirs and
+ * the directory of the VM on their command line.
+ *
+ * @throws PlatformError `VM_PROCESS` when one does not end
+ */
+export async function settleMachine(paths: VmPaths, hasVtpm: boolean): Promise<void> {
+  const record = await readRunRecord(paths).catch(() => undefined)
+  const qemu = record?.qemu ?? (await identifyByPidFile(paths.qemuPid, paths.run))
+  const swtpm = record?.swtpm ?? (await identifyByPidFile(paths.swtpmPid, paths.run))
+  if (qemu && !(await endProcess(qemu, KILL_TIMEOUT_MS))) {
+    throw programFailed('qemu', `(process ${qemu.pid}) does not end`)
+  }
+  if (swtpm) {
+    // it ends by itself when QEMU has closed the connection
+    if (qemu) await waitForEnd(swtpm, KILL_TIMEOUT_MS)
+    if (!(await endProcess(swtpm, KILL_TIMEOUT_MS))) {
+      throw programFailed('swtpm', `(process ${swtpm.pid}) does not end`)
+    }
+  }
+  if (hasVtpm) await markVtpmStopped(paths)
+  await rm(paths.run, { recursive: true, force: true })
+}
+
+async function addDisk(
+  qmp: Qmp,
+  paths: VmPaths,
+  keys: VmKeys,
+  name: string,
+  index: number,
+): Promise<void> {
+  const node = `disk${index}`
+  const secret = `key${index}`
+  await qmp.addSecret(secret, keys.of(`disk-${name}`))
+  try {
+    await qmp.execute('blockdev-add', {
+      driver: 'luks',
+      'node-name': node,
+      'key-secret': secret,
+      discard: 'ignore',
+      file: { driver: 'file', filename: paths.disk(name) },
+    })
+  } catch (error) {
+    if (!/invalid password/i.test(messageOf(error))) throw error
+    throw new PlatformError('VM_KEY_WRONG', `the unwrapped key does not open disk ${name}`, {
+      cause: error,
+    })
+  }
+  await qmp.execute('object-del', { id: secret })
+  const device = { driver: 'scsi-hd', bus: 'scsi.0', 'scsi-id': index, lun: 0 }
+  await qmp.execute('device_add', { ...device, id: `scsi-${node}`, drive: node, serial: name })
+}
+
+/** QEMU hands a secret object to whoever can open its QMP socket: there is none when the guest runs. */
+async function checkNoSecretLeft(qmp: Qmp): Promise<void> {
+  const objects = JSON.stringify(await qmp.execute('qom-list', { path: '/objects' }))
+  if (objects.includes('child<secret>')) throw programFailed('qemu', 'kept a key')
+}
+
+/** A QEMU that does not answer is ended by `settleMachine`. */
+async function tell(paths: VmPaths, command: 'system_powerdown' | 'quit'): Promise<void> {
+  try {
+    await using qmp = await Qmp.connect(paths.qmpSocket)
+    await qmp.execute(command)
+  } catch (error) {
+    if (!isPlatformError(error, 'VM_PROCESS')) throw error
+  }
+}
+
+async function untilListening(child: ChildProcess, program: Program): Promise<void> {
+  const end = performance.now() + LISTEN_TIMEOUT_MS
+  for (; performance.now() < end; await delay(POLL_MS)) {
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) break
+    if (await exists(program.socket)) return
+  }
+  throw programFailed(program.path, `does not listen: ${await wordsOf(program.logFile)}`)
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function wordsOf(logFile: string): Promise<string> {
+  const log = await readPrivateFile(logFile, MAX_LOG_OCTETS).catch(() => undefined)
+  return shorten(Buffer.from(log ?? []).toString('latin1'))
+}
+
+async function readRunRecord(paths: VmPaths): Promise<RunRecord | undefined> {
+  return (await exists(paths.runRecord))
+    ? readRecord(paths.runRecord, RunRecord, 'run.json')
+    : undefined
+}

@@ -1,0 +1,65 @@
+import { Value } from 'typebox/value'
+import { VmCreate } from '../../api/host-agent.js'
+import { PlatformError } from '../../core/errors.js'
+import { isName } from '../../core/names.js'
+
+const DEFAULT_MEMORY_MIB = 1024
+const SECTOR_OCTETS = 512
+/** With `disk-` before it, the name of a disk is the name of a key. */
+const MAX_DISK_NAME = 58
+
+export interface DiskSpec {
+  readonly name: string
+  readonly sizeOctets?: number
+  /** Path of an image. Without `sizeOctets` the disk is as large as it. */
+  readonly from?: string
+}
+
+/** What a VM is to be, with nothing left open but the size of disks that are as large as their image. */
+export interface VmSpec {
+  readonly name: string
+  readonly provider: string
+  readonly memoryMib: number
+  readonly cpus: number
+  readonly vtpm: boolean
+  readonly disks: readonly DiskSpec[]
+}
+
+/**
+ * Checks a request and fills in defaults: 1 GiB of memory, one processor, a virtual TPM.
+ *
+ * @throws PlatformError `REQUEST_INVALID`
+ */
+export function checkSpec(request: VmCreate): VmSpec {
+  const [error] = Value.Errors(VmCreate, request)
+  if (error) throw invalid(`${error.instancePath || 'the request'} ${error.message}`)
+  const { name, provider, memoryMib = DEFAULT_MEMORY_MIB, cpus = 1, vtpm = true } = request
+  const seen = new Set<string>()
+  const disks = request.disks.map((disk): DiskSpec => {
+    if (disk.name.length > MAX_DISK_NAME) {
+      throw invalid(`expected at most ${MAX_DISK_NAME} characters in the name of a disk`)
+    }
+    if (seen.has(disk.name)) throw invalid(`two disks have the name ${disk.name}`)
+    seen.add(disk.name)
+    const { sizeOctets, from } = disk
+    if (sizeOctets === undefined && from === undefined) {
+      throw invalid(`disk ${disk.name} needs a size or an image`)
+    }
+    if (sizeOctets !== undefined && sizeOctets % SECTOR_OCTETS !== 0) {
+      throw invalid(`expected whole sectors of ${SECTOR_OCTETS} octets for disk ${disk.name}`)
+    }
+    return {
+      name: disk.name,
+      ...(sizeOctets === undefined ? {} : { sizeOctets }),
+      ...(from === undefined ? {} : { from }),
+    }
+  })
+  for (const text of [name, provider, ...seen]) {
+    if (!isName(text)) throw invalid(`${text} is not a name`)
+  }
+  return { name, provider, memoryMib, cpus, vtpm, disks }
+}
+
+function invalid(message: string): PlatformError {
+  return new PlatformError('REQUEST_INVALID', message)
+}

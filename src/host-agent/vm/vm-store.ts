@@ -1,0 +1,134 @@
+import { chmod, mkdir, readdir, rename } from 'node:fs/promises'
+import { isAbsolute } from 'node:path'
+import { messageOf, PlatformError } from '../../core/errors.js'
+import type { Logger } from '../../core/logger.js'
+import { isUuid } from '../../core/names.js'
+import { readPrivateFile, syncPath } from './files.js'
+import { openHome } from './home.js'
+import { CREATING, DELETING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
+import { Descriptor, type Home, type KeyRecord, KeyRecords, readRecord } from './records.js'
+import type { VmKeys } from './vm-keys.js'
+
+const MAX_HOME_OCTETS = 1024 * 1024
+const UUID_OF_NOTHING = '00000000-0000-0000-0000-000000000000'
+/** The path is written into options of swtpm and QEMU, where a comma or a space would begin another option. */
+const PLAIN_PATH = /^(\/[A-Za-z0-9._-]+)+$/
+
+export interface StoredVm {
+  readonly descriptor: Descriptor
+  readonly paths: VmPaths
+}
+
+/** The directory with the VMs of this host: one directory for each, named by its id. */
+export class VmStore {
+  readonly directory: string
+  readonly #logger: Logger
+
+  /** @throws PlatformError `CONFIG_INVALID` for a path that programs could misread or that is too long for sockets */
+  constructor(directory: string, logger: Logger) {
+    const longest = Math.max(
+      pathsOf(`${directory}/${UUID_OF_NOTHING}`).qmpSocket.length,
+      `${directory}/${CREATING}${UUID_OF_NOTHING}/job/ca`.length,
+    )
+    if (!isAbsolute(directory) || !PLAIN_PATH.test(directory) || longest > MAX_SOCKET_PATH) {
+      throw new PlatformError(
+        'CONFIG_INVALID',
+        `expected an absolute path of at most ${MAX_SOCKET_PATH - longest + directory.length} ` +
+          `letters, digits, dots and hyphens for the VMs, found ${directory}`,
+      )
+    }
+    this.directory = directory
+    this.#logger = logger
+  }
+
+  async prepare(): Promise<void> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    await chmod(this.directory, 0o700)
+  }
+
+  /** All VMs by name. One whose descriptor cannot be read is logged and left out. */
+  async list(): Promise<readonly StoredVm[]> {
+    const vms: StoredVm[] = []
+    for (const vmId of await this.#entries(isUuid)) {
+      try {
+        vms.push(await this.#read(vmId))
+      } catch (error) {
+        const reason = messageOf(error)
+        this.#logger.error({ event: 'vm.unreadable', vmId, reason }, 'a VM cannot be read')
+      }
+    }
+    return vms.sort((a, b) => (a.descriptor.name < b.descriptor.name ? -1 : 1))
+  }
+
+  async has(name: string): Promise<boolean> {
+    return (await this.list()).some(({ descriptor }) => descriptor.name === name)
+  }
+
+  /** @throws PlatformError `VM_NOT_FOUND` */
+  async find(name: string): Promise<StoredVm> {
+    const vm = (await this.list()).find(({ descriptor }) => descriptor.name === name)
+    if (!vm) throw new PlatformError('VM_NOT_FOUND', `no VM ${name} is on this host`)
+    return vm
+  }
+
+  /** @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
+  async readKeys({ paths }: StoredVm): Promise<readonly KeyRecord[]> {
+    return (await readRecord(paths.keys, KeyRecords, 'keys.json')).keys
+  }
+
+  /**
+   * The decrypted home. It must agree with the descriptor, which anybody could have changed.
+   *
+   * @throws PlatformError `VM_HOME_CORRUPT`
+   */
+  async readHome(vm: StoredVm, keys: VmKeys, records: readonly KeyRecord[]): Promise<Home> {
+    const { descriptor, paths } = vm
+    const octets = await readPrivateFile(paths.home, MAX_HOME_OCTETS).catch((cause) => {
+      throw new PlatformError('VM_HOME_CORRUPT', messageOf(cause), { cause })
+    })
+    if (!octets) throw new PlatformError('VM_HOME_CORRUPT', `expected ${paths.home}`)
+    const generation = records.find(({ object }) => object === 'home')?.generation ?? 0
+    const home = openHome(octets, descriptor.vmId, generation, keys.of('home'))
+    const known = (one: Home | Descriptor) =>
+      JSON.stringify([
+        ...[one.name, one.provider, one.vtpm],
+        ...one.disks.map(({ name, sizeOctets }) => [name, sizeOctets]),
+      ])
+    if (known(home) !== known(descriptor)) {
+      throw new PlatformError('VM_HOME_CORRUPT', 'the home and the descriptor of the VM differ')
+    }
+    return home
+  }
+
+  /** From now on there is no such VM; what is left of it is at the returned path. */
+  async takeAway({ descriptor, paths }: StoredVm): Promise<string> {
+    const root = `${this.directory}/${DELETING}${descriptor.vmId}`
+    await rename(paths.root, root)
+    await syncPath(this.directory)
+    return root
+  }
+
+  /** Directories of VMs that were being made or deleted when an agent ended. */
+  async leftovers(): Promise<readonly string[]> {
+    const names = await this.#entries((name) =>
+      [CREATING, DELETING].some((prefix) => name.startsWith(prefix)),
+    )
+    return names.map((name) => `${this.directory}/${name}`)
+  }
+
+  async #entries(isWanted: (name: string) => boolean): Promise<readonly string[]> {
+    const entries = await readdir(this.directory, { withFileTypes: true })
+    return entries.flatMap((entry) =>
+      entry.isDirectory() && isWanted(entry.name) ? [entry.name] : [],
+    )
+  }
+
+  async #read(vmId: string): Promise<StoredVm> {
+    const paths = pathsOf(`${this.directory}/${vmId}`)
+    const descriptor = await readRecord(paths.descriptor, Descriptor, 'vm.json')
+    if (descriptor.vmId !== vmId) {
+      throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `vm.json is of VM ${descriptor.vmId}`)
+    }
+    return { descriptor, paths }
+  }
+}

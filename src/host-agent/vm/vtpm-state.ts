@@ -1,0 +1,103 @@
+import { createDecipheriv, createHmac } from 'node:crypto'
+import { concat, timingSafeEqual } from '../../core/bytes.js'
+import { DecodeError } from '../../core/errors.js'
+import { ByteReader } from '../../core/reader.js'
+import { Secret } from '../../core/secret.js'
+
+/** Largest state that is read; a TPM with full NV memory stays well below. */
+export const MAX_VTPM_STATE_OCTETS = 1024 * 1024
+
+const VERSION = 2
+const HEADER_OCTETS = 10
+/** Encrypted, with a key of 256 bits. */
+const FLAGS_ENCRYPTED = 0x0009
+const TAG_CIPHERTEXT = 2
+const TAG_HMAC = 3
+const TAG_IV = 6
+const HMAC_OCTETS = 32
+const IV_STORED_OCTETS = 32
+const IV_USED_OCTETS = 16
+const BLOCK_OCTETS = 16
+
+/** Permanent state of a vTPM as swtpm stores it, still encrypted. */
+export interface VtpmState {
+  readonly ciphertext: Uint8Array
+  readonly iv: Uint8Array
+  readonly hmac: Uint8Array
+}
+
+/**
+ * Reads a state file of swtpm 0.7: header (version, least version, header size, flags, total size), then elements of
+ * tag, size and octets. Untrusted until `verifyVtpmState`.
+ *
+ * @throws DecodeError on anything but a state encrypted with a key of 256 bits: a plain one has the seeds of the TPM in
+ *   the clear
+ */
+export function parseVtpmState(octets: Uint8Array): VtpmState {
+  if (octets.length > MAX_VTPM_STATE_OCTETS) {
+    throw new DecodeError('DECODE_TOO_LARGE', 0, `expected at most ${MAX_VTPM_STATE_OCTETS} octets`)
+  }
+  const reader = new ByteReader(octets, 'big')
+  expectValue('version', VERSION, reader.u8(), 0)
+  reader.u8()
+  expectValue('header size', HEADER_OCTETS, reader.u16(), 2)
+  expectValue('flags', FLAGS_ENCRYPTED, reader.u16(), 4)
+  expectValue('total size', octets.length, reader.u32(), 6)
+  const elements = new Map<number, Uint8Array>()
+  while (reader.remaining > 0) {
+    const offset = reader.offset
+    const tag = reader.u16()
+    if (elements.has(tag)) {
+      throw new DecodeError('DECODE_VALUE', offset, `expected one element of tag ${tag}`)
+    }
+    elements.set(tag, reader.take(reader.u32()))
+  }
+  const element = (tag: number) => elements.get(tag) ?? new Uint8Array()
+  const state = {
+    ciphertext: element(TAG_CIPHERTEXT),
+    iv: element(TAG_IV),
+    hmac: element(TAG_HMAC),
+  }
+  expectValue('number of elements', 3, elements.size, HEADER_OCTETS)
+  expectValue('size of HMAC', HMAC_OCTETS, state.hmac.length, HEADER_OCTETS)
+  expectValue('size of IV', IV_STORED_OCTETS, state.iv.length, HEADER_OCTETS)
+  expectValue(
+    'octets after the last block',
+    0,
+    state.ciphertext.length % BLOCK_OCTETS,
+    HEADER_OCTETS,
+  )
+  return state
+}
+
+/**
+ * Whether the state was written under this key: HMAC-SHA-256 over ciphertext and IV. Says nothing of its age: an older
+ * state of the same TPM verifies too.
+ */
+export function verifyVtpmState(state: VtpmState, dek: Secret): boolean {
+  const hmac = dek.use((key) =>
+    createHmac('sha256', key).update(concat(state.ciphertext, state.iv)).digest(),
+  )
+  return timingSafeEqual(hmac, state.hmac)
+}
+
+/** The plain state with its padding, of a state that verified. It has the seeds of the TPM: dispose of it. */
+export function decryptVtpmState(state: VtpmState, dek: Secret): Secret {
+  return dek.use((key) => {
+    const decipher = createDecipheriv('aes-256-cbc', key, state.iv.subarray(0, IV_USED_OCTETS))
+    decipher.setAutoPadding(false)
+    const plain = decipher.update(state.ciphertext)
+    decipher.final()
+    return new Secret(plain)
+  })
+}
+
+function expectValue(what: string, expected: number, found: number, offset: number): void {
+  if (found !== expected) {
+    throw new DecodeError(
+      'DECODE_VALUE',
+      offset,
+      `expected ${what} ${expected} in the state of the virtual TPM, found ${found}`,
+    )
+  }
+}

@@ -1,0 +1,202 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { toHex, view } from '../../core/bytes.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import type { Secret } from '../../core/secret.js'
+import { isErrno } from './errno.js'
+import {
+  makePrivateDirectory,
+  readPrivateFile,
+  replacePrivateFile,
+  syncPath,
+  writePrivateFile,
+} from './files.js'
+import type { VmPaths } from './layout.js'
+import type { VtpmCertifier } from './ports.js'
+import { type Programs, runChecked } from './programs.js'
+import { encodeRecord, readRecord, VtpmRecord } from './records.js'
+import { openCertificateJob, type VtpmCertificateName } from './vtpm-certificates.js'
+import {
+  decryptVtpmState,
+  MAX_VTPM_STATE_OCTETS,
+  parseVtpmState,
+  type VtpmState,
+  verifyVtpmState,
+} from './vtpm-state.js'
+
+const SETUP_TIMEOUT_MS = 120_000
+const CERTIFICATE_NAMES: readonly VtpmCertificateName[] = ['ek-rsa', 'ek-ec', 'platform']
+const MAX_PEM_OCTETS = 16 * 1024
+
+/**
+ * Manufactures the vTPM of a VM: endorsement keys (RSA-2048 and P-384), certificates for them by the certifier, NV
+ * memory locked, PCR bank SHA-256, state encrypted under the DEK. Then checks all of that with eyes of our own.
+ *
+ * @throws PlatformError of the certifier; `VTPM_CERTIFICATE`; `VTPM_STATE_CORRUPT`; `VM_PROCESS`; `VM_DISK_FULL`
+ */
+export async function makeVtpm(options: {
+  readonly programs: Programs
+  readonly paths: VmPaths
+  readonly vmId: string
+  readonly dek: Secret
+  readonly certifier: VtpmCertifier
+  readonly now: () => number
+}): Promise<void> {
+  const { programs, paths, vmId, dek, certifier, now } = options
+  const directory = `${paths.root}/job`
+  await makePrivateDirectory(paths.vtpm)
+  await makePrivateDirectory(directory)
+  const issued = await (async () => {
+    await using job = await openCertificateJob({ directory, vmId, certifier, now })
+    await writePrivateFile(
+      `${directory}/setup.conf`,
+      `create_certs_tool = ${job.tool}\ncreate_certs_tool_config = /dev/null\n` +
+        'create_certs_tool_options = /dev/null\nactive_pcr_banks = sha256\n',
+    )
+    try {
+      await runChecked(programs.swtpmSetup, setupArguments(paths, directory, vmId), {
+        key: dek,
+        keyAt: 'descriptor-3',
+        timeoutMs: SETUP_TIMEOUT_MS,
+        temporaryDirectory: directory,
+      })
+    } catch (error) {
+      throw job.failure ?? error
+    }
+    return job.issued
+  })()
+  await rm(directory, { recursive: true })
+
+  const state = await readVtpmState(paths)
+  if (!verifyVtpmState(state.parsed, dek)) throw corrupt('does not verify after manufacture')
+  checkCertificatesInside(state.parsed, dek, issued)
+  await makePrivateDirectory(paths.vtpmCertificates)
+  for (const [name, der] of issued) {
+    await writePrivateFile(
+      `${paths.vtpmCertificates}/${name}.pem`,
+      new X509Certificate(der).toString(),
+    )
+  }
+  for (const path of [paths.vtpmState, paths.vtpmCertificates, paths.vtpm]) await syncPath(path)
+  await writeVtpmRecord(paths, { state: 'stopped', generation: 1, digest: state.digest })
+}
+
+/**
+ * Checks before a start that the state is there (swtpm would make a new TPM without a word), that it was written under
+ * the key, and that it is the one that the VM stopped with. After a crash of host or agent only the first two can be
+ * known.
+ *
+ * @throws PlatformError `VTPM_STATE_MISSING`, `VTPM_STATE_CORRUPT` (also for a wrong key), `VTPM_STATE_ROLLBACK`
+ */
+export async function checkVtpm(paths: VmPaths, dek: Secret): Promise<void> {
+  const record = await readVtpmRecord(paths)
+  const { parsed, digest } = await readVtpmState(paths)
+  if (!verifyVtpmState(parsed, dek)) {
+    throw corrupt('does not verify under its key: it was altered, or the key is another')
+  }
+  if (record.state === 'stopped' && digest !== record.digest) {
+    throw new PlatformError(
+      'VTPM_STATE_ROLLBACK',
+      `expected the state of generation ${record.generation} with SHA-256 ${record.digest}, found ${digest}`,
+    )
+  }
+}
+
+/** From now on the recorded digest does not bind: swtpm writes the state as it likes. */
+export async function markVtpmRunning(paths: VmPaths): Promise<void> {
+  const record = await readVtpmRecord(paths)
+  await writeVtpmRecord(paths, { ...record, state: 'running' })
+}
+
+/**
+ * Brings the state to the disk (swtpm does not) and records it as the one to start from. Nothing is done when the VM
+ * was not marked as running, or when the state is missing or cannot be read: the next start says so.
+ */
+export async function markVtpmStopped(paths: VmPaths): Promise<void> {
+  const record = await readVtpmRecord(paths)
+  if (record.state === 'stopped') return
+  try {
+    await syncPath(paths.vtpmState)
+    await syncPath(paths.vtpm)
+    const { digest } = await readVtpmState(paths)
+    await writeVtpmRecord(paths, { state: 'stopped', generation: record.generation + 1, digest })
+  } catch (error) {
+    if (!isStateError(error)) throw error
+  }
+}
+
+/** Certificates of the vTPM, PEM: RSA endorsement key, P-384 endorsement key, platform. */
+export async function readVtpmCertificates(paths: VmPaths): Promise<readonly string[]> {
+  const certificates: string[] = []
+  for (const name of CERTIFICATE_NAMES) {
+    const file = `${paths.vtpmCertificates}/${name}.pem`
+    const pem = await readPrivateFile(file, MAX_PEM_OCTETS)
+    if (pem) certificates.push(view(pem).toString('latin1'))
+  }
+  return certificates
+}
+
+function setupArguments(paths: VmPaths, directory: string, vmId: string): readonly string[] {
+  return [
+    ...['--tpm2', '--tpmstate', paths.vtpm, '--config', `${directory}/setup.conf`],
+    ...['--create-ek-cert', '--create-platform-cert', '--lock-nvram', '--vmid', vmId],
+    ...['--pcr-banks', 'sha256', '--keyfile-fd', '3', '--cipher', 'aes-256-cbc'],
+  ]
+}
+
+async function readVtpmState(
+  paths: VmPaths,
+): Promise<{ readonly parsed: VtpmState; readonly digest: string }> {
+  const octets = await readPrivateFile(paths.vtpmState, MAX_VTPM_STATE_OCTETS).catch((cause) => {
+    throw corrupt(`cannot be read: ${messageOf(cause)}`, cause)
+  })
+  if (octets === undefined) {
+    throw new PlatformError('VTPM_STATE_MISSING', `expected ${paths.vtpmState}`)
+  }
+  const digest = toHex(createHash('sha256').update(octets).digest())
+  try {
+    return { parsed: parseVtpmState(octets), digest }
+  } catch (cause) {
+    throw corrupt(messageOf(cause), cause)
+  }
+}
+
+/** NV memory has exactly the certificates that were issued: they are in the plain state as they are. */
+function checkCertificatesInside(
+  state: VtpmState,
+  dek: Secret,
+  issued: ReadonlyMap<VtpmCertificateName, Uint8Array>,
+): void {
+  const plain = decryptVtpmState(state, dek)
+  try {
+    for (const name of CERTIFICATE_NAMES) {
+      const der = issued.get(name)
+      if (!der || !plain.use((octets) => view(octets).includes(view(der)))) {
+        throw new PlatformError('VTPM_CERTIFICATE', `the virtual TPM has no certificate ${name}`)
+      }
+    }
+  } finally {
+    plain.dispose()
+  }
+}
+
+function readVtpmRecord(paths: VmPaths): Promise<VtpmRecord> {
+  return readRecord(paths.vtpmRecord, VtpmRecord, 'vtpm.json')
+}
+
+function writeVtpmRecord(paths: VmPaths, record: Omit<VtpmRecord, 'format'>): Promise<void> {
+  const content: VtpmRecord = { format: 1, ...record }
+  return replacePrivateFile(paths.root, 'vtpm.json', encodeRecord(content))
+}
+
+function isStateError(error: unknown): boolean {
+  return (
+    isPlatformError(error, 'VTPM_STATE_CORRUPT') ||
+    isPlatformError(error, 'VTPM_STATE_MISSING') ||
+    isErrno(error, 'ENOENT')
+  )
+}
+
+function corrupt(what: string, cause?: unknown): PlatformError {
+  return new PlatformError('VTPM_STATE_CORRUPT', `the state of the virtual TPM ${what}`, { cause })
+}

@@ -1,0 +1,230 @@
+import 'reflect-metadata'
+import { createCipheriv, createDecipheriv, randomUUID, webcrypto } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  BasicConstraintsExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509'
+import { canonicalJson } from '../../../src/core/canonical-json.js'
+import { systemClock } from '../../../src/core/clock.js'
+import { PlatformError } from '../../../src/core/errors.js'
+import { createLogger } from '../../../src/core/logger.js'
+import { randomOctets } from '../../../src/core/random.js'
+import { Secret } from '../../../src/core/secret.js'
+import {
+  createVmService,
+  type Inventory,
+  type InventoryVm,
+  type KeyClient,
+  type KeyToUnwrap,
+  type VmService,
+  type VmServiceOptions,
+  type VtpmCertifier,
+} from '../../../src/host-agent/vm/index.js'
+
+const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const DAY_MS = 24 * 3600 * 1000
+
+/** Wraps with one key of its own, bound to provider, purpose and context; remembers what it saw for canary scans. */
+export class LocalKeys implements KeyClient {
+  readonly seen: Buffer[] = []
+  readonly #kek: Uint8Array
+  /** What unwrap throws, as an authority that is away or refuses would. */
+  refusal: PlatformError | undefined
+  /** The object for which unwrap gives another key, as a broken provider would. */
+  wrongFor: string | undefined
+
+  constructor(kek: Uint8Array = randomOctets(32)) {
+    this.#kek = kek
+  }
+
+  async wrap(
+    provider: string,
+    items: Parameters<KeyClient['wrap']>[1],
+  ): Promise<readonly string[]> {
+    return items.map(({ purpose, context, dek }) => {
+      const iv = randomOctets(12)
+      const cipher = createCipheriv('aes-256-gcm', this.#kek, iv)
+      cipher.setAAD(Buffer.from(canonicalJson({ provider, purpose, context })))
+      const sealed = dek.use((octets) => {
+        this.seen.push(Buffer.from(octets))
+        return Buffer.concat([cipher.update(octets), cipher.final(), cipher.getAuthTag()])
+      })
+      return `sgl1.${Buffer.from(iv).toString('base64url')}.${sealed.toString('base64url')}`
+    })
+  }
+
+  async unwrap(provider: string, items: readonly KeyToUnwrap[]): Promise<readonly Secret[]> {
+    if (this.refusal) throw this.refusal
+    return items.map(({ wrapped, purpose, context }) => {
+      const [, iv = '', sealed = ''] = wrapped.split('.')
+      const octets = Buffer.from(sealed, 'base64url')
+      const decipher = createDecipheriv('aes-256-gcm', this.#kek, Buffer.from(iv, 'base64url'))
+      decipher.setAAD(Buffer.from(canonicalJson({ provider, purpose, context })))
+      decipher.setAuthTag(octets.subarray(-16))
+      const dek = decipher.update(octets.subarray(0, -16))
+      try {
+        decipher.final()
+      } catch (cause) {
+        throw new PlatformError('FORBIDDEN', 'the wrapped key is of another context', { cause })
+      }
+      return new Secret(
+        context['object'] === this.wrongFor ? randomOctets(32) : new Uint8Array(dek),
+      )
+    })
+  }
+}
+
+/** An authority for vTPMs in this process. */
+export async function createCertifier(): Promise<VtpmCertifier> {
+  const keys = await webcrypto.subtle.generateKey(P256, false, ['sign', 'verify'])
+  const authority = await issue('CN=vTPM authority', keys.publicKey, {
+    issuer: 'CN=vTPM authority',
+    signingKey: keys.privateKey,
+    isAuthority: true,
+  })
+  return {
+    authorityPem: async () => authority.toString('pem'),
+    certify: async ({ vmId, kind, publicKeySpki }) => {
+      const isRsa = Buffer.from(publicKeySpki).includes(Buffer.from('2a864886f70d010101', 'hex'))
+      const algorithm = isRsa
+        ? { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+        : { name: 'ECDSA', namedCurve: 'P-384' }
+      const publicKey = await webcrypto.subtle.importKey('spki', publicKeySpki, algorithm, true, [
+        'verify',
+      ])
+      const certificate = await issue(`CN=${vmId} ${kind}`, publicKey, {
+        issuer: authority.subject,
+        signingKey: keys.privateKey,
+        isAuthority: false,
+      })
+      return new Uint8Array(certificate.rawData)
+    },
+  }
+}
+
+function issue(
+  subject: string,
+  publicKey: webcrypto.CryptoKey,
+  by: {
+    readonly issuer: string
+    readonly signingKey: webcrypto.CryptoKey
+    readonly isAuthority: boolean
+  },
+): Promise<X509Certificate> {
+  return X509CertificateGenerator.create({
+    serialNumber: randomUUID().replaceAll('-', ''),
+    subject,
+    issuer: by.issuer,
+    notBefore: new Date(Date.now() - DAY_MS),
+    notAfter: new Date(Date.now() + DAY_MS),
+    publicKey,
+    signingKey: by.signingKey,
+    signingAlgorithm: P256,
+    extensions: [new BasicConstraintsExtension(by.isAuthority, undefined, true)],
+  })
+}
+
+export class MemoryInventory implements Inventory {
+  readonly vms = new Map<string, InventoryVm>()
+  /** Reports fail while this is set. */
+  isAway = false
+
+  async report(vm: InventoryVm): Promise<void> {
+    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    this.vms.set(vm.vmId, vm)
+  }
+
+  async forget(vmId: string): Promise<void> {
+    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    this.vms.delete(vmId)
+  }
+}
+
+export interface TestHost extends AsyncDisposable {
+  readonly directory: string
+  readonly keys: LocalKeys
+  readonly inventory: MemoryInventory
+  readonly vms: VmService
+  /** Another service on the same directory, as after a restart of the agent. */
+  restart(): VmService
+}
+
+/** A host with a directory of its own; VMs that still run at the end are stopped. */
+export async function createTestHost(overrides: Partial<VmServiceOptions> = {}): Promise<TestHost> {
+  const root = await mkdtemp(join(tmpdir(), 'sigillo-vm-'))
+  const keys = new LocalKeys()
+  const inventory = new MemoryInventory()
+  const options: VmServiceOptions = {
+    directory: `${root}/vms`,
+    keys,
+    certifier: await createCertifier(),
+    inventory,
+    clock: systemClock,
+    logger: createLogger({ name: 'test', level: 'silent' }),
+    accelerator: 'tcg',
+    ...overrides,
+  }
+  const vms = createVmService(options)
+  return {
+    directory: options.directory,
+    keys,
+    inventory,
+    vms,
+    restart: () => createVmService(options),
+    [Symbol.asyncDispose]: async () => {
+      keys.refusal = undefined
+      for (const { name, state } of await vms.list()) {
+        if (state === 'running') await vms.stop(name, { graceSeconds: 0 })
+      }
+      await vms[Symbol.asyncDispose]()
+      await rm(root, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Processes whose command line names this text. */
+export function processesNaming(text: string): readonly number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^[0-9]+$/.test(name)) return []
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, 'latin1').includes(text) ? [Number(name)] : []
+    } catch {
+      return []
+    }
+  })
+}
+
+/** Where one of the keys appears, raw or as text, among the files below a directory and in the processes of the host. */
+export async function findKeys(
+  keys: readonly Buffer[],
+  directory: string,
+): Promise<readonly string[]> {
+  const files = (await readdir(directory, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+  const processes = readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .flatMap((pid) => [`/proc/${pid}/cmdline`, `/proc/${pid}/environ`])
+  const hits: string[] = []
+  for (const path of [...files, ...processes]) {
+    const content = await readFile(path).catch(() => Buffer.alloc(0))
+    if (keys.some((key) => formsOf(key).some((form) => content.includes(form)))) hits.push(path)
+  }
+  return hits
+}
+
+function formsOf(key: Buffer): readonly (Buffer | string)[] {
+  return [
+    key,
+    key.toString('hex'),
+    key.toString('hex').toUpperCase(),
+    key.toString('base64').replace(/=+$/, ''),
+    key.toString('base64url'),
+    JSON.stringify([...key]),
+  ]
+}
