@@ -82,10 +82,12 @@ export async function verifyAttestationResult(
   return claims
 }
 
-/** What an unverified token says of its issuer and key: to select the keys to verify it with, and nothing else. */
+/** What an unverified token says. `issuer` and `kid` select the keys to verify it with: decide nothing by it. */
 export interface UnverifiedToken {
   readonly issuer: string
   readonly kid: string
+  /** For a holder who shows its own token to people. Not even their shape is checked. */
+  readonly claims: JsonObject
 }
 
 /**
@@ -95,9 +97,10 @@ export interface UnverifiedToken {
  */
 export function peekAttestationResult(token: string): UnverifiedToken {
   const { header, payload } = splitToken(token)
-  const { iss } = parseJsonPart(payload, 'the claims', 'TOKEN_MALFORMED')
+  const claims = parseJsonPart(payload, 'the claims', 'TOKEN_MALFORMED')
+  const { iss } = claims
   if (typeof iss !== 'string') throw new TokenError('TOKEN_CLAIMS', 'expected text as iss')
-  return { issuer: iss, kid: header.kid }
+  return { issuer: iss, kid: header.kid, claims }
 }
 
 interface Header {

@@ -73,7 +73,11 @@ test('a token with a binding key fits well below the size limit', async () => {
 })
 
 test('a token names its issuer and key before it is verified', () => {
-  expect(peekAttestationResult(good)).toEqual({ issuer: ISSUER, kid: key.kid })
+  expect(peekAttestationResult(good)).toEqual({
+    issuer: ISSUER,
+    kid: key.kid,
+    claims: goodClaims(),
+  })
 })
 
 test.each([
