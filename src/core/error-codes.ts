@@ -134,6 +134,39 @@ export const ERROR_CODES = {
   AUDIT_TRUNCATED: { status: 500, title: 'the end of the audit chain is missing' },
   ROOT_KEY_UNSEAL: { status: 403, title: 'the passphrase does not open the root key' },
   ROOT_KEY_OPEN: { status: 500, title: 'sealed octets do not open under the root key' },
+
+  // tpm: keys, credentials, quotes
+  TPM_KEY_INVALID: { status: 400, title: 'a public key of a TPM is not valid' },
+  TPM_KEY_WEAK: { status: 403, title: 'a key of a TPM is too weak' },
+  TPM_KEY_ROCA: { status: 403, title: 'an RSA key is of the broken generator of CVE-2017-15361' },
+  AK_RESTRICTED: { status: 403, title: 'the attestation key would sign anything' },
+  AK_ATTRIBUTES: { status: 403, title: 'an attribute of the attestation key is not as it must be' },
+  AK_SCHEME: { status: 403, title: 'the attestation key has no accepted signing scheme' },
+  EK_TEMPLATE: { status: 403, title: 'the endorsement key follows no standard template' },
+  BINDING_KEY_ATTRIBUTES: {
+    status: 403,
+    title: 'an attribute of the binding key is not as it must be',
+  },
+  BINDING_KEY_SCHEME: { status: 403, title: 'the binding key has another scheme' },
+  BINDING_KEY_POLICY: { status: 403, title: 'the binding key is not tied to the quoted PCRs' },
+  QUOTE_MAGIC: { status: 403, title: 'the structure was not made by a TPM' },
+  QUOTE_TYPE: { status: 403, title: 'the structure is no quote' },
+  QUOTE_NONCE: { status: 403, title: 'the quote carries another nonce' },
+  QUOTE_BANK: { status: 403, title: 'the quote covers another bank' },
+  QUOTE_SELECTION: { status: 403, title: 'the quote covers other PCRs' },
+  QUOTE_PCR_VALUES: { status: 403, title: 'the PCR values are not those that were asked for' },
+  QUOTE_PCR_DIGEST: { status: 403, title: 'the quote is over other PCR values' },
+  QUOTE_SCHEME: { status: 403, title: 'the signature has another scheme than its key' },
+  QUOTE_HASH_WEAK: { status: 403, title: 'SHA-1 is not accepted' },
+  QUOTE_SIGNATURE: { status: 403, title: 'the quote is not signed by the attestation key' },
+  CERTIFY_MAGIC: { status: 403, title: 'the structure was not made by a TPM' },
+  CERTIFY_TYPE: { status: 403, title: 'the structure is no certification' },
+  CERTIFY_NONCE: { status: 403, title: 'the certification carries another nonce' },
+  CERTIFY_NAME: { status: 403, title: 'the certification is of another object' },
+  CERTIFY_SIGNATURE: {
+    status: 403,
+    title: 'the certification is not signed by the attestation key',
+  },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
