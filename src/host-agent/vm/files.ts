@@ -79,13 +79,20 @@ export async function syncPath(path: string): Promise<void> {
   }
 }
 
-/** Overwrites the first octets of a file, in place. What a file system or drive keeps elsewhere is not reached. */
+/**
+ * Overwrites the first octets of a file, in place. What a file system or drive keeps elsewhere is not reached; on a
+ * full file system holes of the file stay holes.
+ */
 export async function overwriteWithZeros(path: string, maxOctets: number): Promise<void> {
   const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)
   try {
     const end = Math.min((await file.stat()).size, maxOctets)
     for (let offset = 0; offset < end; offset += ZEROS.length) {
-      await file.write(ZEROS, 0, Math.min(ZEROS.length, end - offset), offset)
+      await file
+        .write(ZEROS, 0, Math.min(ZEROS.length, end - offset), offset)
+        .catch((error: unknown) => {
+          if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+        })
     }
     await file.sync()
   } finally {

@@ -2,7 +2,7 @@ import type { VmReport } from '../../api/control-plane.js'
 import type { Assurance, KeyContext, Purpose } from '../../api/key-provider.js'
 import type { Secret } from '../../core/secret.js'
 
-export interface KeyToWrap {
+interface KeyToWrap {
   readonly purpose: Purpose
   readonly context: KeyContext
   /** Lent for the call; the caller disposes of it. */
@@ -30,11 +30,9 @@ export interface KeyClient {
   ): Promise<readonly Secret[]>
 }
 
-export type VtpmCertificateKind = 'ek' | 'platform'
-
-export interface VtpmCertificateRequest {
+interface VtpmCertificateRequest {
   readonly vmId: string
-  readonly kind: VtpmCertificateKind
+  readonly kind: 'ek' | 'platform'
   /** SubjectPublicKeyInfo of the endorsement key, DER; also for the platform certificate. */
   readonly publicKeySpki: Uint8Array
   /** As swtpm names itself: `{ manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' }`. */

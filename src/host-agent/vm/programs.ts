@@ -25,6 +25,9 @@ export const DEFAULT_PROGRAMS: Programs = {
   swtpmSetup: 'swtpm_setup',
 }
 
+/** Of util-linux, as `unshare`. */
+const SETPRIV = 'setpriv'
+
 /** All that programs get of the environment. */
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
 
@@ -68,7 +71,7 @@ export async function runProgram(
   options: RunOptions,
 ): Promise<Ran> {
   const script = options.key && options.keyAt !== 'descriptor-3' ? RUN_WITH_KEY : RUN
-  const child = spawn('setpriv', boundToAgent(script, program, args), {
+  const child = spawn(SETPRIV, boundToAgent(script, program, args), {
     env: options.temporaryDirectory
       ? { ...ENVIRONMENT, TMPDIR: options.temporaryDirectory }
       : ENVIRONMENT,
@@ -148,7 +151,7 @@ export function startConversation(
   program: string,
   args: readonly string[],
 ): ChildProcessByStdio<Writable, Readable, null> {
-  return spawn('setpriv', boundToAgent(RUN, program, args), {
+  return spawn(SETPRIV, boundToAgent(RUN, program, args), {
     env: ENVIRONMENT,
     stdio: ['pipe', 'pipe', 'ignore'],
   })

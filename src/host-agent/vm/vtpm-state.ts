@@ -8,6 +8,7 @@ import { Secret } from '../../core/secret.js'
 export const MAX_VTPM_STATE_OCTETS = 1024 * 1024
 
 const VERSION = 2
+const LEAST_VERSION = 1
 const HEADER_OCTETS = 10
 /** Encrypted, with a key of 256 bits. */
 const FLAGS_ENCRYPTED = 0x0009
@@ -39,7 +40,7 @@ export function parseVtpmState(octets: Uint8Array): VtpmState {
   }
   const reader = new ByteReader(octets, 'big')
   expectValue('version', VERSION, reader.u8(), 0)
-  reader.u8()
+  expectValue('least version', LEAST_VERSION, reader.u8(), 1)
   expectValue('header size', HEADER_OCTETS, reader.u16(), 2)
   expectValue('flags', FLAGS_ENCRYPTED, reader.u16(), 4)
   expectValue('total size', octets.length, reader.u32(), 6)

@@ -1,12 +1,19 @@
 import { execFile } from 'node:child_process'
 import { randomBytes, X509Certificate } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PlatformError } from '../../../src/core/errors.js'
-import { createCertifier, createTestHost, findKeys, type TestHost } from './support.js'
+import {
+  createCertifier,
+  createTestHost,
+  findKeys,
+  findWideModes,
+  type TestHost,
+  watchForLeaks,
+} from './support.js'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
@@ -30,12 +37,14 @@ afterAll(async () => {
 
 describe('a VM with two disks and a virtual TPM', () => {
   const steps: string[] = []
+  let leaks: readonly string[]
   let vmId: string
 
   beforeAll(async () => {
     const qcow2 = join(files, 'image.qcow2')
     await run('qemu-img', ['convert', '-O', 'qcow2', image, qcow2])
     const percents: number[] = []
+    const watch = watchForLeaks(host)
     const vm = await host.vms.create(
       {
         name: 'web-1',
@@ -51,6 +60,7 @@ describe('a VM with two disks and a virtual TPM', () => {
         percents.push(percent)
       },
     )
+    leaks = await watch.stop()
     vmId = vm.vmId
     expect(percents).toEqual([...percents].sort((a, b) => a - b))
   })
@@ -112,15 +122,24 @@ describe('a VM with two disks and a virtual TPM', () => {
 
   test('leaves only private files, and no key in any of them or in any process', async () => {
     expect(await findKeys(host.keys.seen, host.directory)).toEqual([])
-    const entries = await readdir(host.directory, { recursive: true, withFileTypes: true })
-    for (const entry of entries) {
-      const { mode } = await stat(join(entry.parentPath, entry.name))
-      expect(`${entry.name} ${(mode & 0o077).toString(8)}`).toBe(`${entry.name} 0`)
-    }
+    expect(await findWideModes(host.directory)).toEqual([])
     expect((await readdir(`${host.directory}/${vmId}`)).sort()).toEqual([
       ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd'],
       ...['vm.json', 'vtpm', 'vtpm.json'],
     ])
+  })
+
+  test('would not hide a key from the search for one', async () => {
+    const [key = Buffer.alloc(32)] = host.keys.seen
+    for (const form of [key, key.toString('hex'), key.toString('base64')]) {
+      await writeFile(join(files, 'leak'), form)
+      expect(await findKeys([key], files)).toEqual([join(files, 'leak')])
+    }
+    await rm(join(files, 'leak'))
+  })
+
+  test('had no key and no file for others at any moment of its making', () => {
+    expect(leaks).toEqual([])
   })
 
   test('does not have the image in the clear', async () => {

@@ -1,9 +1,10 @@
 import 'reflect-metadata'
 import { createCipheriv, createDecipheriv, randomUUID, webcrypto } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   BasicConstraintsExtension,
   type X509Certificate,
@@ -32,14 +33,14 @@ const DAY_MS = 24 * 3600 * 1000
 /** Wraps with one key of its own, bound to provider, purpose and context; remembers what it saw for canary scans. */
 export class LocalKeys implements KeyClient {
   readonly seen: Buffer[] = []
-  readonly #kek: Uint8Array
+  readonly kek: Uint8Array
   /** What unwrap throws, as an authority that is away or refuses would. */
   refusal: PlatformError | undefined
   /** The object for which unwrap gives another key, as a broken provider would. */
   wrongFor: string | undefined
 
   constructor(kek: Uint8Array = randomOctets(32)) {
-    this.#kek = kek
+    this.kek = kek
   }
 
   async wrap(
@@ -48,7 +49,7 @@ export class LocalKeys implements KeyClient {
   ): Promise<readonly string[]> {
     return items.map(({ purpose, context, dek }) => {
       const iv = randomOctets(12)
-      const cipher = createCipheriv('aes-256-gcm', this.#kek, iv)
+      const cipher = createCipheriv('aes-256-gcm', this.kek, iv)
       cipher.setAAD(Buffer.from(canonicalJson({ provider, purpose, context })))
       const sealed = dek.use((octets) => {
         this.seen.push(Buffer.from(octets))
@@ -63,7 +64,7 @@ export class LocalKeys implements KeyClient {
     return items.map(({ wrapped, purpose, context }) => {
       const [, iv = '', sealed = ''] = wrapped.split('.')
       const octets = Buffer.from(sealed, 'base64url')
-      const decipher = createDecipheriv('aes-256-gcm', this.#kek, Buffer.from(iv, 'base64url'))
+      const decipher = createDecipheriv('aes-256-gcm', this.kek, Buffer.from(iv, 'base64url'))
       decipher.setAAD(Buffer.from(canonicalJson({ provider, purpose, context })))
       decipher.setAuthTag(octets.subarray(-16))
       const dek = decipher.update(octets.subarray(0, -16))
@@ -151,7 +152,7 @@ export interface TestHost extends AsyncDisposable {
   readonly inventory: MemoryInventory
   readonly vms: VmService
   /** Another service on the same directory, as after a restart of the agent. */
-  restart(): VmService
+  restart(overrides?: Partial<VmServiceOptions>): VmService
 }
 
 /** A host with a directory of its own; VMs that still run at the end are stopped. */
@@ -175,7 +176,7 @@ export async function createTestHost(overrides: Partial<VmServiceOptions> = {}):
     keys,
     inventory,
     vms,
-    restart: () => createVmService(options),
+    restart: (changed = {}) => createVmService({ ...options, ...changed }),
     [Symbol.asyncDispose]: async () => {
       keys.refusal = undefined
       for (const { name, state } of await vms.list()) {
@@ -204,7 +205,8 @@ export async function findKeys(
   keys: readonly Buffer[],
   directory: string,
 ): Promise<readonly string[]> {
-  const files = (await readdir(directory, { recursive: true, withFileTypes: true }))
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
   const processes = readdirSync('/proc')
@@ -216,6 +218,39 @@ export async function findKeys(
     if (keys.some((key) => formsOf(key).some((form) => content.includes(form)))) hits.push(path)
   }
   return hits
+}
+
+/** Looks for keys, and for files that others may read, some 50 times a second until stopped. */
+export function watchForLeaks(host: TestHost): { stop(): Promise<readonly string[]> } {
+  const found = new Set<string>()
+  let isStopped = false
+  const watching = (async () => {
+    while (!isStopped) {
+      for (const hit of await findKeys(host.keys.seen, host.directory)) found.add(hit)
+      for (const hit of await findWideModes(host.directory)) found.add(hit)
+      await delay(20)
+    }
+  })()
+  return {
+    stop: async () => {
+      isStopped = true
+      await watching
+      return [...found]
+    },
+  }
+}
+
+/** Files and directories that someone else than their owner may use in any way. */
+export async function findWideModes(directory: string): Promise<readonly string[]> {
+  const entries = await readdir(directory, { recursive: true }).catch(() => [])
+  const found: string[] = []
+  for (const name of entries) {
+    const stat = await lstat(join(directory, name)).catch(() => undefined)
+    if (stat && !stat.isSymbolicLink() && (stat.mode & 0o077) !== 0) {
+      found.push(`${name} ${(stat.mode & 0o777).toString(8)}`)
+    }
+  }
+  return found
 }
 
 function formsOf(key: Buffer): readonly (Buffer | string)[] {

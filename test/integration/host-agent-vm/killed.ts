@@ -1,0 +1,36 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { TestHost } from './support.js'
+
+const AGENT = fileURLToPath(new URL('./agent-to-kill.ts', import.meta.url))
+
+/** Runs one operation in a process that kills itself without warning when this step begins. */
+async function die(options: {
+  readonly directory: string
+  readonly kek: Uint8Array
+  readonly operation: object
+  readonly step: string
+}): Promise<void> {
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', AGENT], {
+    stdio: ['pipe', 'inherit', 'inherit'],
+  })
+  child.stdin?.end(
+    JSON.stringify({ ...options, kek: Buffer.from(options.kek).toString('base64url') }),
+  )
+  const [exitCode, signal] = await once(child, 'exit')
+  if (signal !== 'SIGKILL') throw new Error(`step ${options.step} never came: exit ${exitCode}`)
+}
+
+export function createAndDie(host: TestHost, request: object, step: string): Promise<void> {
+  return die({
+    directory: host.directory,
+    kek: host.keys.kek,
+    operation: { create: request },
+    step,
+  })
+}
+
+export function startAndDie(host: TestHost, name: string, step: string): Promise<void> {
+  return die({ directory: host.directory, kek: host.keys.kek, operation: { start: name }, step })
+}

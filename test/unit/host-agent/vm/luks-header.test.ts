@@ -1,0 +1,50 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { isPlatformError } from '../../../../src/core/errors.js'
+import { ByteWriter } from '../../../../src/core/reader.js'
+import { expectedLuksHeader, parseLuksHeader } from '../../../../src/host-agent/vm/luks-header.js'
+
+const VOLUME = '0f3c1c1e-8a52-4f4a-9a3e-1d2c3b4a5f60'
+
+test('reads how a volume is encrypted', () => {
+  expect(parseLuksHeader(header(1))).toEqual(expectedLuksHeader(VOLUME))
+})
+
+test('refuses LUKS2, and what is no LUKS volume', () => {
+  const refused = expect.objectContaining({ code: 'DECODE_VALUE' })
+  expect(() => parseLuksHeader(header(2))).toThrow(refused)
+  expect(() => parseLuksHeader(new Uint8Array(592))).toThrow(refused)
+})
+
+test('any octets are either a header or refused with a code', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 600 }), (octets) => {
+      const whole = Buffer.concat([header(1).subarray(0, 8), octets])
+      try {
+        parseLuksHeader(whole)
+      } catch (error) {
+        expect(isPlatformError(error)).toBe(true)
+      }
+    }),
+  )
+})
+
+function header(version: number): Uint8Array {
+  const text = (value: string, length: number) => {
+    const octets = new Uint8Array(length)
+    octets.set(Buffer.from(value, 'latin1'))
+    return octets
+  }
+  return new ByteWriter('big')
+    .put(Uint8Array.of(0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe))
+    .u16(version)
+    .put(text('aes', 32))
+    .put(text('xts-plain64', 32))
+    .put(text('sha256', 32))
+    .u32(4096)
+    .u32(64)
+    .put(new Uint8Array(56))
+    .put(text(VOLUME, 40))
+    .put(new Uint8Array(384))
+    .finish()
+}
