@@ -167,6 +167,16 @@ export const ERROR_CODES = {
     status: 403,
     title: 'the certification is not signed by the attestation key',
   },
+
+  // native: the TPM of this host
+  TPM_TCTI: { status: 500, title: 'this way to reach a TPM is not accepted' },
+  TPM_LIBRARY: { status: 500, title: 'a library of tpm2-tss is not installed' },
+  TPM_UNREACHABLE: { status: 503, title: 'the TPM does not answer' },
+  TPM_RC: { status: 500, title: 'the TPM refused a command' },
+  TPM_POLICY_FAIL: { status: 403, title: 'the PCRs are not as the policy of the key has them' },
+  TPM_DECRYPT_FAILED: { status: 400, title: 'the ciphertext is not for this key of the TPM' },
+  TPM_PCRS_BUSY: { status: 503, title: 'PCRs changed while they were being read' },
+  TPM_BANK: { status: 500, title: 'the PCR bank is not active' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES

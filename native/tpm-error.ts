@@ -1,0 +1,70 @@
+import { PlatformError } from '../src/core/errors.js'
+import { Tss2_RC_Decode } from './tss2/rc.js'
+
+type TpmErrorCode = 'TPM_RC' | 'TPM_POLICY_FAIL' | 'TPM_DECRYPT_FAILED' | 'TPM_UNREACHABLE'
+
+/** A response code of the TPM or of a layer of tpm2-tss, with its name from the standard in the message. */
+export class TpmError extends PlatformError<TpmErrorCode> {
+  /** TSS2_RC, layer included. */
+  readonly rc: number
+
+  constructor(code: TpmErrorCode, rc: number, message: string) {
+    super(code, message)
+    this.rc = rc
+  }
+}
+
+/** @see TCG TSS 2.0 Overview, clause on response codes: the layer is in bits 16 to 23 */
+const LAYER_SHIFT = 16
+const LAYER_TCTI = 10
+/** A format-one code: bit 7 set, the error in bits 0 to 5. @see TPM 2.0 Library, Part 2, clause 6.6.2 */
+const FORMAT_ONE = 0x080
+const ERROR_MASK = 0x0bf
+
+const RC = {
+  handle: 0x08b,
+  policyFail: 0x09d,
+  value: 0x084,
+  failure: 0x101,
+  pcrChanged: 0x128,
+} as const
+
+export function tpmError(command: string, rc: number): TpmError {
+  const layer = (rc >>> LAYER_SHIFT) & 0xff
+  if (layer === LAYER_TCTI) {
+    return new TpmError('TPM_UNREACHABLE', rc, `${command}: the TPM does not answer (${name(rc)})`)
+  }
+  const base = baseOf(rc)
+  if (base === RC.policyFail || base === RC.pcrChanged) {
+    return new TpmError(
+      'TPM_POLICY_FAIL',
+      rc,
+      `${command}: expected PCRs as the policy of the key has them, found others (${name(rc)})`,
+    )
+  }
+  return new TpmError('TPM_RC', rc, `${command}: ${name(rc)}`)
+}
+
+/** For TPM2_RSA_Decrypt: libtpms answers TPM_RC_FAILURE to a ciphertext that does not open, others TPM_RC_VALUE. */
+export function decryptError(rc: number): TpmError {
+  const base = baseOf(rc)
+  if (base === RC.failure || base === RC.value) {
+    const message = `RSA_Decrypt: the ciphertext is not for this key (${name(rc)})`
+    return new TpmError('TPM_DECRYPT_FAILED', rc, message)
+  }
+  return tpmError('RSA_Decrypt', rc)
+}
+
+/** Whether a code says that there is no object at a handle. */
+export function isMissingHandle(rc: number): boolean {
+  return rc >>> LAYER_SHIFT === 0 && baseOf(rc) === RC.handle
+}
+
+function baseOf(rc: number): number {
+  const code = rc & 0xfff
+  return (code & FORMAT_ONE) === 0 ? code : code & ERROR_MASK
+}
+
+function name(rc: number): string {
+  return `${Tss2_RC_Decode(rc)}, 0x${rc.toString(16)}`
+}
