@@ -175,8 +175,12 @@ function hexDigit(value: number): number {
   return value < 10 ? 0x30 + value : 0x57 + value
 }
 
-/** Writes the key to a descriptor of the child, closes it, and erases the octets. */
+/** Writes the key to a descriptor of the child, if it started, closes it, and erases the octets. */
 function sendKey(child: ChildProcess, descriptor: number, octets: Uint8Array): void {
+  if (child.pid === undefined) {
+    octets.fill(0)
+    return
+  }
   const stream = child.stdio[descriptor]
   if (!(stream instanceof Writable)) throw new TypeError(`descriptor ${descriptor} is no pipe`)
   // a program that ended without reading its key says why itself
