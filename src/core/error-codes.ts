@@ -177,6 +177,28 @@ export const ERROR_CODES = {
   TPM_DECRYPT_FAILED: { status: 400, title: 'the ciphertext is not for this key of the TPM' },
   TPM_PCRS_BUSY: { status: 503, title: 'PCRs changed while they were being read' },
   TPM_BANK: { status: 500, title: 'the PCR bank is not active' },
+
+  // eventlog
+  EVENTLOG_TOO_LARGE: { status: 413, title: 'the event log or one of its events is too large' },
+  EVENTLOG_TOO_MANY_EVENTS: { status: 413, title: 'the event log has too many events' },
+  EVENTLOG_HEADER: { status: 400, title: 'the header of the event log is of another version' },
+  EVENTLOG_ALGORITHM: {
+    status: 400,
+    title: 'the algorithms of the event log contradict one another',
+  },
+  EVENTLOG_EVENT: { status: 400, title: 'an event of the log cannot be read' },
+  EVENTLOG_TIMEOUT: { status: 400, title: 'reading the event log took too long' },
+  EVENTLOG_SHA1: { status: 403, title: 'the event log has SHA-1 digests alone' },
+  EVENTLOG_BANK: { status: 403, title: 'the event log has no digests of the bank' },
+  EVENTLOG_REPLAY: { status: 403, title: 'the event log does not replay to a quoted PCR' },
+  EVENTLOG_SEPARATOR: { status: 403, title: 'a separator is missing, repeated or out of place' },
+  EVENTLOG_EVENT_TYPE: {
+    status: 403,
+    title: 'an event has a type that is unknown or has no place in its PCR',
+  },
+  EVENTLOG_ORDER: { status: 403, title: 'an event stands where it cannot have happened' },
+  EVENTLOG_DATA: { status: 403, title: 'the data of an event are not what was measured' },
+  EVENTLOG_DEBUG_MODE: { status: 403, title: 'the firmware was in debug mode' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -51,6 +51,13 @@ export class ByteReader {
     return this.#octets.subarray(start, start + length)
   }
 
+  /** The next `length` octets, as a view, without going past them. */
+  peek(length: number): Uint8Array {
+    const octets = this.take(length)
+    this.#offset -= length
+    return octets
+  }
+
   /** All octets that are left, as a view. */
   rest(): Uint8Array {
     return this.take(this.remaining)

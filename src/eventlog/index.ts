@@ -1,0 +1,17 @@
+export { type BootDifference, compareBoots } from './compare-boots.js'
+export { decodeEvent, type EventContent, isDataCovered } from './decode-event.js'
+export { type BootApplication, type BootSummary, describeBoot } from './describe-boot.js'
+export { EVENT_TYPES, type EventTypeName, eventTypeName } from './event-types.js'
+export {
+  EVENT_LOG_LIMITS,
+  type EventLog,
+  type EventLogLimits,
+  type EventLogQuirk,
+  encodeEventLog,
+  type LoggedEvent,
+  parseEventLog,
+} from './parse-event-log.js'
+export { initialPcr, isExtending, replayEventLog, startupLocality } from './replay.js'
+export { verifyEventLog } from './verify-event-log.js'
+export { withEventDigests } from './with-digests.js'
+export { createEventLogWorkers, type EventLogWorkers } from './worker-pool.js'

@@ -1,0 +1,65 @@
+import { equalBytes, toHex } from '../core/bytes.js'
+import { type Finding, failed, passed } from '../core/finding.js'
+import type { HashName } from '../tpm/index.js'
+import { type BootSummary, describeBoot } from './describe-boot.js'
+import type { EventLog } from './parse-event-log.js'
+import { initialPcr, replayEventLog, startupLocality } from './replay.js'
+import { verifyEventOrder } from './verify-order.js'
+
+/** PCRs that the operating system extends outside the firmware's log: IMA, and those for debugging and applications. */
+const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
+
+/**
+ * Verifies an event log against PCR values that were quoted.
+ *
+ * The values must be proved already (`verifyQuote`). What is covered then: which digests were extended, into which PCR,
+ * in which order. Types and data of events are the host's word, except where `isDataCovered` holds; the rules of
+ * `verifyEventOrder` leave no room for events that were relabelled or appended in PCR 0 to 7.
+ *
+ * @param pcrValues quoted values by index; every one of them must be explained by the log
+ */
+export function verifyEventLog(
+  log: EventLog,
+  bank: HashName,
+  pcrValues: ReadonlyMap<number, Uint8Array>,
+): { readonly findings: readonly Finding[]; readonly summary: BootSummary } {
+  const summary = describeBoot(log, bank)
+  const usable = verifyBank(log, bank)
+  if (!usable.ok) return { findings: [usable], summary }
+  return {
+    findings: [usable, ...verifyReplay(log, bank, pcrValues), ...verifyEventOrder(log, bank)],
+    summary,
+  }
+}
+
+function verifyBank(log: EventLog, bank: HashName): Finding {
+  const check = 'event-log.bank'
+  if (log.format === 'sha1' || bank === 'sha1') {
+    return failed(check, 'EVENTLOG_SHA1', 'digests of SHA-256 or stronger', 'SHA-1 alone')
+  }
+  return log.banks.includes(bank)
+    ? passed(check, bank)
+    : failed(check, 'EVENTLOG_BANK', `digests of ${bank}`, log.banks.join(', '))
+}
+
+function verifyReplay(
+  log: EventLog,
+  bank: HashName,
+  pcrValues: ReadonlyMap<number, Uint8Array>,
+): readonly Finding[] {
+  const replayed = replayEventLog(log, bank)
+  const locality = startupLocality(log)
+  const findings: Finding[] = []
+  const agreeing: number[] = []
+  for (const [pcr, quoted] of pcrValues) {
+    if (NOT_IN_LOG.has(pcr)) continue
+    const value = replayed.get(pcr) ?? initialPcr(pcr, bank, locality)
+    if (equalBytes(value, quoted)) agreeing.push(pcr)
+    else {
+      findings.push(
+        failed('event-log.replay', 'EVENTLOG_REPLAY', toHex(quoted), toHex(value), { pcr }),
+      )
+    }
+  }
+  return [...findings, passed('event-log.replay', `PCR ${agreeing.join(',')}`)]
+}

@@ -1,0 +1,152 @@
+import { Worker } from 'node:worker_threads'
+import { PlatformError } from '../core/errors.js'
+import type { Finding } from '../core/finding.js'
+import type { HashName } from '../tpm/index.js'
+import type { BootSummary } from './describe-boot.js'
+import type { WorkerResponse, WorkerResult, WorkerTask } from './worker-messages.js'
+
+/** Heap of one worker: a log of 1 MiB with 20 000 events needs less than 32 MiB. */
+const HEAP_MIB = 64
+
+/** Threads that read event logs of strangers, each with a heap and a time of its own. */
+export interface EventLogWorkers extends AsyncDisposable {
+  /** `parseEventLog` and `verifyEventLog`. @throws PlatformError of these, or `EVENTLOG_TIMEOUT` */
+  verify(
+    eventLog: Uint8Array,
+    bank: HashName,
+    pcrValues: ReadonlyMap<number, Uint8Array>,
+  ): Promise<{ readonly findings: readonly Finding[]; readonly summary: BootSummary }>
+  /** `compareBoots`, as sentences. @throws PlatformError as `verify` */
+  compare(reference: Uint8Array, found: Uint8Array, bank: HashName): Promise<readonly string[]>
+}
+
+interface Job {
+  readonly task: WorkerTask
+  readonly resolve: (result: WorkerResult) => void
+  readonly reject: (error: unknown) => void
+}
+
+/**
+ * @param options.size threads at the most; they are started when they are first needed
+ * @param options.budgetMs time of one log; a worker that takes longer is ended and replaced
+ */
+export function createEventLogWorkers(options: {
+  readonly size: number
+  readonly budgetMs: number
+}): EventLogWorkers {
+  const waiting: Job[] = []
+  const idle: Worker[] = []
+  const all = new Set<Worker>()
+  let nextId = 0
+
+  const next = (): void => {
+    while (waiting.length > 0) {
+      const worker = idle.pop() ?? (all.size < options.size ? start() : undefined)
+      const job = worker && waiting.shift()
+      if (!worker || !job) return
+      void runOn(worker, job)
+    }
+  }
+
+  const start = (): Worker => {
+    const worker = createWorker()
+    all.add(worker)
+    worker.unref()
+    return worker
+  }
+
+  const runOn = async (worker: Worker, job: Job): Promise<void> => {
+    const id = nextId
+    nextId += 1
+    worker.ref()
+    try {
+      const response = await respond(worker, { id, ...job.task }, options.budgetMs)
+      if (response.ok) job.resolve(response.result)
+      else job.reject(new PlatformError(response.code, response.message))
+      worker.unref()
+      idle.push(worker)
+    } catch (error) {
+      all.delete(worker)
+      job.reject(error)
+      await worker.terminate()
+    }
+    next()
+  }
+
+  const submit = (task: WorkerTask): Promise<WorkerResult> =>
+    new Promise((resolve, reject) => {
+      waiting.push({ task, resolve, reject })
+      next()
+    })
+
+  return {
+    async verify(eventLog, bank, pcrValues) {
+      const result = await submit({ task: 'verify', eventLog, bank, pcrValues })
+      if (result.task !== 'verify') throw new TypeError('another task was answered')
+      return { findings: result.findings, summary: result.summary }
+    },
+    async compare(reference, found, bank) {
+      const result = await submit({ task: 'compare', reference, found, bank })
+      if (result.task !== 'compare') throw new TypeError('another task was answered')
+      return result.differences
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...all].map((worker) => worker.terminate()))
+    },
+  }
+}
+
+/** Threads run compiled code: a test runner that runs the sources uses the build beside them. */
+function createWorker(): Worker {
+  const fromSource = import.meta.url.endsWith('.ts')
+  const compiled = fromSource ? '../../dist/src/eventlog/worker.js' : './worker.js'
+  return new Worker(new URL(compiled, import.meta.url), {
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB },
+  })
+}
+
+async function respond(
+  worker: Worker,
+  request: WorkerTask & { readonly id: number },
+  budgetMs: number,
+): Promise<WorkerResponse> {
+  let timer: NodeJS.Timeout | undefined
+  let stop = (): void => undefined
+  try {
+    return await new Promise<WorkerResponse>((resolve, reject) => {
+      const onMessage = (response: WorkerResponse): void => {
+        if (response.id === request.id) resolve(response)
+      }
+      const onError = (cause: unknown): void => {
+        reject(
+          new PlatformError('EVENTLOG_TIMEOUT', 'reading the event log took too much memory', {
+            cause,
+          }),
+        )
+      }
+      worker.on('message', onMessage).on('error', onError)
+      stop = () => {
+        worker.off('message', onMessage).off('error', onError)
+      }
+      const late = `expected the event log to be read within ${budgetMs} ms`
+      // The time to start the thread is not the log's.
+      const begin = (): void => {
+        timer = setTimeout(() => reject(new PlatformError('EVENTLOG_TIMEOUT', late)), budgetMs)
+      }
+      if (started.has(worker)) begin()
+      else {
+        worker.once('online', () => {
+          started.add(worker)
+          begin()
+        })
+      }
+      worker.postMessage(request)
+    })
+  } finally {
+    clearTimeout(timer)
+    stop()
+  }
+}
+
+const started = new WeakSet<Worker>()

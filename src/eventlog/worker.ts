@@ -1,0 +1,18 @@
+import { parentPort } from 'node:worker_threads'
+import { isPlatformError, messageOf } from '../core/errors.js'
+import type { WorkerRequest, WorkerResponse } from './worker-messages.js'
+import { answer } from './worker-tasks.js'
+
+// Entry of the worker thread: one request at a time, plain data in and out.
+parentPort?.on('message', (request: WorkerRequest) => {
+  parentPort?.postMessage(respond(request))
+})
+
+function respond(request: WorkerRequest): WorkerResponse {
+  try {
+    return { id: request.id, ok: true, result: answer(request) }
+  } catch (error) {
+    const code = isPlatformError(error) ? error.code : 'INTERNAL'
+    return { id: request.id, ok: false, code, message: messageOf(error) }
+  }
+}
