@@ -199,6 +199,27 @@ export const ERROR_CODES = {
   EVENTLOG_ORDER: { status: 403, title: 'an event stands where it cannot have happened' },
   EVENTLOG_DATA: { status: 403, title: 'the data of an event are not what was measured' },
   EVENTLOG_DEBUG_MODE: { status: 403, title: 'the firmware was in debug mode' },
+
+  // pki
+  CERT_TOO_LARGE: { status: 413, title: 'the certificate or bundle is too large' },
+  CERT_UNREADABLE: { status: 400, title: 'the certificate cannot be read' },
+  CERT_NOT_CA: { status: 400, title: 'the certificate is not of an authority' },
+  CERT_KEY_MISMATCH: { status: 400, title: 'private key and certificate are not of one key' },
+  EK_CERT_UNKNOWN_CA: {
+    status: 403,
+    title: 'no trusted authority issued the endorsement certificate',
+  },
+  EK_CERT_EXPIRED: { status: 403, title: 'the endorsement certificate or an issuer is expired' },
+  EK_CERT_NOT_YET_VALID: { status: 403, title: 'the endorsement certificate is not valid yet' },
+  EK_CERT_EKU: { status: 403, title: 'the certificate is not for an endorsement key' },
+  EK_CERT_KEY_USAGE: { status: 403, title: 'the certificate has another key usage' },
+  EK_CERT_CA: { status: 403, title: 'the endorsement certificate is of an authority' },
+  EK_CERT_SAN: { status: 403, title: 'the certificate does not describe a TPM' },
+  EK_CERT_CRITICAL_EXTENSION: {
+    status: 403,
+    title: 'the certificate has an unknown critical extension',
+  },
+  EK_CERT_KEY_MISMATCH: { status: 403, title: 'the certificate is for another key' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
