@@ -220,6 +220,12 @@ export const ERROR_CODES = {
     title: 'the certificate has an unknown critical extension',
   },
   EK_CERT_KEY_MISMATCH: { status: 403, title: 'the certificate is for another key' },
+
+  // the lab of software TPMs
+  LAB_PATH: { status: 500, title: 'the folder of the lab has too long a path for a socket' },
+  LAB_PROCESS: { status: 500, title: 'a program of swtpm failed' },
+  LAB_LOCALITY: { status: 500, title: 'the lab cannot boot this log' },
+  LAB_BANKS: { status: 500, title: 'the log has no digests for a bank of the TPM' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -1,0 +1,161 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { openTpm } from '../native/index.js'
+import { PlatformError } from '../src/core/errors.js'
+import { isExtending, parseEventLog, startupLocality } from '../src/eventlog/index.js'
+import { HASH_ALGORITHMS, type HashName } from '../src/tpm/index.js'
+import { transmit } from './transmit.js'
+
+const READY_TIMEOUT_MS = 10_000
+const POLL_MS = 5
+/** TPM2_Shutdown(CLEAR). @see TPM 2.0 Library, Part 3, clause 9.4 */
+const SHUTDOWN = Uint8Array.of(0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0)
+/** The last PCR that a log of firmware and boot loader extends at locality 0. */
+const LAST_STATIC_PCR = 15
+
+/** One software TPM of the lab: a process while it runs, a folder while it does not. */
+export interface LabTpm extends AsyncDisposable {
+  /** For `openTpm` and for the host agent. */
+  readonly tcti: string
+  /** Socket of the TPM; the control socket is beside it, with `.ctrl` behind its name. */
+  readonly socket: string
+  readonly pid: number | undefined
+  /** Powers the TPM on. */
+  start(): Promise<void>
+  /** Powers it off in order, as an operating system does: the TPM counts no attack. */
+  stop(): Promise<void>
+  /** Takes its power away. */
+  kill(): Promise<void>
+  /**
+   * Boots: power cycle, then every measurement of a real boot is extended again, in each active bank.
+   *
+   * @param eventLog as the firmware wrote it
+   * @throws PlatformError `LAB_LOCALITY` for a log of a TPM that was started from another locality
+   */
+  boot(eventLog: Uint8Array): Promise<void>
+  /** Extends a PCR as malware would: nothing undoes it but a power cycle. */
+  extend(pcr: number, measured: Uint8Array): Promise<void>
+}
+
+export function createLabTpm(options: {
+  readonly folder: string
+  readonly socket: string
+}): LabTpm {
+  const { folder, socket } = options
+  const tcti = `swtpm:path=${socket}`
+  let child: ChildProcess | undefined
+  const killAtExit = (): void => {
+    child?.kill('SIGKILL')
+  }
+
+  const start = async (): Promise<void> => {
+    if (child) throw new PlatformError('LAB_PROCESS', 'the TPM runs already')
+    child = spawn(
+      'swtpm',
+      [
+        ...['socket', '--tpm2', '--tpmstate', `dir=${join(folder, 'state')},mode=0600`],
+        ...['--server', `type=unixio,path=${socket},mode=0600`],
+        ...['--ctrl', `type=unixio,path=${socket}.ctrl,mode=0600`],
+        ...['--flags', 'not-need-init,startup-clear'],
+        ...['--log', `file=${join(folder, 'log')},level=1`],
+      ],
+      { stdio: 'ignore' },
+    )
+    process.once('exit', killAtExit)
+    const running = child
+    let ended = false
+    running.once('exit', () => {
+      ended = true
+      if (child === running) child = undefined
+    })
+    const deadline = Date.now() + READY_TIMEOUT_MS
+    while (!(existsSync(socket) && existsSync(`${socket}.ctrl`))) {
+      if (ended || Date.now() > deadline) {
+        throw new PlatformError('LAB_PROCESS', `swtpm did not start; see ${join(folder, 'log')}`)
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+    }
+  }
+
+  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    const running = child
+    if (!running) return
+    const gone = new Promise((resolve) => running.once('exit', resolve))
+    running.kill(signal)
+    await gone
+    child = undefined
+    process.off('exit', killAtExit)
+    await rm(socket, { force: true })
+    await rm(`${socket}.ctrl`, { force: true })
+  }
+
+  const stop = async (): Promise<void> => {
+    if (!child) return
+    await transmit(socket, SHUTDOWN)
+    await end('SIGTERM')
+  }
+
+  return {
+    tcti,
+    socket,
+    get pid() {
+      return child?.pid
+    },
+    start,
+    stop,
+    kill: () => end('SIGKILL'),
+    async boot(eventLog) {
+      const log = parseEventLog(eventLog)
+      const locality = startupLocality(log)
+      if (locality !== 0) {
+        throw new PlatformError(
+          'LAB_LOCALITY',
+          `expected a log of a TPM started from locality 0, found ${locality}`,
+        )
+      }
+      await stop()
+      await start()
+      await using tpm = await openTpm({ tcti })
+      const { activeBanks } = await tpm.properties()
+      requireBanks(activeBanks, log.banks)
+      for (const event of log.events) {
+        if (!isExtending(event)) continue
+        if (event.pcr > LAST_STATIC_PCR) {
+          throw new PlatformError('LAB_LOCALITY', `the lab cannot extend PCR ${event.pcr}`)
+        }
+        const digests = activeBanks.flatMap((bank) => {
+          const digest = event.digests.get(bank)
+          return digest ? [{ bank, digest }] : []
+        })
+        await tpm.pcrExtend(event.pcr, digests)
+      }
+    },
+    async extend(pcr, measured) {
+      await using tpm = await openTpm({ tcti })
+      const { activeBanks } = await tpm.properties()
+      const digests = activeBanks.map((bank) => ({ bank, digest: digestOf(bank, measured) }))
+      await tpm.pcrExtend(pcr, digests)
+    },
+    async [Symbol.asyncDispose]() {
+      await stop().catch(() => end('SIGKILL'))
+    },
+  }
+}
+
+/** A bank that the TPM has active and the log says nothing of stays zero, and anybody could fill it. */
+function requireBanks(active: readonly HashName[], logged: readonly HashName[]): void {
+  const missing = active.filter((bank) => !logged.includes(bank))
+  if (missing.length > 0) {
+    throw new PlatformError(
+      'LAB_BANKS',
+      `expected a log with digests of ${active.join(', ')}, found none of ${missing.join(', ')}`,
+    )
+  }
+}
+
+function digestOf(bank: HashName, measured: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash(HASH_ALGORITHMS[bank].name).update(measured).digest())
+}
