@@ -43,8 +43,4 @@ export const AttestationSection = Exactly({
     maximum: 60_000,
     description: 'time that reading one event log may take',
   }),
-  audiences: Type.Array(Type.String({ maxLength: 200 }), {
-    default: ['sigillo:key-provider', 'sigillo:control-plane'],
-    description: 'relying parties that tokens are issued for',
-  }),
 })

@@ -46,7 +46,7 @@ function report(name: string, error: unknown): number {
   }
   if (error instanceof PlatformError) {
     process.stderr.write(`${name}: error: ${error.message} (${error.code})\n`)
-    const hint = HINTS[error.code]
+    const hint = (HINTS as Partial<Record<string, string>>)[error.code]
     if (hint) process.stderr.write(`${name}: hint: ${hint}\n`)
     return REFUSALS.has(error.code) ? EXIT_REFUSED : EXIT_FAILED
   }

@@ -163,6 +163,8 @@ export const ERROR_CODES = {
   CERTIFY_TYPE: { status: 403, title: 'the structure is no certification' },
   CERTIFY_NONCE: { status: 403, title: 'the certification carries another nonce' },
   CERTIFY_NAME: { status: 403, title: 'the certification is of another object' },
+  CERTIFY_SCHEME: { status: 403, title: 'the signature has another scheme than its key' },
+  CERTIFY_HASH_WEAK: { status: 403, title: 'SHA-1 is not accepted' },
   CERTIFY_SIGNATURE: {
     status: 403,
     title: 'the certification is not signed by the attestation key',
@@ -226,6 +228,23 @@ export const ERROR_CODES = {
   LAB_PROCESS: { status: 500, title: 'a program of swtpm failed' },
   LAB_LOCALITY: { status: 500, title: 'the lab cannot boot this log' },
   LAB_BANKS: { status: 500, title: 'the log has no digests for a bank of the TPM' },
+
+  // key provider
+  KEY_ENVELOPE_MALFORMED: { status: 400, title: 'the wrapped key cannot be read' },
+  KEY_ENVELOPE_AUTHENTICATION: { status: 403, title: 'the wrapped key does not open' },
+  KEY_PROVIDER_OTHER: { status: 403, title: 'the key was wrapped by another provider' },
+  KEY_VERSION_UNKNOWN: {
+    status: 404,
+    title: 'the provider has no such version of its primary key',
+  },
+  KEY_LENGTH: { status: 400, title: 'the key has another length' },
+  KEY_HOST_STATUS: { status: 403, title: 'the host is not trusted now, or was enrolled anew' },
+  KEY_STALE_POLICY: { status: 403, title: 'the token was issued under an older policy' },
+  KEY_VERDICT: { status: 403, title: 'the attestation result is not affirming' },
+  KEY_CLUSTER: { status: 403, title: 'the provider does not serve the cluster of the host' },
+  KEY_TOKEN_AGE: { status: 403, title: 'the token is older than the provider accepts' },
+  KEY_ASSURANCE: { status: 403, title: 'the assurance of the answer is too low, or cannot be had' },
+  KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -7,6 +7,7 @@ export {
   listAudit,
   verifyAudit,
 } from './audit.js'
+export { type AuditLog, auditLog } from './audit-log.js'
 export { isUniqueViolation } from './errors.js'
 export { type HostStatus, readHostStatus, writeHostStatus } from './host-status.js'
 export { purgeExpired, recordOnce } from './once.js'

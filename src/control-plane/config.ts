@@ -1,0 +1,18 @@
+import { Type } from 'typebox'
+import { Exactly } from '../api/common.js'
+
+/** Section `[controlPlane]` of the authority's configuration. */
+export const ControlPlaneSection = Exactly({
+  vtpmCertificateDays: Type.Integer({
+    default: 3650,
+    minimum: 1,
+    maximum: 36_500,
+    description: 'how long certificates of virtual TPMs are valid',
+  }),
+  vtpmAuthorityDays: Type.Integer({
+    default: 7300,
+    minimum: 1,
+    maximum: 36_500,
+    description: 'how long the authority that certifies virtual TPMs is valid, when it is made',
+  }),
+})

@@ -1,0 +1,150 @@
+import type { Transaction } from 'kysely'
+import { Value } from 'typebox/value'
+import { ProviderSettings } from '../../api/key-provider.js'
+import { PlatformError } from '../../core/errors.js'
+import {
+  appendAudit,
+  type FoundationTables,
+  isUniqueViolation,
+  readHostStatus,
+  recordOnce,
+  type Store,
+} from '../../store/index.js'
+import type {
+  KeyProviderStore,
+  KeyProviderTransaction,
+  NewVersion,
+  StoredProvider,
+} from '../ports.js'
+
+interface KeyProviderTables {
+  key_provider_providers: {
+    provider_id: string
+    name: string
+    settings: string
+    created_at_ms: number
+  }
+  key_provider_versions: {
+    provider_id: string
+    version: number
+    state: 'active' | 'deactivated'
+    created_at_ms: number
+    sealed: Uint8Array
+  }
+}
+
+type Tx = Transaction<KeyProviderTables & FoundationTables>
+
+/** The name of the service's audit chain. */
+export const AUDIT_CHAIN = 'key-provider'
+
+export function keyProviderStore(store: Store): KeyProviderStore {
+  return {
+    transaction: (work) => store.transaction((tx: Tx) => work(transactionOf(tx))),
+  }
+}
+
+function transactionOf(tx: Tx): KeyProviderTransaction {
+  const load = async (
+    row: KeyProviderTables['key_provider_providers'],
+  ): Promise<StoredProvider> => {
+    const versions = await tx
+      .selectFrom('key_provider_versions')
+      .selectAll()
+      .where('provider_id', '=', row.provider_id)
+      .orderBy('version')
+      .execute()
+    return {
+      providerId: row.provider_id,
+      name: row.name,
+      settings: Value.Parse(ProviderSettings, JSON.parse(row.settings)),
+      createdAtMs: row.created_at_ms,
+      versions: versions.map((version) => ({
+        version: version.version,
+        state: version.state,
+        createdAtMs: version.created_at_ms,
+        sealed: new Uint8Array(version.sealed),
+      })),
+    }
+  }
+
+  const insertVersion = async (providerId: string, version: NewVersion): Promise<void> => {
+    await tx
+      .insertInto('key_provider_versions')
+      .values({
+        provider_id: providerId,
+        version: version.version,
+        state: 'active',
+        created_at_ms: version.createdAtMs,
+        sealed: version.sealed,
+      })
+      .execute()
+  }
+
+  return {
+    async listProviders() {
+      const rows = await tx
+        .selectFrom('key_provider_providers')
+        .selectAll()
+        .orderBy('name')
+        .execute()
+      const providers: StoredProvider[] = []
+      for (const row of rows) providers.push(await load(row))
+      return providers
+    },
+
+    async findProvider(name) {
+      const row = await tx
+        .selectFrom('key_provider_providers')
+        .selectAll()
+        .where('name', '=', name)
+        .executeTakeFirst()
+      return row && load(row)
+    },
+
+    async insertProvider(provider) {
+      try {
+        await tx
+          .insertInto('key_provider_providers')
+          .values({
+            provider_id: provider.providerId,
+            name: provider.name,
+            settings: JSON.stringify(provider.settings),
+            created_at_ms: provider.createdAtMs,
+          })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        const message = `expected a new name, found key provider ${provider.name}`
+        throw new PlatformError('CONFLICT', message)
+      }
+      await insertVersion(provider.providerId, provider.firstVersion)
+    },
+
+    async setSettings(providerId, settings) {
+      await tx
+        .updateTable('key_provider_providers')
+        .set({ settings: JSON.stringify(settings) })
+        .where('provider_id', '=', providerId)
+        .execute()
+    },
+
+    async addVersion(providerId, version) {
+      await tx
+        .updateTable('key_provider_versions')
+        .set({ state: 'deactivated' })
+        .where('provider_id', '=', providerId)
+        .execute()
+      await insertVersion(providerId, version)
+    },
+
+    readHostStatus: (issuer, hostId) => readHostStatus(tx, issuer, hostId),
+
+    useProof: (thumbprint, id, expiresAtMs) =>
+      recordOnce(tx, 'dpop', `${thumbprint}.${id}`, expiresAtMs),
+
+    async audit(entry) {
+      await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
+    },
+  }
+}

@@ -1,0 +1,53 @@
+import type { Clock } from '../core/clock.js'
+import { newUuid, randomOctets } from '../core/random.js'
+import type { App, HostAccess, OperatorAccess } from '../http/index.js'
+import { auditLog, type RootKey, type Store } from '../store/index.js'
+import { encryptToBindingKey, encryptToSession } from '../tokens/index.js'
+import { embeddedKeystore } from './adapters/keystore.js'
+import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
+import { createProviderAdministration } from './domain/providers.js'
+import { selfTest } from './domain/self-test.js'
+import { addHostRoutes } from './routes/host-routes.js'
+import { addOperatorRoutes } from './routes/operator-routes.js'
+
+export { KeyProviderSection } from './config.js'
+
+/** The key provider service, ready to have its routes added to an app. */
+export interface KeyProvider {
+  addRoutes(
+    app: App,
+    doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
+  ): void
+}
+
+/**
+ * Opens the service after its self-tests.
+ *
+ * @param deps.rootKey unsealed; stays the caller's to dispose of
+ * @throws PlatformError `KEY_SELF_TEST`
+ */
+export function openKeyProvider(deps: {
+  readonly store: Store
+  readonly rootKey: RootKey
+  readonly clock: Clock
+}): KeyProvider {
+  selfTest()
+  const { clock } = deps
+  const store = keyProviderStore(deps.store)
+  const keystore = embeddedKeystore(deps.rootKey)
+  const seal = { toSession: encryptToSession, toBindingKey: encryptToBindingKey }
+  const release = { store, keystore, seal, random: randomOctets }
+  const providers = createProviderAdministration({
+    store,
+    keystore,
+    random: randomOctets,
+    newId: newUuid,
+  })
+  const audit = auditLog(deps.store, AUDIT_CHAIN)
+  return {
+    addRoutes(app, { hosts, operators }) {
+      addHostRoutes(app, { release, hosts, clock })
+      addOperatorRoutes(app, { providers, audit, operators, clock })
+    },
+  }
+}

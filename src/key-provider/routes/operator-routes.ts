@@ -1,0 +1,49 @@
+import type { FastifyRequest } from 'fastify'
+import {
+  createProvider,
+  getProvider,
+  listKeyProviderAudit,
+  listProviders,
+  rotateProvider,
+  setProvider,
+  verifyKeyProviderAudit,
+} from '../../api/key-provider.js'
+import type { Clock } from '../../core/clock.js'
+import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
+import type { AuditLog } from '../../store/index.js'
+import type { ProviderAdministration } from '../domain/providers.js'
+
+const SERVICE = 'key-provider'
+const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
+const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+
+/** What administrators and auditors call. */
+export function addOperatorRoutes(
+  app: App,
+  deps: {
+    readonly providers: ProviderAdministration
+    readonly audit: AuditLog
+    readonly operators: OperatorAccess
+    readonly clock: Clock
+  },
+): void {
+  const { providers, audit } = deps
+  const actOf = (request: FastifyRequest) => ({
+    operator: deps.operators.operatorOf(request).name,
+    nowMs: deps.clock.nowMs(),
+  })
+
+  addOperation(app, createProvider, CHANGE, async ({ body, request }) =>
+    providers.create(actOf(request), body.name, body.settings),
+  )
+  addOperation(app, listProviders, READ, async () => ({ providers: [...(await providers.list())] }))
+  addOperation(app, getProvider, READ, async ({ params }) => providers.get(params.provider))
+  addOperation(app, setProvider, CHANGE, async ({ params, body, request }) =>
+    providers.set(actOf(request), params.provider, body),
+  )
+  addOperation(app, rotateProvider, CHANGE, async ({ params, request }) =>
+    providers.rotate(actOf(request), params.provider),
+  )
+  addOperation(app, listKeyProviderAudit, READ, async ({ query }) => audit.list(query))
+  addOperation(app, verifyKeyProviderAudit, READ, async () => audit.verify())
+}
