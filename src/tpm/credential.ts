@@ -1,13 +1,7 @@
-import {
-  constants,
-  createCipheriv,
-  createECDH,
-  createHmac,
-  publicEncrypt,
-  randomBytes,
-} from 'node:crypto'
+import { constants, createCipheriv, createECDH, createHmac, publicEncrypt } from 'node:crypto'
 import { concat, utf8 } from '../core/bytes.js'
 import { PlatformError } from '../core/errors.js'
+import { randomOctets } from '../core/random.js'
 import { HASH_ALGORITHMS } from './algorithms.js'
 import { kdfa, kdfe } from './kdf.js'
 import {
@@ -22,6 +16,7 @@ import { encodeSized } from './sized.js'
 const IDENTITY = 'IDENTITY'
 const STORAGE = 'STORAGE'
 const INTEGRITY = 'INTEGRITY'
+const EMPTY = new Uint8Array()
 
 /** OpenSSL's names of the curves. */
 const OPENSSL_CURVES: Readonly<Record<EccCurve, string>> = {
@@ -37,14 +32,19 @@ export interface Credential {
   readonly encryptedSecret: Uint8Array
 }
 
+/** An initial counter of zeros: each key encrypts one credential. */
+const ZERO_IV = new Uint8Array(16)
+
 /**
  * Makes a credential: the secret can be read by the TPM that has both the endorsement key and an object of this name,
  * and by nobody else. What TPM2_MakeCredential does, without a TPM.
  *
+ * **Does not check** that `ek` is an endorsement key: `verifyEndorsementKey` and the certificate chain do.
+ *
  * @param input.akName computed by the caller from the public area, never taken from elsewhere
  * @param input.secret at most as long as the digest of the endorsement key's nameAlg
- * @throws PlatformError `TPM_KEY_INVALID` where the endorsement key is no storage key
- * @see TPM 2.0 Library, Part 1, clause 24 (credential protection), annexes B.10.4 and C.6.1
+ * @throws PlatformError `TPM_KEY_INVALID` or `TPM_KEY_WEAK` where `ek` is no storage key or no sound public key
+ * @see TPM 2.0 Library, Part 1, clause 24 (Credential Protection), annexes B.10.4 and C.6.4; Part 3, clause 12.6
  */
 export function makeCredential(input: {
   readonly ek: PublicArea
@@ -57,20 +57,23 @@ export function makeCredential(input: {
   if (!symmetric) {
     throw new PlatformError('TPM_KEY_INVALID', 'expected a storage key, found no symmetric cipher')
   }
-  if (secret.length > digestOctets)
-    throw new TypeError(`a secret of at most ${digestOctets} octets`)
-
+  if (secret.length > digestOctets) {
+    throw new TypeError(`expected a secret of at most ${digestOctets} octets`)
+  }
   const { seed, encryptedSecret } = ek.type === 'rsa' ? rsaSeed(ek) : eccSeed(ek)
-  const empty = new Uint8Array()
-  const symmetricKey = kdfa(nameAlg, seed, STORAGE, akName, empty, symmetric.keyBits)
-  const cipher = createCipheriv(`aes-${symmetric.keyBits}-cfb`, symmetricKey, new Uint8Array(16))
-  const encrypted = concat(cipher.update(encodeSized(secret)), cipher.final())
-  const macKey = kdfa(nameAlg, seed, INTEGRITY, empty, empty, digestOctets * 8)
-  const integrity = createHmac(nameAlg, macKey).update(encrypted).update(akName).digest()
-  for (const octets of [seed, symmetricKey, macKey]) octets.fill(0)
-  return {
-    credentialBlob: encodeSized(concat(encodeSized(integrity), encrypted)),
-    encryptedSecret: encodeSized(encryptedSecret),
+  const symmetricKey = kdfa(nameAlg, seed, STORAGE, akName, EMPTY, symmetric.keyBits)
+  const macKey = kdfa(nameAlg, seed, INTEGRITY, EMPTY, EMPTY, digestOctets * 8)
+  const plain = encodeSized(secret)
+  try {
+    const cipher = createCipheriv(`aes-${symmetric.keyBits}-cfb`, symmetricKey, ZERO_IV)
+    const encrypted = concat(cipher.update(plain), cipher.final())
+    const integrity = createHmac(nameAlg, macKey).update(encrypted).update(akName).digest()
+    return {
+      credentialBlob: encodeSized(concat(encodeSized(integrity), encrypted)),
+      encryptedSecret: encodeSized(encryptedSecret),
+    }
+  } finally {
+    for (const octets of [seed, symmetricKey, macKey, plain]) octets.fill(0)
   }
 }
 
@@ -81,7 +84,7 @@ interface Seed {
 
 /** A random seed, encrypted with OAEP under the label `IDENTITY` and its zero. */
 function rsaSeed(ek: PublicArea): Seed {
-  const seed = randomBytes(HASH_ALGORITHMS[ek.nameAlg].digestOctets)
+  const seed = randomOctets(HASH_ALGORITHMS[ek.nameAlg].digestOctets)
   const encryptedSecret = publicEncrypt(
     {
       key: publicKeyOf(ek),
@@ -96,7 +99,8 @@ function rsaSeed(ek: PublicArea): Seed {
 
 /** A seed agreed with an ephemeral key; the ephemeral point is what is sent. */
 function eccSeed(ek: PublicArea & { readonly type: 'ecc' }): Seed {
-  publicKeyOf(ek)
+  publicKeyOf(ek) // throws for a point that is not on the curve
+  const { nameAlg } = ek
   const { octets } = ECC_CURVES[ek.curve]
   const staticX = leftPadded(ek.x, octets)
   const staticY = leftPadded(ek.y, octets)
@@ -105,9 +109,11 @@ function eccSeed(ek: PublicArea & { readonly type: 'ecc' }): Seed {
   const ephemeralX = point.subarray(1, 1 + octets)
   const ephemeralY = point.subarray(1 + octets)
   const z = ephemeral.computeSecret(concat(Uint8Array.of(4), staticX, staticY))
-  const { nameAlg } = ek
-  const bits = HASH_ALGORITHMS[nameAlg].digestOctets * 8
-  const seed = kdfe(nameAlg, z, IDENTITY, ephemeralX, staticX, bits)
-  z.fill(0)
-  return { seed, encryptedSecret: concat(encodeSized(ephemeralX), encodeSized(ephemeralY)) }
+  try {
+    const bits = HASH_ALGORITHMS[nameAlg].digestOctets * 8
+    const seed = kdfe(nameAlg, z, IDENTITY, ephemeralX, staticX, bits)
+    return { seed, encryptedSecret: concat(encodeSized(ephemeralX), encodeSized(ephemeralY)) }
+  } finally {
+    z.fill(0)
+  }
 }

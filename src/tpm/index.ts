@@ -41,6 +41,11 @@ export {
   parseTpm2bPublic,
   publicKeyOf,
 } from './public-area.js'
+export {
+  decodeResponseCode,
+  describeResponseCode,
+  type ResponseCode,
+} from './response-codes.js'
 export { hasRocaFingerprint } from './roca.js'
 export { encodeSignature, parseSignature, type Signature } from './signature.js'
 export { encodeSized, parseSized } from './sized.js'

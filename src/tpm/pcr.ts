@@ -17,8 +17,8 @@ const MAX_BANKS = 16
 /**
  * Reads a TPML_PCR_SELECTION from where `reader` stands.
  *
- * A bitmap of more than 24 PCRs, a bank twice and an unknown bank are refused. An empty selection is not: a verifier
- * compares it with what was asked for.
+ * A bitmap of other than 24 PCRs, which no TPM of the PC Client profile makes, a bank twice and an unknown bank are
+ * refused. An empty selection is not: a verifier compares it with what was asked for.
  *
  * @see TPM 2.0 Library, Part 2, clauses 10.6.2 and 10.9.7
  */
@@ -34,7 +34,7 @@ export function readPcrSelections(reader: ByteReader): readonly PcrSelection[] {
       throw refuse(reader, 'each bank once', `${bank} twice`)
     }
     const size = reader.u8()
-    if (size > BITMAP_OCTETS) throw refuse(reader, 'a bitmap of 3 octets', `${size} octets`)
+    if (size !== BITMAP_OCTETS) throw refuse(reader, 'a bitmap of 3 octets', `${size} octets`)
     selections.push({ bank, pcrs: pcrsOf(reader.take(size)) })
   }
   return selections
@@ -67,7 +67,7 @@ export function encodePcrSelections(selections: readonly PcrSelection[]): Uint8A
 /**
  * Digest over PCR values, in the order of the selection: banks as listed, indexes ascending.
  *
- * @see TPM 2.0 Library, Part 1, clause 17.5 (PCR digests), Part 2, clause 10.12.1
+ * @see TPM 2.0 Library, Part 1, clause 17 (PCR Operations); Part 2, clause 10.12.4 (TPMS_QUOTE_INFO)
  */
 export function pcrDigest(hash: HashName, values: readonly Uint8Array[]): Uint8Array {
   const digest = createHash(hash)

@@ -5,7 +5,7 @@ import { ByteReader, ByteWriter } from '../core/reader.js'
 import { HASH_ALGORITHMS, type HashName, hashById, TPM_ALG } from './algorithms.js'
 import { encodeSized, parseSized, readSized } from './sized.js'
 
-/** Attributes of an object. @see TPM 2.0 Library, Part 2, clause 8.3 (TPMA_OBJECT) */
+/** Attributes of an object. @see TPM 2.0 Library, Part 2, clause 8.3.2 (TPMA_OBJECT) */
 const ATTRIBUTE_BITS = {
   fixedTPM: 1,
   stClear: 2,
@@ -147,20 +147,31 @@ export function encodeTpm2bPublic(area: PublicArea): Uint8Array {
 /**
  * The name of an object: its nameAlg, then the digest of its public area.
  *
+ * @param publicArea parsed, or the octets of a TPMT_PUBLIC; throws `DecodeError` where these cannot be read
  * @see TPM 2.0 Library, Part 1, clause 16 (Names)
  */
-export function nameOf(area: PublicArea): Uint8Array {
+export function nameOf(publicArea: PublicArea | Uint8Array): Uint8Array {
+  const area = publicArea instanceof Uint8Array ? parsePublicArea(publicArea) : publicArea
   const { id, name } = HASH_ALGORITHMS[area.nameAlg]
   const digest = createHash(name).update(encodePublicArea(area)).digest()
   return concat(new ByteWriter('big').u16(id).finish(), digest)
 }
 
+/** Sizes of RSA keys that are accepted. */
+const RSA_KEY_BITS: readonly number[] = [2048, 3072, 4096]
+/** 0 stands for 65537. @see TPM 2.0 Library, Part 2, clause 12.2.3.5 (TPMS_RSA_PARMS) */
+const RSA_EXPONENTS: readonly number[] = [0, 65537]
+
 /**
- * The key as node:crypto has it.
+ * The key as node:crypto has it: RSA of 2048, 3072 or 4096 bits with exponent 65537, or a point on its curve.
  *
- * @throws PlatformError `TPM_KEY_INVALID` for a point that is not on its curve or a modulus of another length than said
+ * Does not look for weak moduli: `verifyAttestationKey` and its like do.
+ *
+ * @throws PlatformError `TPM_KEY_WEAK` for another size or exponent, `TPM_KEY_INVALID` for a point that is not on its
+ * curve or a modulus of another length than said
  */
 export function publicKeyOf(area: PublicArea): KeyObject {
+  if (area.type === 'rsa') requireStrength(area)
   try {
     return createPublicKey({ key: jwkOf(area), format: 'jwk' })
   } catch (cause) {
@@ -168,6 +179,16 @@ export function publicKeyOf(area: PublicArea): KeyObject {
       cause,
     })
   }
+}
+
+const EXPONENT_65537 = toBase64url(Uint8Array.of(1, 0, 1))
+
+function requireStrength(area: PublicArea & { readonly type: 'rsa' }): void {
+  if (RSA_KEY_BITS.includes(area.keyBits) && RSA_EXPONENTS.includes(area.exponent)) return
+  throw new PlatformError(
+    'TPM_KEY_WEAK',
+    `expected RSA of ${RSA_KEY_BITS.join(', ')} bits with exponent 65537, found ${area.keyBits} bits with ${area.exponent}`,
+  )
 }
 
 function jwkOf(area: PublicArea) {
@@ -180,9 +201,7 @@ function jwkOf(area: PublicArea) {
   if (area.modulus.length * 8 !== area.keyBits || ((area.modulus[0] ?? 0) & 0x80) === 0) {
     throw new TypeError(`a modulus of ${area.keyBits} bits`)
   }
-  const exponent = new ByteWriter('big').u32(area.exponent === 0 ? 65537 : area.exponent).finish()
-  const e = toBase64url(exponent.subarray(exponent.findIndex((octet) => octet !== 0)))
-  return { kty: 'RSA', n: toBase64url(area.modulus), e }
+  return { kty: 'RSA', n: toBase64url(area.modulus), e: EXPONENT_65537 }
 }
 
 /** The octets with zeros before them; throws `TypeError` where there are too many. TPMs may leave out leading zeros. */

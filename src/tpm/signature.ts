@@ -1,6 +1,6 @@
-import { constants, createVerify, verify } from 'node:crypto'
-import { concat, view } from '../core/bytes.js'
-import { DecodeError } from '../core/errors.js'
+import { constants, verify } from 'node:crypto'
+import { concat } from '../core/bytes.js'
+import { DecodeError, isPlatformError } from '../core/errors.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 import { ByteReader, ByteWriter } from '../core/reader.js'
 import { HASH_ALGORITHMS, type HashName, hashById, TPM_ALG } from './algorithms.js'
@@ -84,77 +84,87 @@ export function encodeSignature(signature: Signature): Uint8Array {
     .finish()
 }
 
+/** What a signature is on; the prefix of its check ids. */
+export type SignedSubject = 'quote' | 'certify'
+
+const CODES = {
+  quote: { hash: 'QUOTE_HASH_WEAK', scheme: 'QUOTE_SCHEME', signature: 'QUOTE_SIGNATURE' },
+  certify: { hash: 'CERTIFY_HASH_WEAK', scheme: 'CERTIFY_SCHEME', signature: 'CERTIFY_SIGNATURE' },
+} as const
+
 /**
  * Checks a signature over `data` by the key and by *its* scheme: a message never chooses how it is verified.
  *
- * @param subject prefix of the check ids: `quote` or `certify`
+ * A key that is no sound public key is a failed signature, not an exception. Does not check the attributes of the key.
+ *
+ * @see TPM 2.0 Library, Part 1, annexes B.6 (RSASSA), B.7 (RSAPSS) and C.4.2 (ECDSA)
  */
 export function verifySignature(
-  subject: 'quote' | 'certify',
+  subject: SignedSubject,
   key: PublicArea,
   signature: Signature,
   data: Uint8Array,
 ): readonly Finding[] {
-  const code = subject === 'quote' ? 'QUOTE_SIGNATURE' : 'CERTIFY_SIGNATURE'
   const scheme = verifyScheme(subject, key, signature)
-  if (!scheme.ok) return [scheme]
-  const valid = isValid(key, signature, data)
-  return [
-    scheme,
-    valid
-      ? passed(`${subject}.signature`)
-      : failed(`${subject}.signature`, code, 'a signature by the attestation key', 'another'),
-  ]
+  return scheme.ok ? [scheme, verifyValue(subject, key, signature, data)] : [scheme]
 }
 
 function verifyScheme(
-  subject: 'quote' | 'certify',
+  subject: SignedSubject,
   { scheme, type }: PublicArea,
   signature: Signature,
 ): Finding {
-  const found = `${signature.kind} with ${signature.hash}`
+  const codes = CODES[subject]
   const check = `${subject}.scheme`
+  const found = `${signature.kind} with ${signature.hash}`
   if (signature.hash === 'sha1') {
-    return failed(check, 'QUOTE_HASH_WEAK', 'SHA-256 or stronger', found)
+    return failed(check, codes.hash, 'SHA-256 or stronger', found)
   }
-  const fits = signature.kind === 'ecdsa' ? type === 'ecc' : type === 'rsa'
-  if (
-    scheme.kind === 'null' ||
-    !fits ||
-    scheme.kind !== signature.kind ||
-    scheme.hash !== signature.hash
-  ) {
-    const expected =
-      scheme.kind === 'null' ? 'a key with a scheme' : `${scheme.kind} with ${scheme.hash}`
-    return failed(check, 'QUOTE_SCHEME', expected, found)
-  }
-  return passed(check, found)
+  const keyType = signature.kind === 'ecdsa' ? 'ecc' : 'rsa'
+  const fits = type === keyType && scheme.kind === signature.kind && scheme.hash === signature.hash
+  if (fits) return passed(check, found)
+  const expected =
+    scheme.kind === 'null' ? 'a key with a scheme' : `${scheme.kind} with ${scheme.hash}`
+  return failed(check, codes.scheme, expected, found)
 }
 
-function isValid(key: PublicArea, signature: Signature, data: Uint8Array): boolean {
-  const publicKey = publicKeyOf(key)
+function verifyValue(
+  subject: SignedSubject,
+  key: PublicArea,
+  signature: Signature,
+  data: Uint8Array,
+): Finding {
+  const check = `${subject}.signature`
+  try {
+    return isValid(key, signature, data)
+      ? passed(check)
+      : failed(check, CODES[subject].signature, 'a signature by the attestation key', 'another')
+  } catch (error) {
+    if (!isPlatformError(error)) throw error
+    return failed(check, error.code, 'a sound public key', error.message)
+  }
+}
+
+function isValid(area: PublicArea, signature: Signature, data: Uint8Array): boolean {
+  const key = publicKeyOf(area)
   const { hash } = signature
   if (signature.kind === 'ecdsa') {
-    if (key.type !== 'ecc') return false
-    const { octets } = ECC_CURVES[key.curve]
+    const octets = area.type === 'ecc' ? ECC_CURVES[area.curve].octets : 0
     const { r, s } = signature
     if (r.length > octets || s.length > octets) return false
+    // OpenSSL refuses r and s outside 1 to n - 1
     const ieee = concat(leftPadded(r, octets), leftPadded(s, octets))
-    return verify(hash, data, { key: publicKey, dsaEncoding: 'ieee-p1363' }, ieee)
+    return verify(hash, data, { key, dsaEncoding: 'ieee-p1363' }, ieee)
   }
+  const modulusOctets = area.type === 'rsa' ? area.modulus.length : 0
+  if (signature.signature.length !== modulusOctets) return false
   if (signature.kind === 'rsassa') {
-    const options = { key: publicKey, padding: constants.RSA_PKCS1_PADDING }
-    return verify(hash, data, options, signature.signature)
+    return verify(hash, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature.signature)
   }
-  // FIPS TPMs take a salt as long as the digest, older ones the longest that fits: these two, no others.
+  // FIPS TPMs take a salt as long as the digest, older ones the longest that fits: these two, no others
   const { digestOctets } = HASH_ALGORITHMS[hash]
-  const longest = signature.signature.length - digestOctets - 2
-  return [digestOctets, longest].some((saltLength) =>
-    createVerify(hash)
-      .update(data)
-      .verify(
-        { key: publicKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength },
-        view(signature.signature),
-      ),
-  )
+  return [digestOctets, modulusOctets - digestOctets - 2].some((saltLength) => {
+    const padding = constants.RSA_PKCS1_PSS_PADDING
+    return verify(hash, data, { key, padding, saltLength }, signature.signature)
+  })
 }

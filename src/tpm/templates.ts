@@ -28,7 +28,7 @@ const STORAGE: readonly ObjectAttribute[] = [
 /**
  * PolicyB of the profile, SHA-384: PolicyOR of PolicySecret(endorsement) and PolicyAuthorizeNV over index 0x01c07f02.
  *
- * @see TCG EK Credential Profile 2.x, annex B.6.3
+ * @see TCG EK Credential Profile 2.x, annex B.6
  */
 const POLICY_B_SHA384 = fromHex(
   'b26e7d28d11a50bc53d882bcf5fd3a1a074148bb35d3b4e4cb1c0ad9bde419cacb47ba09699646150f9fc000f3f80e12',
@@ -37,7 +37,7 @@ const POLICY_B_SHA384 = fromHex(
 /**
  * The endorsement keys that Sigillo enrols: RSA-2048 and P-256 of the low range, P-384 of the high range.
  *
- * @see TCG EK Credential Profile 2.x, annexes B.3.3 (L-1), B.3.4 (L-2) and B.4.5 (H-3); clause 2.2.1.4 for the indexes
+ * @see TCG EK Credential Profile 2.x, annexes B.3.3 (template L-1), B.3.4 (L-2) and B.4 (H-3); clause 2.2.1.4 for the indexes
  */
 export const EK_TEMPLATES = {
   rsa2048: endorsementTemplate(0x01c00002, {

@@ -1,10 +1,10 @@
 import { timingSafeEqual, toHex } from '../core/bytes.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 import { HASH_ALGORITHMS } from './algorithms.js'
-import { ATTEST_TYPES, type Attest, parseAttest, peekAttest, TPM_GENERATED } from './attest.js'
+import type { Attest } from './attest.js'
 import { describeSelection, type PcrSelection, pcrDigest } from './pcr.js'
-import type { PublicArea } from './public-area.js'
-import { parseSignature, type Signature, verifySignature } from './signature.js'
+import { parseSignature, type Signature } from './signature.js'
+import { type AttestInput, verifyAttest } from './verify-attest.js'
 
 export type Quote = Attest & { readonly type: 'quote' }
 
@@ -21,56 +21,30 @@ export interface QuoteVerdict {
  * **Does not check** that the key is an attestation key of a known TPM (`verifyAttestationKey`, credential activation),
  * that clock and counters moved forward, or that the values are good ones.
  *
- * @param input.expectedExtraData what the quote must carry as qualifying data, whole
  * @param input.selection the one bank and the PCRs that were asked for
  * @param input.pcrValues values as the host gave them; indexes beyond the selection are a failure too
- * @throws DecodeError where attest or signature cannot be read at all
- * @see TPM 2.0 Library, Part 1, clause 31.3; Part 3, clause 18.4; RFC 9683, section 3.5
+ * @throws DecodeError where attest or signature cannot be read, or octets follow them
+ * @see TPM 2.0 Library, Part 2, clause 10.12.4 (TPMS_QUOTE_INFO); Part 3, clause 18.4; RFC 9683, section 3.5
  */
-export function verifyQuote(input: {
-  readonly attest: Uint8Array
-  readonly signature: Uint8Array
-  readonly ak: PublicArea
-  readonly expectedExtraData: Uint8Array
-  readonly selection: PcrSelection
-  readonly pcrValues: ReadonlyMap<number, Uint8Array>
-}): QuoteVerdict {
-  const kind = verifyKind(input.attest)
-  if (kind.some((finding) => !finding.ok)) return { findings: kind }
-  const attest = parseAttest(input.attest)
-  if (attest.type !== 'quote') throw new TypeError('the type was compared before')
-  const signature = parseSignature(input.signature)
+export function verifyQuote(
+  input: AttestInput & {
+    readonly selection: PcrSelection
+    readonly pcrValues: ReadonlyMap<number, Uint8Array>
+  },
+): QuoteVerdict {
+  const { findings, attest: quote } = verifyAttest('quote', input)
+  if (!quote) return { findings }
   return {
     findings: [
-      ...kind,
-      ...verifySignature('quote', input.ak, signature, input.attest),
-      verifyNonce(attest, input.expectedExtraData),
-      ...verifySelection(attest, input.selection),
-      ...verifyValues(attest, signature, input),
-      attest.clockInfo.safe
+      ...findings,
+      ...verifySelection(quote, input.selection),
+      ...verifyValues(quote, parseSignature(input.signature), input),
+      quote.clockInfo.safe
         ? passed('quote.clock')
         : passed('quote.clock', 'not safe: after a power cut the clock may have gone back'),
     ],
-    quote: attest,
+    quote,
   }
-}
-
-function verifyKind(octets: Uint8Array): readonly Finding[] {
-  const { magic, type } = peekAttest(octets)
-  return [
-    magic === TPM_GENERATED
-      ? passed('quote.magic')
-      : failed('quote.magic', 'QUOTE_MAGIC', hex(TPM_GENERATED), hex(magic)),
-    type === ATTEST_TYPES.quote
-      ? passed('quote.type')
-      : failed('quote.type', 'QUOTE_TYPE', hex(ATTEST_TYPES.quote), hex(type)),
-  ]
-}
-
-function verifyNonce({ extraData }: Quote, expected: Uint8Array): Finding {
-  return timingSafeEqual(extraData, expected)
-    ? passed('quote.nonce')
-    : failed('quote.nonce', 'QUOTE_NONCE', toHex(expected), toHex(extraData))
 }
 
 function verifySelection({ selections }: Quote, asked: PcrSelection): readonly Finding[] {
@@ -122,8 +96,4 @@ function verifyValues(
       ? passed('quote.pcr-digest')
       : failed('quote.pcr-digest', 'QUOTE_PCR_DIGEST', toHex(quote.pcrDigest), toHex(digest)),
   ]
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16)}`
 }

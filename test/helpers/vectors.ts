@@ -6,7 +6,9 @@ const here = dirname(fileURLToPath(import.meta.url))
 const MEASURED_BOOT = join(here, '../vectors/measured-boot')
 
 /** The variants of `measured-boot` that have a quote: all of them. */
-export const MEASURED_BOOT_VARIANTS = readdirSync(MEASURED_BOOT).filter((name) => /^\d\d-/.test(name))
+export const MEASURED_BOOT_VARIANTS = readdirSync(MEASURED_BOOT).filter((name) =>
+  /^\d\d-/.test(name),
+)
 
 /** The nonce of every quote in `measured-boot`. */
 export const MEASURED_BOOT_NONCE =
@@ -36,5 +38,7 @@ export function sharedVectors(name: string): string | undefined {
 
 /** Says in one line how many cases are skipped where shared vectors are absent. */
 export function saySkipped(name: string, cases: number): void {
-  process.stderr.write(`skipped: ${cases} cases of the shared vectors ${name}, which are not here\n`)
+  process.stderr.write(
+    `skipped: ${cases} cases of the shared vectors ${name}, which are not here\n`,
+  )
 }
