@@ -12,13 +12,7 @@ import type { Bank } from '../../api/common.js'
 import { evidenceDigest } from '../../api/evidence-binding.js'
 import { equalBytes, fromBase64url, toBase64url, toHex } from '../../core/bytes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
-import {
-  type AttestationResultClaims,
-  generateSessionKeys,
-  jwkThumbprint,
-  peekAttestationResult,
-  type SessionKeys,
-} from '../../tokens/index.js'
+import { generateSessionKeys, jwkThumbprint, type SessionKeys } from '../../tokens/index.js'
 import {
   type LoadedKey,
   parseAttest,
@@ -184,11 +178,6 @@ export async function quoteFor(
       throw new PlatformError('AGENT_PCRS_UNSTABLE', 'PCRs changed while they were being quoted')
     }
   }
-}
-
-/** The claims of a token that this agent was given: for people to read, not verified again. */
-export function claimsOf(session: Session): AttestationResultClaims {
-  return peekAttestationResult(session.token).claims as AttestationResultClaims
 }
 
 /** Whether the quote is of these values: a PCR may have moved between reading and quoting. */

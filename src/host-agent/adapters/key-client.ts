@@ -17,7 +17,7 @@ import type { Session } from './attester.js'
 import type { Authority } from './authority.js'
 
 /** Keys from the key provider: wrapped and unwrapped for this host, answers opened by its session key or its TPM. */
-export function createKeyClient(authority: Authority, tpm: Tpm): KeyClient {
+export function createKeyClient(authority: Authority, tpm: () => Promise<Tpm>): KeyClient {
   return {
     async wrap(provider, items) {
       const { items: wrapped } = await authority.call(wrapKeys, {
@@ -62,13 +62,14 @@ async function openAnswer(
   sealed: string,
   session: Session,
   assurance: Assurance,
-  tpm: Tpm,
+  openTpm: () => Promise<Tpm>,
 ): Promise<Uint8Array> {
   if (assurance === 'session') return decryptSession(sealed, session.keys.session.privateKey)
   const { bindingKey } = session
   if (!bindingKey) {
     throw new PlatformError('AGENT_NO_BINDING_KEY', 'expected a binding key in the TPM, found none')
   }
+  const tpm = await openTpm()
   return decryptWithContentKey(sealed, (encryptedKey) =>
     tpm.rsaDecryptWithPcrPolicy(
       bindingKey.key,

@@ -1,0 +1,67 @@
+import type { Command } from 'commander'
+import { type Client, createClient } from '../../api/client.js'
+import { getTask, type TaskView } from '../../api/host-agent.js'
+import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
+import type { ErrorCode } from '../../core/error-codes.js'
+import { PlatformError } from '../../core/errors.js'
+import { AgentConfig } from '../../host-agent/main.js'
+import { createOutput, type Output, progressBar } from '../output.js'
+
+const DEFAULT_SOCKET = '/run/sigillo/agent.sock'
+/** Longest answer of the agent: an attestation on a slow TPM. */
+const TIMEOUT_MS = 180_000
+const POLL_MS = 200
+
+export interface AgentConnection extends AsyncDisposable {
+  readonly client: Client
+  readonly output: Output
+}
+
+interface Flags {
+  readonly socket?: string
+  readonly config?: string
+  readonly json?: boolean
+}
+
+/** Adds the option that says where the agent is. */
+export function withSocket(command: Command): Command {
+  return command.option(
+    '--socket <path>',
+    `socket of the agent (or $SIGILLO_AGENT_SOCKET; default ${DEFAULT_SOCKET})`,
+  )
+}
+
+export function connectAgent(command: Command): AgentConnection {
+  const { socket, json } = command.optsWithGlobals<Flags>()
+  const socketPath = socket ?? environment()['SIGILLO_AGENT_SOCKET'] ?? DEFAULT_SOCKET
+  const client = createClient({
+    baseUrl: 'http://localhost',
+    socketPath,
+    timeoutMs: TIMEOUT_MS,
+  })
+  return {
+    client,
+    output: createOutput({ json: json === true }),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  }
+}
+
+/** The configuration that the options of a command name. */
+export function agentConfigOf(command: Command): LoadedConfig<typeof AgentConfig> {
+  const { config } = command.optsWithGlobals<Flags>()
+  return loadConfig(AgentConfig, { prefix: 'SIGILLO_AGENT', file: config, env: environment() })
+}
+
+/** Waits for a task with its progress on the terminal; throws the error that it failed with. */
+export async function followTask(connection: AgentConnection, task: TaskView): Promise<TaskView> {
+  let current = task
+  while (current.state === 'running') {
+    connection.output.progress(progressBar(current.percent, current.step))
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+    current = await connection.client.call(getTask, { params: { taskId: task.taskId } })
+  }
+  if (current.error) {
+    throw new PlatformError(current.error.code as ErrorCode, current.error.message)
+  }
+  return current
+}

@@ -1,0 +1,57 @@
+import type { Command } from 'commander'
+import { systemClock } from '../../core/clock.js'
+import { createLogger } from '../../core/logger.js'
+import { startHostAgent } from '../../host-agent/main.js'
+import { hardenProcess, runUntilSignal } from '../../http/index.js'
+import { settingLines } from '../config-show.js'
+import { createOutput } from '../output.js'
+import { examples } from '../run.js'
+import { agentConfigOf } from './connection.js'
+
+/** Longest that a VM task is waited for when the agent stops. */
+const GRACE_MS = 60_000
+
+/** `run` and `config show`. */
+export function addDaemonCommands(program: Command): void {
+  program
+    .command('run')
+    .description('start the agent: enrol, attest, serve the socket')
+    .requiredOption('--config <file>', 'configuration file')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent run --config /etc/sigillo/agent.toml',
+        'SIGILLO_AGENT_LOG_LEVEL=debug sigillo-agent run --config agent.toml',
+      ),
+    )
+    .action(async (_options: unknown, command: Command) => {
+      hardenProcess()
+      const { config } = agentConfigOf(command)
+      const logger = createLogger({ name: 'sigillo-agent', level: config.logLevel })
+      const agent = await startHostAgent({
+        config,
+        clock: systemClock,
+        random: Math.random,
+        logger,
+      })
+      runUntilSignal({ logger, graceMs: GRACE_MS, close: () => agent.close() })
+    })
+
+  const config = program.command('config').description('configuration of the agent')
+  config
+    .command('show')
+    .description('effective settings, and where each came from')
+    .requiredOption('--config <file>', 'configuration file')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent config show --config agent.toml',
+        'sigillo-agent config show --config agent.toml --json',
+      ),
+    )
+    .action((_options: unknown, command: Command) => {
+      const { settings } = agentConfigOf(command)
+      const { json } = command.optsWithGlobals<{ json?: boolean }>()
+      createOutput({ json: json === true }).data(settings, () => settingLines(settings))
+    })
+}

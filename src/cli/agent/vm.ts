@@ -1,0 +1,205 @@
+import type { Command } from 'commander'
+import {
+  createVm,
+  deleteVm,
+  listAgentVms,
+  readDisk,
+  showVm,
+  startVm,
+  stopVm,
+  type VmCreate,
+  type VmDetails,
+} from '../../api/host-agent.js'
+import { fromBase64url } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
+import { fields, table } from '../output.js'
+import { examples } from '../run.js'
+import { collect, integer, size } from '../values.js'
+import { connectAgent, followTask, withSocket } from './connection.js'
+
+const DEFAULT_READ_OCTETS = 512
+
+interface CreateOptions {
+  readonly provider: string
+  readonly memory?: number
+  readonly cpus?: number
+  readonly disk?: readonly string[]
+  readonly vtpm: boolean
+}
+
+/** Encrypted VMs of this host. */
+export function addVmCommands(program: Command): void {
+  const vm = program.command('vm').description('encrypted virtual machines of this host')
+
+  withSocket(vm.command('create <name>'))
+    .description('make an encrypted VM')
+    .requiredOption('--provider <name>', 'key provider')
+    .option(
+      '--disk <name=size|name=file>',
+      'a disk, empty or filled from an image; may be repeated',
+      collect,
+    )
+    .option('--memory <MiB>', 'memory', integer)
+    .option('--cpus <n>', 'processors', integer)
+    .option('--no-vtpm', 'without a virtual TPM')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm create web1 --provider gold --disk root=20G --memory 4096 --cpus 2',
+        'sigillo-agent vm create web2 --provider gold --disk root=/images/debian.qcow2 --disk data=100G',
+      ),
+    )
+    .action(async (name: string, options: CreateOptions, command: Command) => {
+      const body = specOf(name, options)
+      await using agent = connectAgent(command)
+      const task = await followTask(agent, await agent.client.call(createVm, { body }))
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('list'))
+    .description('VMs of this host')
+    .addHelpText('after', examples('sigillo-agent vm list', 'sigillo-agent vm list --json'))
+    .action(async (_options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const { vms } = await agent.client.call(listAgentVms, {})
+      agent.output.data({ vms }, () =>
+        table([
+          ['VM', 'STATE', 'PROVIDER', 'DISKS', 'VTPM', 'ID'],
+          ...vms.map((v) => [
+            v.name,
+            v.state,
+            v.provider,
+            String(v.disks.length),
+            v.vtpm ? 'yes' : 'no',
+            v.vmId,
+          ]),
+        ]),
+      )
+    })
+
+  withSocket(vm.command('show <name>'))
+    .description('one VM; its home is decrypted for it')
+    .addHelpText(
+      'after',
+      examples('sigillo-agent vm show web1', 'sigillo-agent vm show web1 --json'),
+    )
+    .action(async (name: string, _options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      printVm(agent.output, await agent.client.call(showVm, { params: { vm: name } }))
+    })
+
+  withSocket(vm.command('start <name>'))
+    .description('start a VM with its disks and virtual TPM')
+    .addHelpText(
+      'after',
+      examples('sigillo-agent vm start web1', 'sigillo-agent vm start web1 --json'),
+    )
+    .action(async (name: string, _options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const started = await agent.client.call(startVm, { params: { vm: name }, body: {} })
+      const task = await followTask(agent, started)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('stop <name>'))
+    .description('stop a VM: ask the guest, then power off')
+    .option('--grace <seconds>', 'how long the guest may take (default: 30)', integer)
+    .addHelpText(
+      'after',
+      examples('sigillo-agent vm stop web1', 'sigillo-agent vm stop web1 --grace 0'),
+    )
+    .action(async (name: string, options: { grace?: number }, command: Command) => {
+      await using agent = connectAgent(command)
+      const body = options.grace === undefined ? {} : { graceSeconds: options.grace }
+      const stopped = await agent.client.call(stopVm, { params: { vm: name }, body })
+      const task = await followTask(agent, stopped)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('delete <name>'))
+    .description('delete a stopped VM; its key slots are erased first')
+    .option('--yes', 'do it without being asked again')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm delete web1 --yes',
+        'sigillo-agent vm stop web1 && sigillo-agent vm delete web1 --yes',
+      ),
+    )
+    .action(async (name: string, options: { yes?: boolean }, command: Command) => {
+      if (!options.yes) {
+        throw new PlatformError('REQUEST_INVALID', `this destroys VM ${name}; say --yes to do it`)
+      }
+      await using agent = connectAgent(command)
+      await agent.client.call(deleteVm, { params: { vm: name } })
+      agent.output.data({}, () => [`VM ${name} deleted`])
+    })
+
+  withSocket(vm.command('read <name> <disk>'))
+    .description('open a disk of a stopped VM and write octets of it to standard output')
+    .option('--offset <octets>', 'where to begin', size, 0)
+    .option('--length <octets>', 'how many, at most 1M', size, DEFAULT_READ_OCTETS)
+    .option('--assurance <kind>', 'session or tpm')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm read web1 root --length 512 | xxd | head',
+        'sigillo-agent vm read web1 root --offset 1M --length 4K --assurance tpm > part.bin',
+      ),
+    )
+    .action(
+      async (
+        name: string,
+        disk: string,
+        options: { offset: number; length: number; assurance?: 'session' | 'tpm' },
+        command: Command,
+      ) => {
+        await using agent = connectAgent(command)
+        const { offset, length, assurance } = options
+        const { data } = await agent.client.call(readDisk, {
+          params: { vm: name, disk },
+          body: { offset, length, ...(assurance === undefined ? {} : { assurance }) },
+        })
+        process.stdout.write(fromBase64url(data))
+      },
+    )
+}
+
+/** `name=20G` is an empty disk, `name=/path` one that is filled from an image. */
+function specOf(name: string, options: CreateOptions): VmCreate {
+  return {
+    name,
+    provider: options.provider,
+    vtpm: options.vtpm,
+    ...(options.memory === undefined ? {} : { memoryMib: options.memory }),
+    ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
+    disks: (options.disk ?? []).map((text) => {
+      const [disk = '', ...rest] = text.split('=')
+      const value = rest.join('=')
+      return value.includes('/')
+        ? { name: disk, from: value }
+        : { name: disk, sizeOctets: size(value) }
+    }),
+  }
+}
+
+function printVm(
+  output: { data(value: unknown, text: () => readonly string[]): void },
+  vm: VmDetails,
+): void {
+  output.data(vm, () => [
+    ...fields([
+      ['VM', vm.name],
+      ['id', vm.vmId],
+      ['state', vm.state],
+      ['key provider', vm.provider],
+      ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
+      ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],
+      ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
+      ['accelerator', vm.accelerator],
+      ['process', vm.pid === undefined ? undefined : String(vm.pid)],
+      ['made', vm.createdAt],
+    ]),
+    ...vm.disks.map((d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.format}`),
+  ])
+}

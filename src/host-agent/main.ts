@@ -1,0 +1,122 @@
+import { mkdirSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Static } from 'typebox'
+import { openTpm } from '../../native/index.js'
+import { createClient } from '../api/client.js'
+import type { Clock } from '../core/clock.js'
+import { messageOf, PlatformError } from '../core/errors.js'
+import type { Logger } from '../core/logger.js'
+import { readSecretFile } from '../core/secret-file.js'
+import { createApp, listen } from '../http/index.js'
+import { createAuthority } from './adapters/authority.js'
+import { createInventory } from './adapters/inventory.js'
+import { createKeyClient } from './adapters/key-client.js'
+import { createVtpmCertifier } from './adapters/vtpm-certifier.js'
+import { startAttestationLoop } from './attestation-loop.js'
+import type { AgentConfig } from './config.js'
+import { createTasks } from './domain/tasks.js'
+import { addAgentRoutes } from './routes.js'
+import { createTpmHolder } from './tpm-holder.js'
+import { createVmService } from './vm/index.js'
+
+export { AgentConfig } from './config.js'
+
+const BODY_LIMIT_OCTETS = 64 * 1024
+
+/** A running host agent. */
+export interface HostAgent extends AsyncDisposable {
+  close(): Promise<void>
+}
+
+/** Starts the agent: takes up VMs, serves the socket, and keeps the host attested. VMs run on when it is closed. */
+export async function startHostAgent(deps: {
+  readonly config: Static<typeof AgentConfig>
+  readonly clock: Clock
+  readonly random: () => number
+  readonly logger: Logger
+}): Promise<HostAgent> {
+  const { config, clock, logger } = deps
+  const authorityUrl = config.authority.url.replace(/\/$/, '')
+  const client = createClient({ baseUrl: authorityUrl, caPem: readText(config.authority.caFile) })
+  const tpm = createTpmHolder(() => openTpm({ tcti: config.tpm.tcti }), {
+    stateDirectory: config.stateDirectory,
+    endorsementKey: config.tpm.endorsementKey,
+    attestationKey: config.tpm.attestationKey,
+    logger,
+  })
+  const loop = startAttestationLoop({
+    client,
+    identity: () => tpm.identity(),
+    loseTpm: () => tpm.lose(),
+    hostId: config.hostId,
+    authorityUrl,
+    ticket: () => ticketOf(config.authority.ticketFile),
+    eventLogFile: config.tpm.eventLogFile,
+    bindingKey: config.tpm.bindingKey,
+    clock,
+    random: deps.random,
+    logger,
+  })
+  const authority = createAuthority(client, () => loop.session(), clock)
+  const keys = createKeyClient(authority, async () => (await tpm.identity()).tpm)
+  const vms = createVmService({
+    directory: config.vm.directory,
+    keys,
+    certifier: createVtpmCertifier(authority, client),
+    inventory: createInventory(authority),
+    clock,
+    logger,
+  })
+  const tasks = createTasks(({ kind, error }, err) => {
+    logger.error({ event: 'task.failed', kind, code: error?.code, err }, 'task failed')
+  })
+  const app = await createApp({
+    logger,
+    name: 'host-agent',
+    bodyLimitOctets: BODY_LIMIT_OCTETS,
+    local: true,
+  })
+  addAgentRoutes(app, {
+    hostId: config.hostId,
+    authorityUrl,
+    eventLogFile: config.tpm.eventLogFile,
+    ...{ tpm, loop, client, keys, vms, tasks, clock },
+  })
+  mkdirSync(dirname(config.socket), { recursive: true, mode: 0o700 })
+  const listener = await listen(app, `unix:${config.socket}`)
+  await vms.recover()
+  void loop.attestNow()
+  logger.info({ event: 'agent.started', hostId: config.hostId }, 'agent started')
+
+  let closed: Promise<void> | undefined
+  const close = async (): Promise<void> => {
+    await listener.close()
+    await tasks.settled()
+    await vms[Symbol.asyncDispose]()
+    await loop[Symbol.asyncDispose]()
+    await tpm[Symbol.asyncDispose]()
+    await client[Symbol.asyncDispose]()
+    logger.info({ event: 'agent.stopped' }, 'agent stopped')
+  }
+  const closeOnce = (): Promise<void> => {
+    closed ??= close()
+    return closed
+  }
+  return { close: closeOnce, [Symbol.asyncDispose]: closeOnce }
+}
+
+function ticketOf(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined
+  using secret = readSecretFile(file)
+  return secret.use((octets) => Buffer.from(octets).toString('utf8'))
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
+      cause,
+    })
+  }
+}

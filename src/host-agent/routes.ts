@@ -1,0 +1,145 @@
+import { getJwks } from '../api/attestation.js'
+import type { Client } from '../api/client.js'
+import {
+  type AgentStatus,
+  attestNow,
+  createEvidence,
+  createVm,
+  deleteVm,
+  getStatus,
+  getTask,
+  getToken,
+  listAgentVms,
+  listKeys,
+  probeKeys,
+  readDisk,
+  showVm,
+  startVm,
+  stopVm,
+} from '../api/host-agent.js'
+import { fromBase64url, timingSafeEqual, toBase64url, toHex } from '../core/bytes.js'
+import { type Clock, secondsOf } from '../core/clock.js'
+import { PlatformError } from '../core/errors.js'
+import { newUuid, randomOctets } from '../core/random.js'
+import { Secret } from '../core/secret.js'
+import { type App, addOperation } from '../http/index.js'
+import { importJwks, verifyAttestationResult } from '../tokens/index.js'
+import { quoteFor } from './adapters/attester.js'
+import type { AttestationLoop } from './attestation-loop.js'
+import type { Tasks } from './domain/tasks.js'
+import type { TpmHolder } from './tpm-holder.js'
+import type { KeyClient, VmService } from './vm/index.js'
+
+const LOCAL = { access: 'local' } as const
+const DEK_OCTETS = 32
+
+/** What the agent's unix socket answers. */
+export function addAgentRoutes(
+  app: App,
+  deps: {
+    readonly hostId: string
+    readonly authorityUrl: string
+    readonly eventLogFile: string
+    readonly tpm: TpmHolder
+    readonly loop: AttestationLoop
+    readonly client: Client
+    readonly keys: KeyClient
+    readonly vms: VmService
+    readonly tasks: Tasks
+    readonly clock: Clock
+  },
+): void {
+  const { loop, keys, vms, tasks, clock } = deps
+  const status = (): AgentStatus => ({
+    hostId: deps.hostId,
+    authorityUrl: deps.authorityUrl,
+    ...loop.status(),
+  })
+
+  addOperation(app, getStatus, LOCAL, async () => status())
+  addOperation(app, attestNow, LOCAL, async () => {
+    await loop.attestNow()
+    return status()
+  })
+  addOperation(app, getToken, LOCAL, async () => {
+    const { token } = await loop.session()
+    const claims = await verifyAttestationResult(token, {
+      jwks: await importJwks(await deps.client.call(getJwks, {})),
+      issuer: `${deps.authorityUrl}/attestation`,
+      audience: deps.authorityUrl,
+      nowSeconds: secondsOf(clock.nowMs()),
+      skewSeconds: 5,
+    })
+    return { claims }
+  })
+  addOperation(app, createEvidence, LOCAL, async ({ body }) => {
+    const identity = await deps.tpm.identity()
+    const { quote, values, eventLog } = await quoteFor(identity, {
+      qualifyingData: fromBase64url(body.qualifyingData),
+      bank: 'sha256',
+      pcrs: [...body.pcrs].sort((a, b) => a - b),
+      eventLogFile: deps.eventLogFile,
+    })
+    return {
+      akPublic: toBase64url(identity.ak.publicArea),
+      attest: toBase64url(quote.attest),
+      signature: toBase64url(quote.signature),
+      pcrs: [...values].map(([pcr, digest]) => ({ pcr, digest: toHex(digest) })),
+      ...(eventLog ? { eventLog: toBase64url(eventLog) } : {}),
+    }
+  })
+
+  addOperation(app, listKeys, LOCAL, async () => ({ keys: [...(await vms.listKeys())] }))
+  addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
+
+  addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
+  addOperation(app, showVm, LOCAL, async ({ params }) => vms.show(params.vm))
+  addOperation(app, createVm, LOCAL, async ({ body }) =>
+    tasks.start({ taskId: newUuid(), kind: 'vm.create', nowMs: clock.nowMs() }, (progress) =>
+      vms.create(body, progress),
+    ),
+  )
+  addOperation(app, startVm, LOCAL, async ({ params }) =>
+    tasks.start({ taskId: newUuid(), kind: 'vm.start', nowMs: clock.nowMs() }, (progress) =>
+      vms.start(params.vm, progress),
+    ),
+  )
+  addOperation(app, stopVm, LOCAL, async ({ params, body }) =>
+    tasks.start({ taskId: newUuid(), kind: 'vm.stop', nowMs: clock.nowMs() }, (progress) =>
+      vms.stop(params.vm, { graceSeconds: body.graceSeconds }, progress),
+    ),
+  )
+  addOperation(app, deleteVm, LOCAL, async ({ params }) => {
+    await vms.delete(params.vm)
+    return {}
+  })
+  addOperation(app, readDisk, LOCAL, async ({ params, body }) => {
+    const { offset, length, assurance } = body
+    const data = await vms.readDisk(params.vm, params.disk, offset, length, assurance)
+    return { data: toBase64url(data) }
+  })
+  addOperation(app, getTask, LOCAL, async ({ params }) => tasks.get(params.taskId))
+}
+
+/** A throw-away key goes to the provider and comes back. */
+async function probe(
+  keys: KeyClient,
+  clock: Clock,
+  request: { readonly provider: string; readonly assurance: 'session' | 'tpm' },
+): Promise<{ readonly wrapMs: number; readonly unwrapMs: number }> {
+  using dek = new Secret(randomOctets(DEK_OCTETS))
+  const use = { purpose: 'host', context: { probe: newUuid() } } as const
+  const startedMs = clock.monotonicMs()
+  const [wrapped = ''] = await keys.wrap(request.provider, [{ ...use, dek }])
+  const wrappedMs = clock.monotonicMs()
+  const [returned] = await keys.unwrap(request.provider, [{ ...use, wrapped }], request.assurance)
+  const unwrappedMs = clock.monotonicMs()
+  using back = returned ?? new Secret(new Uint8Array())
+  if (!dek.use((a) => back.use((b) => timingSafeEqual(a, b)))) {
+    throw new PlatformError('AGENT_PROBE', 'expected the same key back, found another')
+  }
+  return {
+    wrapMs: Math.round((wrappedMs - startedMs) * 10) / 10,
+    unwrapMs: Math.round((unwrappedMs - wrappedMs) * 10) / 10,
+  }
+}
