@@ -20,7 +20,7 @@ export function verifyAttestationKey(area: PublicArea): readonly Finding[] {
       'AK_ATTRIBUTES',
       area,
       ['sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'],
-      ['decrypt'],
+      ['decrypt', 'encryptedDuplication', 'x509sign'],
     ),
     signingScheme(area),
     strongNameAlg('ak.name-alg', area),
@@ -99,7 +99,7 @@ export function verifyBindingKey(input: {
       'BINDING_KEY_ATTRIBUTES',
       publicArea,
       ['decrypt', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'],
-      ['userWithAuth', 'sign', 'restricted'],
+      ['userWithAuth', 'sign', 'restricted', 'encryptedDuplication'],
     ),
     isOaep
       ? passed('binding-key.scheme')
