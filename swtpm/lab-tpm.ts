@@ -3,16 +3,13 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openTpm } from '../native/index.js'
 import { PlatformError } from '../src/core/errors.js'
 import { isExtending, parseEventLog, startupLocality } from '../src/eventlog/index.js'
-import { HASH_ALGORITHMS, type HashName } from '../src/tpm/index.js'
-import { transmit } from './transmit.js'
+import type { BankDigest, HashName } from '../src/tpm/index.js'
+import { extendPcr, shutdown } from './commands.js'
 
 const READY_TIMEOUT_MS = 10_000
 const POLL_MS = 5
-/** TPM2_Shutdown(CLEAR). @see TPM 2.0 Library, Part 3, clause 9.4 */
-const SHUTDOWN = Uint8Array.of(0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0)
 /** The last PCR that a log of firmware and boot loader extends at locality 0. */
 const LAST_STATIC_PCR = 15
 
@@ -43,8 +40,9 @@ export interface LabTpm extends AsyncDisposable {
 export function createLabTpm(options: {
   readonly folder: string
   readonly socket: string
+  readonly banks: readonly HashName[]
 }): LabTpm {
-  const { folder, socket } = options
+  const { folder, socket, banks } = options
   const tcti = `swtpm:path=${socket}`
   let child: ChildProcess | undefined
   const killAtExit = (): void => {
@@ -94,7 +92,7 @@ export function createLabTpm(options: {
 
   const stop = async (): Promise<void> => {
     if (!child) return
-    await transmit(socket, SHUTDOWN)
+    await shutdown(socket)
     await end('SIGTERM')
   }
 
@@ -116,28 +114,24 @@ export function createLabTpm(options: {
           `expected a log of a TPM started from locality 0, found ${locality}`,
         )
       }
+      requireBanks(banks, log.banks)
       await stop()
       await start()
-      await using tpm = await openTpm({ tcti })
-      const { activeBanks } = await tpm.properties()
-      requireBanks(activeBanks, log.banks)
       for (const event of log.events) {
         if (!isExtending(event)) continue
         if (event.pcr > LAST_STATIC_PCR) {
           throw new PlatformError('LAB_LOCALITY', `the lab cannot extend PCR ${event.pcr}`)
         }
-        const digests = activeBanks.flatMap((bank) => {
+        const digests = banks.flatMap((bank): readonly BankDigest[] => {
           const digest = event.digests.get(bank)
           return digest ? [{ bank, digest }] : []
         })
-        await tpm.pcrExtend(event.pcr, digests)
+        await extendPcr(socket, event.pcr, digests)
       }
     },
     async extend(pcr, measured) {
-      await using tpm = await openTpm({ tcti })
-      const { activeBanks } = await tpm.properties()
-      const digests = activeBanks.map((bank) => ({ bank, digest: digestOf(bank, measured) }))
-      await tpm.pcrExtend(pcr, digests)
+      const digests = banks.map((bank) => ({ bank, digest: digestOf(bank, measured) }))
+      await extendPcr(socket, pcr, digests)
     },
     async [Symbol.asyncDispose]() {
       await stop().catch(() => end('SIGKILL'))
@@ -157,5 +151,5 @@ function requireBanks(active: readonly HashName[], logged: readonly HashName[]):
 }
 
 function digestOf(bank: HashName, measured: Uint8Array): Uint8Array {
-  return new Uint8Array(createHash(HASH_ALGORITHMS[bank].name).update(measured).digest())
+  return new Uint8Array(createHash(bank).update(measured).digest())
 }

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PlatformError } from '../src/core/errors.js'
 import { type Authority, createAuthority } from '../src/pki/index.js'
+import type { HashName } from '../src/tpm/index.js'
 import { createLabTpm, type LabTpm } from './lab-tpm.js'
 import { manufacture } from './manufacture.js'
 
 /** Longest path of a unix socket, without its terminating zero. */
 const MAX_SOCKET_PATH = 107
 const CA_DAYS = 365
+const DEFAULT_BANKS: readonly HashName[] = ['sha256']
 
 /** A laboratory of software TPMs, with a certificate authority of its own. */
 export interface Lab extends AsyncDisposable {
@@ -26,7 +28,7 @@ export interface Lab extends AsyncDisposable {
     options?: {
       /** Without any, a TPM as many real ones are. */
       readonly ekCertificates?: boolean
-      readonly pcrBanks?: readonly ('sha1' | 'sha256' | 'sha384' | 'sha512')[]
+      readonly pcrBanks?: readonly HashName[]
     },
   ): Promise<LabTpm>
 }
@@ -65,7 +67,7 @@ export async function createLab(options: { readonly directory?: string } = {}): 
   return {
     directory,
     anchorsPem: root.certificatePem + issuer.certificatePem,
-    async manufacture(name, { ekCertificates = true, pcrBanks = ['sha256'] } = {}) {
+    async manufacture(name, { ekCertificates = true, pcrBanks = DEFAULT_BANKS } = {}) {
       const folder = join(directory, name)
       const socket = join(folder, 's')
       if (`${socket}.ctrl`.length > MAX_SOCKET_PATH) {
@@ -76,7 +78,7 @@ export async function createLab(options: { readonly directory?: string } = {}): 
       }
       await mkdir(folder, { mode: 0o700 })
       await manufacture({ folder, name, ca: ekCertificates ? ca : undefined, pcrBanks })
-      const tpm = createLabTpm({ folder, socket })
+      const tpm = createLabTpm({ folder, socket, banks: pcrBanks })
       tpms.push(tpm)
       return tpm
     },

@@ -19,8 +19,6 @@ import { addAgentRoutes } from './routes.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService } from './vm/index.js'
 
-export { AgentConfig } from './config.js'
-
 const BODY_LIMIT_OCTETS = 64 * 1024
 
 /** A running host agent. */

@@ -4,7 +4,7 @@ import { getTask, type TaskView } from '../../api/host-agent.js'
 import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
 import type { ErrorCode } from '../../core/error-codes.js'
 import { PlatformError } from '../../core/errors.js'
-import { AgentConfig } from '../../host-agent/main.js'
+import { AgentConfig } from '../../host-agent/config.js'
 import { createOutput, type Output, progressBar } from '../output.js'
 
 const DEFAULT_SOCKET = '/run/sigillo/agent.sock'

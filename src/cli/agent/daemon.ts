@@ -1,8 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../../core/clock.js'
 import { createLogger } from '../../core/logger.js'
-import { startHostAgent } from '../../host-agent/main.js'
-import { hardenProcess, runUntilSignal } from '../../http/index.js'
 import { settingLines } from '../config-show.js'
 import { createOutput } from '../output.js'
 import { examples } from '../run.js'
@@ -25,7 +23,9 @@ export function addDaemonCommands(program: Command): void {
       ),
     )
     .action(async (_options: unknown, command: Command) => {
+      const { hardenProcess, runUntilSignal } = await import('../../http/index.js')
       hardenProcess()
+      const { startHostAgent } = await import('../../host-agent/main.js')
       const { config } = agentConfigOf(command)
       const logger = createLogger({ name: 'sigillo-agent', level: config.logLevel })
       const agent = await startHostAgent({

@@ -5,20 +5,17 @@ import { systemClock } from '../../core/clock.js'
 import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
 import { PlatformError } from '../../core/errors.js'
 import { createLogger } from '../../core/logger.js'
-import { hardenProcess, runUntilSignal } from '../../http/index.js'
-import {
-  AuthorityConfig,
-  createSite,
-  SERVICES,
-  type ServiceName,
-  startAuthority,
-} from '../../server/index.js'
+import type { AuthorityConfig } from '../../server/index.js'
 import { buildVersion } from '../build.js'
 import { settingLines } from '../config-show.js'
 import { createOutput } from '../output.js'
 import { examples } from '../run.js'
 
 const GRACE_MS = 10_000
+
+// The services are loaded by the commands that need them: the others answer at once.
+const server = () => import('../../server/index.js')
+const http = () => import('../../http/index.js')
 
 interface ConfigFlags {
   readonly site?: string
@@ -44,6 +41,7 @@ export function addSiteCommands(program: Command): void {
     .action(async (folder: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<ConfigFlags & { mode: string; listen: string }>()
       const mode = modeOf(options.mode)
+      const { createSite } = await server()
       const site = await createSite({
         folder,
         listen: options.listen,
@@ -58,18 +56,27 @@ export function addSiteCommands(program: Command): void {
     })
 
   withConfig(program.command('serve [services...]'))
-    .description(`start the authority: all services, or some of ${SERVICES.join(', ')}`)
+    .description(
+      'start the authority: all services, or some of attestation, key-provider, control-plane',
+    )
     .addHelpText(
       'after',
       examples('sigillo serve --site ./lab', 'sigillo serve attestation --config authority.toml'),
     )
     .action(async (services: readonly string[], _options: unknown, command: Command) => {
+      const { hardenProcess, runUntilSignal } = await http()
       hardenProcess()
-      const { config } = configOf(command)
+      const { SERVICES, startAuthority } = await server()
+      const { config } = await configOf(command)
+      const wanted = services.map((name) => {
+        const service = SERVICES.find((known) => known === name)
+        if (service) return service
+        throw new PlatformError('CONFIG_INVALID', `expected ${SERVICES.join(', ')}, found ${name}`)
+      })
       const logger = createLogger({ name: 'sigillo', level: config.logLevel })
       const authority = await startAuthority({
         config,
-        services: services.length === 0 ? SERVICES : services.map(serviceOf),
+        services: wanted.length === 0 ? SERVICES : wanted,
         build: buildVersion(),
         clock: systemClock,
         logger,
@@ -84,8 +91,8 @@ export function addSiteCommands(program: Command): void {
       'after',
       examples('sigillo config show --site ./lab', 'sigillo config show --config a.toml --json'),
     )
-    .action((_options: unknown, command: Command) => {
-      const { settings } = configOf(command)
+    .action(async (_options: unknown, command: Command) => {
+      const { settings } = await configOf(command)
       const { json } = command.optsWithGlobals<ConfigFlags>()
       createOutput({ json: json === true }).data(settings, () => settingLines(settings))
     })
@@ -98,24 +105,17 @@ function withConfig(command: Command): Command {
     .option('--listen <host:port>', 'where to listen')
 }
 
-function configOf(command: Command): LoadedConfig<typeof AuthorityConfig> {
+async function configOf(command: Command): Promise<LoadedConfig<typeof AuthorityConfig>> {
   const flags = command.optsWithGlobals<ConfigFlags>()
   const env = environment()
   const site = flags.site ?? env['SIGILLO_SITE']
-  return loadConfig(AuthorityConfig, {
+  const { AuthorityConfig: schema } = await server()
+  return loadConfig(schema, {
     prefix: 'SIGILLO',
     file: flags.config ?? (site === undefined ? undefined : join(site, 'authority.toml')),
     env,
     flags: { 'server.listen': flags.listen },
   })
-}
-
-function serviceOf(name: string): ServiceName {
-  const service = SERVICES.find((known) => known === name)
-  if (!service) {
-    throw new PlatformError('CONFIG_INVALID', `expected ${SERVICES.join(', ')}, found ${name}`)
-  }
-  return service
 }
 
 function modeOf(mode: string): Static<typeof AuthorityConfig>['attestation']['mode'] {
