@@ -1,66 +1,80 @@
-import { PlatformError } from '../src/core/errors.js'
 import type { Tpm } from '../src/tpm/index.js'
 import { createCommandQueue } from './command-queue.js'
 import { capabilityCommands } from './commands/capability.js'
 import { keyCommands } from './commands/keys.js'
 import { nvCommands } from './commands/nv.js'
 import { pcrCommands } from './commands/pcr.js'
+import { randomCommands } from './commands/random.js'
+import { secretCommands } from './commands/secrets.js'
 import { signingCommands } from './commands/signing.js'
-import { openEsysContext } from './esys-context.js'
-import { startSessions } from './sessions.js'
+import { type EsysContext, openEsysContext, requireTcti } from './esys-context.js'
+import { flushHandle, startSessions } from './sessions.js'
 
-/** Longest command that is waited for: making an RSA key on a slow hardware TPM. */
+/** Longest command that is waited for: making an RSA key on a slow hardware TPM takes half a minute. */
 const DEADLINE_MS = 120_000
+/** Closing only flushes: a TPM that takes longer is lost. */
+const CLOSE_DEADLINE_MS = 5_000
 
 /**
  * Opens a TPM through tpm2-tss.
  *
- * Everything that this process left in the TPM is flushed when it is closed; what an earlier process left is
- * flushed by `flushLeftovers`.
+ * The keys and sessions of this opening are flushed when it is closed; what an earlier process left is flushed by
+ * `flushLeftovers`. Once a command failed with `TPM_UNREACHABLE`, all later ones do so at once: close it and open anew.
  *
  * @param options.tcti `device:/dev/tpmrm0`, or `swtpm:path=/socket` with swtpm's control socket at `/socket.ctrl`
- * @throws PlatformError `TPM_TCTI`, `TPM_UNREACHABLE`
+ * @param options.deadlineMs how long one command may take before the TPM counts as lost
+ * @throws PlatformError `TPM_TCTI`, `TPM_UNREACHABLE`, `TPM_LIBRARY` (tpm2-tss is not installed)
  */
-export async function openTpm(options: { readonly tcti: string }): Promise<Tpm> {
-  const context = await openEsysContext(options.tcti)
-  const queue = createCommandQueue({ deadlineMs: DEADLINE_MS })
-  const capability = capabilityCommands(context.address)
-  let sessions: Awaited<ReturnType<typeof startSessions>>
-  try {
-    sessions = await queue.run(() => startSessions(context.address))
-  } catch (error) {
-    await context.close()
-    throw error
+export async function openTpm(options: {
+  readonly tcti: string
+  readonly deadlineMs?: number
+}): Promise<Tpm> {
+  requireTcti(options.tcti)
+  const queue = createCommandQueue({ deadlineMs: options.deadlineMs ?? DEADLINE_MS })
+  /** A call past its deadline still runs in its thread: C's memory is freed when it returns, if ever. */
+  const closeWhenReturned = async (opened: Promise<EsysContext>): Promise<void> => {
+    const closing = queue.returned().then(async () => (await opened).close())
+    if (queue.overdue) closing.catch((): undefined => undefined)
+    else await closing
   }
-  const { address } = context
-  const pcr = pcrCommands(address, sessions)
-  const nv = nvCommands(address, sessions)
-  const keys = keyCommands(address, sessions)
-  const signing = signingCommands(address, sessions)
+
+  const opening = openEsysContext(options.tcti)
+  const open = async () => {
+    const { address } = await opening
+    return { address, sessions: await startSessions(address) }
+  }
+  const { address, sessions } = await queue.run(open).catch(async (error: unknown) => {
+    await closeWhenReturned(opening).catch((): undefined => undefined)
+    throw error
+  })
+
+  const keysInTpm = new Set<number>()
+  const flushOwn = async (): Promise<void> => {
+    for (const handle of keysInTpm) await flushHandle(address, handle)
+    for (const session of sessions.all) await flushHandle(address, session)
+  }
+  let closed: Promise<void> | undefined
+  const close = async (): Promise<void> => {
+    // A lost TPM has nothing to flush; one that refuses is cleared by the next `flushLeftovers`.
+    await queue
+      .finish(flushOwn, CLOSE_DEADLINE_MS, 'the TPM was closed')
+      .catch((): undefined => undefined)
+    await closeWhenReturned(opening)
+  }
+
   const queued =
     <A extends readonly unknown[], R>(command: (...args: A) => Promise<R>) =>
     (...args: A): Promise<R> =>
       queue.run(() => command(...args))
-
-  let closed: Promise<void> | undefined
-  const close = async (): Promise<void> => {
-    const answering = await queue
-      .run(async () => {
-        await sessions.flush(sessions.authorisation)
-        await sessions.flush(sessions.confidential)
-      })
-      .then(
-        () => true,
-        () => false,
-      )
-    queue.end('the TPM was closed')
-    await queue.idle()
-    // A lost TPM may still hold a call in its thread: freeing the context under it would crash.
-    if (answering) await context.close()
-  }
-
+  const capability = capabilityCommands(address)
+  const random = randomCommands(address, sessions)
+  const pcr = pcrCommands(address, sessions)
+  const nv = nvCommands(address, sessions)
+  const keys = keyCommands(address, sessions, keysInTpm)
+  const signing = signingCommands(address, sessions)
+  const secrets = secretCommands(address, sessions)
   return {
-    getRandom: queued(keys.getRandom),
+    getRandom: queued(random.getRandom),
     properties: queued(capability.properties),
     pcrRead: queued(pcr.pcrRead),
     pcrExtend: queued(pcr.pcrExtend),
@@ -70,20 +84,13 @@ export async function openTpm(options: { readonly tcti: string }): Promise<Tpm> 
     load: queued(keys.load),
     quote: queued(signing.quote),
     certify: queued(signing.certify),
-    activateCredential: queued(keys.activateCredential),
-    rsaDecryptWithPcrPolicy: queued(keys.rsaDecryptWithPcrPolicy),
+    activateCredential: queued(secrets.activateCredential),
+    rsaDecryptWithPcrPolicy: queued(secrets.rsaDecryptWithPcrPolicy),
     flush: queued(keys.flush),
-    flushLeftovers: queued(() =>
-      capability.flushLeftovers([sessions.authorisation, sessions.confidential]),
-    ),
+    flushLeftovers: queued(() => capability.flushLeftovers([...keysInTpm, ...sessions.all])),
     async [Symbol.asyncDispose]() {
       closed ??= close()
       await closed
     },
   }
-}
-
-/** Whether an error says that the TPM is gone, so that it must be opened anew. */
-export function isTpmLost(error: unknown): boolean {
-  return error instanceof PlatformError && error.code === 'TPM_UNREACHABLE'
 }

@@ -29,6 +29,12 @@ const RC = {
   pcrChanged: 0x128,
 } as const
 
+/** For a TPM that cannot be opened. */
+export function absentError(tcti: string, rc: number): TpmError {
+  return new TpmError('TPM_UNREACHABLE', rc, `expected a TPM at ${tcti}, found none (${name(rc)})`)
+}
+
+/** For a response code other than success of any command but TPM2_RSA_Decrypt. */
 export function tpmError(command: string, rc: number): TpmError {
   const layer = (rc >>> LAYER_SHIFT) & 0xff
   if (layer === LAYER_TCTI) {

@@ -1,43 +1,71 @@
 import { concat } from '../../src/core/bytes.js'
 import { DecodeError } from '../../src/core/errors.js'
 import { ByteReader } from '../../src/core/reader.js'
-import { slot, takeResult } from '../marshal.js'
+import { integerIn, release, slot, takeResult } from '../marshal.js'
 import type { Sessions } from '../sessions.js'
 import { isMissingHandle, tpmError } from '../tpm-error.js'
 import { ESYS_TR, esys } from '../tss2/esys.js'
+import { PROPERTIES, readProperties } from './capability.js'
 
-const { NONE } = ESYS_TR
-/** Octets in one read: every TPM has a buffer of at least this size. @see PC Client Platform TPM Profile, clause 4.2 */
-const CHUNK_OCTETS = 512
+const { NONE, RH_OWNER } = ESYS_TR
+/** An endorsement certificate is below; the largest index of most TPMs too. */
 const MAX_INDEX_OCTETS = 4096
-/** TPMA_NV_AUTHREAD. @see TPM 2.0 Library, Part 2, clause 13.4 */
-const AUTH_READ = 1 << 18
+/** Octets in one read where the TPM states no limit: every TPM has a buffer of this size. */
+const DEFAULT_CHUNK_OCTETS = 512
+/** TPM2B_MAX_NV_BUFFER of tpm2-tss has room for no more. */
+const MAX_CHUNK_OCTETS = 2048
 
 /** Commands about NV memory. */
 export function nvCommands(context: number, sessions: Sessions) {
   const object = slot()
-  const data = slot()
+  const publicOut = slot()
+  const nameOut = slot()
+  const dataOut = slot()
 
-  const readPublic = async (handle: number) => {
-    const nvPublic = slot()
-    const name = slot()
-    const code = await esys.Esys_NV_ReadPublic(context, handle, NONE, NONE, NONE, nvPublic, name)
+  const sizeOf = async (handle: number): Promise<number> => {
+    const code = await esys.Esys_NV_ReadPublic(
+      ...([context, handle, NONE, NONE, NONE, publicOut, nameOut] as const),
+    )
+    release(nameOut)
     if (code !== 0) throw tpmError('NV_ReadPublic', code)
-    takeResult('TPM2B_NAME', name)
-    const reader = new ByteReader(takeResult('TPM2B_NV_PUBLIC', nvPublic), 'big')
-    reader.take(2 + 4 + 2)
-    const attributes = reader.u32()
+    const reader = new ByteReader(takeResult('TPM2B_NV_PUBLIC', publicOut), 'big')
+    // size of the TPMS_NV_PUBLIC, nvIndex, nameAlg, attributes
+    reader.take(2 + 4 + 2 + 4)
     reader.take(reader.u16())
-    return { attributes, size: reader.u16() }
+    return reader.u16()
   }
 
-  const readChunk = async (authority: number, handle: number, size: number, offset: number) => {
+  /** Octets in one read. */
+  const chunkOctets = async (): Promise<number> => {
+    const properties = await readProperties(context, PROPERTIES.nvBufferMax, 1)
+    const stated = properties.get(PROPERTIES.nvBufferMax) || DEFAULT_CHUNK_OCTETS
+    return Math.min(stated, MAX_CHUNK_OCTETS)
+  }
+
+  const readChunk = async (handle: number, size: number, offset: number): Promise<Uint8Array> => {
     const code = await esys.Esys_NV_Read(
-      ...([context, authority, handle, sessions.authorisation, NONE, NONE] as const),
-      ...([size, offset, data] as const),
+      ...([context, RH_OWNER, handle, sessions.authorisation, NONE, NONE] as const),
+      ...([size, offset, dataOut] as const),
     )
     if (code !== 0) throw tpmError('NV_Read', code)
-    return takeResult('TPM2B_MAX_NV_BUFFER', data).subarray(2)
+    return takeResult('TPM2B_MAX_NV_BUFFER', dataOut).subarray(2)
+  }
+
+  const readAll = async (handle: number): Promise<Uint8Array> => {
+    const size = await sizeOf(handle)
+    if (size > MAX_INDEX_OCTETS) {
+      throw new DecodeError(
+        'DECODE_TOO_LARGE',
+        0,
+        `expected an NV index of at most ${MAX_INDEX_OCTETS} octets, found ${size}`,
+      )
+    }
+    const chunk = await chunkOctets()
+    const chunks: Uint8Array[] = []
+    for (let offset = 0; offset < size; offset += chunk) {
+      chunks.push(await readChunk(handle, Math.min(chunk, size - offset), offset))
+    }
+    return concat(...chunks)
   }
 
   return {
@@ -45,25 +73,9 @@ export function nvCommands(context: number, sessions: Sessions) {
       const found = await esys.Esys_TR_FromTPMPublic(context, index, NONE, NONE, NONE, object)
       if (isMissingHandle(found)) return undefined
       if (found !== 0) throw tpmError('TR_FromTPMPublic', found)
-      const handle = object.readUInt32LE()
       try {
-        const { attributes, size } = await readPublic(handle)
-        if (size > MAX_INDEX_OCTETS) {
-          throw new DecodeError(
-            'DECODE_TOO_LARGE',
-            0,
-            `expected an NV index of at most ${MAX_INDEX_OCTETS} octets, found ${size}`,
-          )
-        }
-        const authority = (attributes & AUTH_READ) !== 0 ? handle : ESYS_TR.RH_OWNER
-        const chunks: Uint8Array[] = []
-        for (let offset = 0; offset < size; offset += CHUNK_OCTETS) {
-          const length = Math.min(CHUNK_OCTETS, size - offset)
-          chunks.push(await readChunk(authority, handle, length, offset))
-        }
-        return concat(...chunks)
+        return await readAll(integerIn(object))
       } finally {
-        object.writeUInt32LE(handle)
         await esys.Esys_TR_Close(context, object)
       }
     },

@@ -7,7 +7,7 @@ import {
   type HashName,
   parsePcrSelections,
 } from '../../src/tpm/index.js'
-import { release, StructBuffer, slot, takeResult } from '../marshal.js'
+import { InputStruct, integerIn, release, slot, takeResult } from '../marshal.js'
 import type { Sessions } from '../sessions.js'
 import { tpmError } from '../tpm-error.js'
 import { ESYS_TR, esys } from '../tss2/esys.js'
@@ -15,11 +15,13 @@ import { ESYS_TR, esys } from '../tss2/esys.js'
 const { NONE } = ESYS_TR
 /** How often reading begins again because a PCR changed meanwhile. */
 const READ_TRIES = 5
+/** @see PC Client Platform TPM Profile, clause 4.6 */
+const PCR_COUNT = 24
 
 /** Commands about PCRs. */
 export function pcrCommands(context: number, sessions: Sessions) {
-  const selectionIn = new StructBuffer('TPML_PCR_SELECTION')
-  const digestsIn = new StructBuffer('TPML_DIGEST_VALUES')
+  const selectionIn = new InputStruct('TPML_PCR_SELECTION')
+  const digestsIn = new InputStruct('TPML_DIGEST_VALUES')
   const counter = slot()
   const selectionOut = slot()
   const values = slot()
@@ -36,9 +38,9 @@ export function pcrCommands(context: number, sessions: Sessions) {
       const digests = new ByteReader(takeResult('TPML_DIGEST', values), 'big')
       const count = digests.u32()
       const indexes = read.flatMap((selected) => selected.pcrs)
-      if (indexes.length !== count) throw tpmErrorOfBank(bank)
+      if (indexes.length !== count) throw inactive(bank)
       return {
-        counter: counter.readUInt32LE(),
+        counter: integerIn(counter),
         values: indexes.map((pcr) => [pcr, digests.take(digests.u16())] as const),
       }
     } finally {
@@ -49,16 +51,15 @@ export function pcrCommands(context: number, sessions: Sessions) {
   /** All values as they were at one moment, or nothing where a PCR changed meanwhile. */
   const readAll = async (bank: HashName, pcrs: readonly number[]) => {
     const all = new Map<number, Uint8Array>()
+    const missing = new Set(pcrs)
     let before: number | undefined
-    while (all.size < pcrs.length) {
-      const some = await readSome(
-        bank,
-        pcrs.filter((pcr) => !all.has(pcr)),
-      )
+    while (missing.size > 0) {
+      const some = await readSome(bank, [...missing])
       if (before !== undefined && before !== some.counter) return undefined
       before = some.counter
-      if (some.values.length === 0) throw tpmErrorOfBank(bank)
-      for (const [pcr, value] of some.values) all.set(pcr, value)
+      const asked = some.values.filter(([pcr]) => missing.delete(pcr))
+      if (asked.length === 0) throw inactive(bank)
+      for (const [pcr, value] of asked) all.set(pcr, value)
     }
     return all
   }
@@ -76,11 +77,14 @@ export function pcrCommands(context: number, sessions: Sessions) {
     },
 
     async pcrExtend(pcr: number, digests: readonly BankDigest[]): Promise<void> {
+      if (!Number.isInteger(pcr) || pcr < 0 || pcr >= PCR_COUNT)
+        throw new TypeError(`no PCR ${pcr}`)
       const writer = new ByteWriter('big').u32(digests.length)
       for (const { bank, digest } of digests) {
         const { id, digestOctets } = HASH_ALGORITHMS[bank]
-        if (digest.length !== digestOctets)
-          throw new TypeError(`${bank} has ${digestOctets} octets`)
+        if (digest.length !== digestOctets) {
+          throw new TypeError(`a digest of ${digestOctets} octets for ${bank}`)
+        }
         writer.u16(id).put(digest)
       }
       const list = digestsIn.from(writer.finish())
@@ -92,6 +96,6 @@ export function pcrCommands(context: number, sessions: Sessions) {
   }
 }
 
-function tpmErrorOfBank(bank: HashName): PlatformError {
+function inactive(bank: HashName): PlatformError {
   return new PlatformError('TPM_BANK', `expected PCR bank ${bank} to be active, found it is not`)
 }

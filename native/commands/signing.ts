@@ -1,11 +1,15 @@
+import { equalBytes } from '../../src/core/bytes.js'
+import { PlatformError } from '../../src/core/errors.js'
 import {
+  type Attest,
   type Attested,
   encodePcrSelections,
   encodeSized,
   type LoadedKey,
+  parseAttest,
   type QuoteRequest,
 } from '../../src/tpm/index.js'
-import { release, StructBuffer, slot, takeResult } from '../marshal.js'
+import { InputStruct, release, slot, takeResult } from '../marshal.js'
 import type { Sessions } from '../sessions.js'
 import { tpmError } from '../tpm-error.js'
 import { ESYS_TR, esys } from '../tss2/esys.js'
@@ -20,28 +24,36 @@ const MAX_QUALIFYING_OCTETS = 32
  * Commands that sign what the TPM itself made. Structures and places are used again: a quote is the hot path.
  *
  * A quote is authorised by the key's empty value as it is. An HMAC session would protect nothing (there is no secret,
- * and the result is signed), and costs five milliseconds in tpm2-tss 3.2, which makes an OpenSSL library context for
- * every hash. See docs/decisions/0005-sessions.md.
+ * and the result is signed), and costs milliseconds in tpm2-tss 3.2, which makes an OpenSSL library context for every
+ * hash. See docs/decisions/0005-sessions.md.
  */
 export function signingCommands(context: number, sessions: Sessions) {
-  const qualifyingIn = new StructBuffer('TPM2B_DATA')
-  const schemeIn = new StructBuffer('TPMT_SIG_SCHEME')
-  const pcrsIn = new StructBuffer('TPML_PCR_SELECTION')
+  const qualifyingIn = new InputStruct('TPM2B_DATA')
+  const schemeIn = new InputStruct('TPMT_SIG_SCHEME')
+  const pcrsIn = new InputStruct('TPML_PCR_SELECTION')
   const attestOut = slot()
   const signatureOut = slot()
 
-  const qualifying = (data: Uint8Array): Buffer => {
+  const qualifying = (data: Uint8Array) => {
     if (data.length > MAX_QUALIFYING_OCTETS) {
       throw new TypeError(`qualifying data of at most ${MAX_QUALIFYING_OCTETS} octets`)
     }
     return qualifyingIn.from(encodeSized(data))
   }
 
-  const takeAttested = (): Attested => {
+  /** What the TPM signed, once it is seen to be about what was asked. **The signature is not verified.** */
+  const takeAttested = (
+    qualifyingData: Uint8Array,
+    isAsked: (attest: Attest) => boolean,
+  ): Attested => {
     try {
-      const attest = takeResult('TPM2B_ATTEST', attestOut)
+      const attest = takeResult('TPM2B_ATTEST', attestOut).subarray(2)
       const signature = takeResult('TPMT_SIGNATURE', signatureOut)
-      return { attest: attest.subarray(2), signature }
+      const parsed = parseAttest(attest)
+      if (!equalBytes(parsed.extraData, qualifyingData) || !isAsked(parsed)) {
+        throw new PlatformError('TPM_ANSWER', 'expected an attestation of what was asked')
+      }
+      return { attest, signature }
     } finally {
       release(attestOut, signatureOut)
     }
@@ -49,15 +61,20 @@ export function signingCommands(context: number, sessions: Sessions) {
 
   return {
     async quote({ key, qualifyingData, bank, pcrs }: QuoteRequest): Promise<Attested> {
+      const selection = encodePcrSelections([{ bank, pcrs }])
       const code = await esys.Esys_Quote(
         ...([context, key.handle, PASSWORD, NONE, NONE] as const),
         qualifying(qualifyingData),
         schemeIn.from(NO_SCHEME),
-        pcrsIn.from(encodePcrSelections([{ bank, pcrs }])),
+        pcrsIn.from(selection),
         ...([attestOut, signatureOut] as const),
       )
       if (code !== 0) throw tpmError('Quote', code)
-      return takeAttested()
+      return takeAttested(
+        qualifyingData,
+        (attest) =>
+          attest.type === 'quote' && equalBytes(encodePcrSelections(attest.selections), selection),
+      )
     },
 
     async certify(
@@ -73,7 +90,10 @@ export function signingCommands(context: number, sessions: Sessions) {
         ...([attestOut, signatureOut] as const),
       )
       if (code !== 0) throw tpmError('Certify', code)
-      return takeAttested()
+      return takeAttested(
+        qualifyingData,
+        (attest) => attest.type === 'certify' && equalBytes(attest.name, object.name),
+      )
     },
   }
 }

@@ -1,4 +1,4 @@
-import { type CComputation, type CType, openComputations } from '../ffi.js'
+import { bindSync, type CArgument, type CType } from '../ffi.js'
 
 /** Structures that cross between wire octets and C. */
 export const MU_TYPES = [
@@ -27,28 +27,27 @@ export const MU_TYPES = [
 ] as const
 export type MuType = (typeof MU_TYPES)[number]
 
-// source (address), buffer, size, offset*
-const marshal: readonly CType[] = ['address', 'buffer', 'size', 'buffer']
-// source (memory of ours), buffer, size, offset*
-const marshalOwn: readonly CType[] = ['buffer', 'buffer', 'size', 'buffer']
-// buffer, size, offset*, destination
-const unmarshal: readonly CType[] = ['buffer', 'size', 'buffer', 'buffer']
+type Conversion = (...args: readonly CArgument[]) => number
 
-function bind(operation: string, types: readonly CType[]): Readonly<Record<MuType, CComputation>> {
-  const library = openComputations(
+// source, buffer, buffer_size, offset*
+const marshal: readonly CType[] = ['pointer', 'pointer', 'size', 'pointer']
+// buffer, buffer_size, offset*, dest
+const unmarshal: readonly CType[] = ['pointer', 'size', 'pointer', 'pointer']
+
+function bind(operation: string, types: readonly CType[]): Readonly<Record<MuType, Conversion>> {
+  const names = MU_TYPES.map((type) => [type, `Tss2_MU_${type}_${operation}`] as const)
+  const library = bindSync(
     'libtss2-mu.so.0',
-    Object.fromEntries(MU_TYPES.map((type) => [`Tss2_MU_${type}_${operation}`, types])),
+    Object.fromEntries(names.map(([, name]) => [name, types])),
   )
-  return Object.fromEntries(
-    MU_TYPES.map((type) => [type, library[`Tss2_MU_${type}_${operation}`]]),
-  ) as Record<MuType, CComputation>
+  return Object.fromEntries(names.map(([type, name]) => [type, library[name]])) as Record<
+    MuType,
+    Conversion
+  >
 }
 
-/** `tss2_mu.h`: a structure that C allocated, to wire octets. */
+/** `tss2_mu.h`: a structure to wire octets. */
 export const muMarshal = bind('Marshal', marshal)
 
-/** `tss2_mu.h`: a structure in memory of ours, to wire octets. */
-export const muMarshalOwn = bind('Marshal', marshalOwn)
-
-/** `tss2_mu.h`: wire octets to a structure in memory of ours. */
+/** `tss2_mu.h`: wire octets to a structure. */
 export const muUnmarshal = bind('Unmarshal', unmarshal)

@@ -1,13 +1,17 @@
-import { openLibrary } from '../ffi.js'
+import { bindAsync } from '../ffi.js'
 
 /** `tss2_tctildr.h` */
-export const tctildr = openLibrary('libtss2-tctildr.so.0', {
+export const { Tss2_TctiLdr_Initialize } = bindAsync('libtss2-tctildr.so.0', {
   // const char *nameConf, TSS2_TCTI_CONTEXT **context
-  Tss2_TctiLdr_Initialize: ['buffer', 'buffer'],
+  Tss2_TctiLdr_Initialize: ['pointer', 'pointer'],
 })
 
-/** `tss2_tctildr.h`: frees the context that the slot points to. Returns nothing in C; the result is not to be read. */
-export const tctildrRelease = openLibrary('libtss2-tctildr.so.0', {
-  // TSS2_TCTI_CONTEXT **context
-  Tss2_TctiLdr_Finalize: ['buffer'],
-})
+/** `tss2_tctildr.h`: ends the context that the pointer points to. */
+export const { Tss2_TctiLdr_Finalize } = bindAsync(
+  'libtss2-tctildr.so.0',
+  {
+    // TSS2_TCTI_CONTEXT **context
+    Tss2_TctiLdr_Finalize: ['pointer'],
+  },
+  'void',
+)
