@@ -61,8 +61,8 @@ const MAX_DIGEST_OCTETS = 64
  *
  * Linear in its length; sizes are checked before anything is allocated for them. Data of events are views of `octets`.
  *
- * @throws DecodeError with the offset: `EVENTLOG_TOO_LARGE`, `EVENTLOG_TOO_MANY_EVENTS`, `EVENTLOG_ALGORITHM`,
- *   `EVENTLOG_EVENT`, `DECODE_TRUNCATED`
+ * @throws DecodeError with the offset: `EVENTLOG_TOO_LARGE`, `EVENTLOG_TOO_MANY_EVENTS`, `EVENTLOG_HEADER`,
+ *   `EVENTLOG_ALGORITHM`, `EVENTLOG_EVENT`, `DECODE_TRUNCATED`, `DECODE_TRAILING`
  * @see TCG PC Client Platform Firmware Profile, clauses 10.2 and 10.4.5
  */
 export function parseEventLog(octets: Uint8Array, limits = EVENT_LOG_LIMITS): EventLog {
@@ -105,7 +105,8 @@ function readEvents(reader: ByteReader, limits: EventLogLimits, preamble: Preamb
         `expected at most ${limits.maxEvents} events`,
       )
     }
-    if (isPadding(reader)) {
+    if (startsPadding(reader)) {
+      requirePadding(reader)
       quirks.push('padding-after-last-event')
       break
     }
@@ -119,14 +120,27 @@ function readEvents(reader: ByteReader, limits: EventLogLimits, preamble: Preamb
 }
 
 /** Firmware leaves the rest of its table as zeros or ones: an event of PCR 0 and type 0 is never one of a real log. */
-function isPadding(reader: ByteReader): boolean {
-  const rest = reader.peek(Math.min(8, reader.remaining))
-  return rest.every((octet) => octet === 0) || rest.every((octet) => octet === 0xff)
+function startsPadding(reader: ByteReader): boolean {
+  const next = reader.peek(Math.min(8, reader.remaining))
+  return next.every((octet) => octet === 0) || next.every((octet) => octet === 0xff)
+}
+
+/** Padding is one octet to the end of the log: nothing hides behind it. */
+function requirePadding(reader: ByteReader): void {
+  const start = reader.offset
+  const rest = reader.rest()
+  const other = rest.findIndex((octet) => octet !== rest[0])
+  if (other >= 0) {
+    throw new DecodeError(
+      'DECODE_TRAILING',
+      start + other,
+      'expected padding to the end of the log',
+    )
+  }
 }
 
 function readSha1Event(reader: ByteReader, index: number, limits: EventLogLimits): LoggedEvent {
-  const pcr = readPcr(reader)
-  const type = reader.u32()
+  const { pcr, type } = readPlace(reader)
   const digests = new Map([['sha1' as const, reader.take(SHA1_OCTETS)]])
   return { index, pcr, type, digests, data: readData(reader, limits) }
 }
@@ -137,8 +151,7 @@ function readAgileEvent(
   algorithms: EventLog['algorithms'],
   limits: EventLogLimits,
 ): LoggedEvent {
-  const pcr = readPcr(reader)
-  const type = reader.u32()
+  const { pcr, type } = readPlace(reader)
   const count = reader.u32()
   if (count !== algorithms.length) {
     throw new DecodeError(
@@ -167,13 +180,15 @@ function readAgileEvent(
   return { index, pcr, type, digests, data: readData(reader, limits) }
 }
 
-function readPcr(reader: ByteReader): number {
+function readPlace(reader: ByteReader): { readonly pcr: number; readonly type: number } {
   const pcr = reader.u32()
-  // 0xffffffff stands for no PCR: some firmware gives it to EV_NO_ACTION events.
-  if (pcr > MAX_PCR && pcr !== 0xffff_ffff) {
-    throw new DecodeError('EVENTLOG_EVENT', reader.offset, `expected a PCR, found ${pcr}`)
+  const type = reader.u32()
+  // Some firmware gives events that extend nothing to no PCR, which is 0xffffffff.
+  const isNone = pcr === 0xffff_ffff && type === EVENT_TYPES.EV_NO_ACTION
+  if (pcr > MAX_PCR && !isNone) {
+    throw new DecodeError('EVENTLOG_EVENT', reader.offset - 8, `expected a PCR, found ${pcr}`)
   }
-  return pcr
+  return { pcr, type }
 }
 
 function readData(reader: ByteReader, limits: EventLogLimits): Uint8Array {
@@ -229,6 +244,7 @@ function readAlgorithms(data: Uint8Array, limits: EventLogLimits): EventLog['alg
   }
   const vendorOctets = reader.u8()
   reader.take(vendorOctets)
+  reader.end('TCG_EfiSpecIdEvent')
   return algorithms
 }
 

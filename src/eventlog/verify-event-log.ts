@@ -13,8 +13,8 @@ const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
  * Verifies an event log against PCR values that were quoted.
  *
  * The values must be proved already (`verifyQuote`). What is covered then: which digests were extended, into which PCR,
- * in which order. Types and data of events are the host's word, except where `isDataCovered` holds; the rules of
- * `verifyEventOrder` leave no room for events that were relabelled or appended in PCR 0 to 7.
+ * in which order. Types and data of events are the host's word, except where `isDataCovered` holds; `verifyEventOrder`
+ * refuses events of PCR 0 to 7 that were relabelled or appended out of place.
  *
  * @param pcrValues quoted values by index; every one of them must be explained by the log
  */

@@ -69,8 +69,12 @@ const MEASURED_WHOLE: ReadonlySet<EventTypeName | undefined> = new Set([
  *
  * Types are not measured: whoever controls the running host may relabel events and append others, and the log still
  * replays. So each event must have a known type with a place in its PCR; each of these PCRs has one separator, whose
- * digest is that of a separator and of nothing else; Secure Boot settings come before it and boot applications neither
- * before the firmware's separators nor after boot services ended.
+ * digest is that of a separator and of nothing else; Secure Boot settings come before it, boot applications not after
+ * boot services ended. Applications before the separator are those that firmware prepares the system with: nobody can
+ * put an event in front of a separator that was measured.
+ *
+ * **Does not see** an event that was appended to a PCR and is written in the log before boot services ended: the order of
+ * events of different PCRs is not measured. Comparing PCR values with those of a base image does.
  *
  * @see TCG PC Client Platform Firmware Profile, clauses 3.3.4 and 10.4; attestation of CVE-2022-0317's class
  */
@@ -116,6 +120,7 @@ function badSeparator(
   const isSeparator = eventTypeName(event.type) === 'EV_SEPARATOR'
   const digest = event.digests.get(bank)
   const looksSo = digest !== undefined && separatorDigests(bank).some((d) => equalBytes(d, digest))
+  if (looksSo && !separated && isUnmeasuredCrtm(event)) return undefined
   if (isSeparator === looksSo && !(isSeparator && separated)) return undefined
   const found = !isSeparator
     ? 'the digest of a separator under another type'
@@ -123,6 +128,11 @@ function badSeparator(
       ? 'a second separator'
       : 'a separator with another digest'
   return failed('event-log.order', 'EVENTLOG_SEPARATOR', 'one separator', found, where(event))
+}
+
+/** Intel's start-up code measures four zeros for a part of the firmware that is not there, before anything else. */
+function isUnmeasuredCrtm({ pcr, type }: LoggedEvent): boolean {
+  return pcr === 0 && eventTypeName(type) === 'EV_S_CRTM_CONTENTS'
 }
 
 const digestsByBank = new Map<HashName, readonly Uint8Array[]>()
@@ -170,9 +180,9 @@ function wrongPlace(
     return misplaced('Secure Boot settings before the separator', 'one after it')
   }
   if (event.pcr === 4 && name === 'EV_EFI_BOOT_SERVICES_APPLICATION') {
-    if (bootServicesEnded)
+    if (bootServicesEnded) {
       return misplaced('boot applications before boot services end', 'one after')
-    if (!separated) return misplaced('boot applications after the separator', 'one before it')
+    }
   }
   return undefined
 }

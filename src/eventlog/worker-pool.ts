@@ -10,7 +10,11 @@ const HEAP_MIB = 64
 
 /** Threads that read event logs of strangers, each with a heap and a time of its own. */
 export interface EventLogWorkers extends AsyncDisposable {
-  /** `parseEventLog` and `verifyEventLog`. @throws PlatformError of these, or `EVENTLOG_TIMEOUT` */
+  /**
+   * `parseEventLog` and `verifyEventLog`.
+   *
+   * @throws PlatformError of these; `EVENTLOG_TIMEOUT` above the time or the heap of a log; `UNAVAILABLE` once disposed
+   */
   verify(
     eventLog: Uint8Array,
     bank: HashName,
@@ -38,9 +42,10 @@ export function createEventLogWorkers(options: {
   const idle: Worker[] = []
   const all = new Set<Worker>()
   let nextId = 0
+  let closed = false
 
   const next = (): void => {
-    while (waiting.length > 0) {
+    while (waiting.length > 0 && !closed) {
       const worker = idle.pop() ?? (all.size < options.size ? start() : undefined)
       const job = worker && waiting.shift()
       if (!worker || !job) return
@@ -75,6 +80,7 @@ export function createEventLogWorkers(options: {
 
   const submit = (task: WorkerTask): Promise<WorkerResult> =>
     new Promise((resolve, reject) => {
+      if (closed) throw endedEarly()
       waiting.push({ task, resolve, reject })
       next()
     })
@@ -91,9 +97,15 @@ export function createEventLogWorkers(options: {
       return result.differences
     },
     async [Symbol.asyncDispose]() {
+      closed = true
+      for (const { reject } of waiting.splice(0)) reject(endedEarly())
       await Promise.all([...all].map((worker) => worker.terminate()))
     },
   }
+}
+
+function endedEarly(): PlatformError {
+  return new PlatformError('UNAVAILABLE', 'expected a worker for the event log, found it ended')
 }
 
 /** Threads run compiled code: a test runner that runs the sources uses the build beside them. */
@@ -118,16 +130,11 @@ async function respond(
       const onMessage = (response: WorkerResponse): void => {
         if (response.id === request.id) resolve(response)
       }
-      const onError = (cause: unknown): void => {
-        reject(
-          new PlatformError('EVENTLOG_TIMEOUT', 'reading the event log took too much memory', {
-            cause,
-          }),
-        )
-      }
-      worker.on('message', onMessage).on('error', onError)
+      const onError = (error: unknown): void => reject(tooLarge(error) ?? error)
+      const onExit = (): void => reject(endedEarly())
+      worker.on('message', onMessage).on('error', onError).on('exit', onExit)
       stop = () => {
-        worker.off('message', onMessage).off('error', onError)
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit)
       }
       const late = `expected the event log to be read within ${budgetMs} ms`
       // The time to start the thread is not the log's.
@@ -147,6 +154,14 @@ async function respond(
     clearTimeout(timer)
     stop()
   }
+}
+
+/** A worker that was ended for its heap; any other error of a worker is a fault of ours. */
+function tooLarge(error: unknown): PlatformError | undefined {
+  if (!(error instanceof Error && 'code' in error)) return undefined
+  if (error.code !== 'ERR_WORKER_OUT_OF_MEMORY') return undefined
+  const expected = `expected the event log to be read within ${HEAP_MIB} MiB`
+  return new PlatformError('EVENTLOG_TIMEOUT', expected, { cause: error })
 }
 
 const started = new WeakSet<Worker>()
