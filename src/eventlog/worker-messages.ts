@@ -28,6 +28,11 @@ export type WorkerResult =
     }
   | { readonly task: 'compare'; readonly differences: readonly string[] }
 
+/** What a worker says: that it can read logs now, then one response to each request. */
+export type WorkerMessage = typeof WORKER_READY | WorkerResponse
+
+export const WORKER_READY = 'ready'
+
 export type WorkerResponse =
   | { readonly id: number; readonly ok: true; readonly result: WorkerResult }
   | {

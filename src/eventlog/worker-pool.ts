@@ -3,7 +3,13 @@ import { PlatformError } from '../core/errors.js'
 import type { Finding } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
 import type { BootSummary } from './describe-boot.js'
-import type { WorkerResponse, WorkerResult, WorkerTask } from './worker-messages.js'
+import {
+  WORKER_READY,
+  type WorkerMessage,
+  type WorkerResponse,
+  type WorkerResult,
+  type WorkerTask,
+} from './worker-messages.js'
 
 /** Heap of one worker: a log of 1 MiB with 20 000 events needs less than 32 MiB. */
 const HEAP_MIB = 64
@@ -127,8 +133,14 @@ async function respond(
   let stop = (): void => undefined
   try {
     return await new Promise<WorkerResponse>((resolve, reject) => {
-      const onMessage = (response: WorkerResponse): void => {
-        if (response.id === request.id) resolve(response)
+      const late = `expected the event log to be read within ${budgetMs} ms`
+      const begin = (): void => {
+        ready.add(worker)
+        timer = setTimeout(() => reject(new PlatformError('EVENTLOG_TIMEOUT', late)), budgetMs)
+      }
+      const onMessage = (message: WorkerMessage): void => {
+        if (message === WORKER_READY) begin()
+        else if (message.id === request.id) resolve(message)
       }
       const onError = (error: unknown): void => reject(tooLarge(error) ?? error)
       const onExit = (): void => reject(endedEarly())
@@ -136,18 +148,8 @@ async function respond(
       stop = () => {
         worker.off('message', onMessage).off('error', onError).off('exit', onExit)
       }
-      const late = `expected the event log to be read within ${budgetMs} ms`
-      // The time to start the thread is not the log's.
-      const begin = (): void => {
-        timer = setTimeout(() => reject(new PlatformError('EVENTLOG_TIMEOUT', late)), budgetMs)
-      }
-      if (started.has(worker)) begin()
-      else {
-        worker.once('online', () => {
-          started.add(worker)
-          begin()
-        })
-      }
+      // The time to start the thread and to load its modules is not the log's.
+      if (ready.has(worker)) begin()
       worker.postMessage(request)
     })
   } finally {
@@ -164,4 +166,4 @@ function tooLarge(error: unknown): PlatformError | undefined {
   return new PlatformError('EVENTLOG_TIMEOUT', expected, { cause: error })
 }
 
-const started = new WeakSet<Worker>()
+const ready = new WeakSet<Worker>()

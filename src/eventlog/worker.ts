@@ -1,12 +1,14 @@
 import { parentPort } from 'node:worker_threads'
 import { isPlatformError, messageOf } from '../core/errors.js'
-import type { WorkerRequest, WorkerResponse } from './worker-messages.js'
+import { WORKER_READY, type WorkerRequest, type WorkerResponse } from './worker-messages.js'
 import { answer } from './worker-tasks.js'
 
 // Entry of the worker thread: one request at a time, plain data in and out.
 parentPort?.on('message', (request: WorkerRequest) => {
   parentPort?.postMessage(respond(request))
 })
+
+parentPort?.postMessage(WORKER_READY)
 
 function respond(request: WorkerRequest): WorkerResponse {
   try {

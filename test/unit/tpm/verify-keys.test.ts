@@ -23,17 +23,18 @@ const RSASSA = { kind: 'rsassa', hash: 'sha256' } as const satisfies SigningSche
 type RsaArea = PublicArea & { readonly type: 'rsa' }
 type EccArea = PublicArea & { readonly type: 'ecc' }
 
-function rsaArea(): RsaArea {
-  const { area } = forgeKey(2048, RSASSA)
+function asRsa(area: PublicArea): RsaArea {
   if (area.type !== 'rsa') throw new TypeError('an RSA key')
   return area
 }
 
-function eccArea(curve: 'P-256' | 'P-384' = 'P-256'): EccArea {
-  const { area } = forgeKey(curve, ECDSA)
+function asEcc(area: PublicArea): EccArea {
   if (area.type !== 'ecc') throw new TypeError('an ECC key')
   return area
 }
+
+const rsaArea = (): RsaArea => asRsa(forgeKey(2048, RSASSA).area)
+const eccArea = (curve: 'P-256' | 'P-384' = 'P-256') => asEcc(forgeKey(curve, ECDSA).area)
 
 function flipped<A extends PublicArea>(area: A, attribute: ObjectAttribute): A {
   const value = !area.attributes[attribute]
@@ -155,11 +156,15 @@ describe('an attestation key', () => {
 
 describe('an endorsement key', () => {
   const codesOf = (area: PublicArea) => failures(verifyEndorsementKey(area)).map(({ code }) => code)
-  const rsa = (): RsaArea => ({ ...EK_TEMPLATES.rsa2048.area, modulus: rsaArea().modulus })
-  const p256 = (): EccArea => ({ ...EK_TEMPLATES.eccP256.area, x: eccArea().x, y: eccArea().y })
+  const rsa = (): RsaArea => ({ ...asRsa(EK_TEMPLATES.rsa2048.area), modulus: rsaArea().modulus })
+  const p256 = (): EccArea => ({
+    ...asEcc(EK_TEMPLATES.eccP256.area),
+    x: eccArea().x,
+    y: eccArea().y,
+  })
   const p384 = (): EccArea => {
     const { x, y } = eccArea('P-384')
-    return { ...EK_TEMPLATES.eccP384.area, x, y }
+    return { ...asEcc(EK_TEMPLATES.eccP384.area), x, y }
   }
 
   test('of a template is accepted', () => {
@@ -192,7 +197,7 @@ describe('an endorsement key', () => {
     expect(codesOf({ ...p384(), curve: 'P-256', x: p256().x, y: p256().y })).toEqual([
       'EK_TEMPLATE',
     ])
-    const { modulus, keyBits } = forgeKey(3072, RSASSA).area as RsaArea
+    const { modulus, keyBits } = asRsa(forgeKey(3072, RSASSA).area)
     expect(codesOf({ ...rsa(), keyBits, modulus })).toEqual(['EK_TEMPLATE'])
   })
 
@@ -206,8 +211,7 @@ describe('an endorsement key', () => {
 describe('a binding key', () => {
   const policy = new Uint8Array(32).fill(9)
   const key = (): RsaArea => {
-    const area = parsePublicArea(bindingKeyTemplate(policy))
-    if (area.type !== 'rsa') throw new TypeError('an RSA key')
+    const area = asRsa(parsePublicArea(bindingKeyTemplate(policy)))
     return { ...area, modulus: rsaArea().modulus }
   }
   const codesOf = (publicArea: PublicArea, expectedAuthPolicy = policy) =>
@@ -235,8 +239,8 @@ describe('a binding key', () => {
     for (const scheme of schemes) {
       expect(codesOf({ ...key(), scheme })).toEqual(['BINDING_KEY_SCHEME'])
     }
-    const ecc = { ...key(), ...eccArea(), authPolicy: policy, attributes: key().attributes }
-    expect(codesOf(ecc as PublicArea)).toEqual(['BINDING_KEY_SCHEME'])
+    const ecc = { ...eccArea(), authPolicy: policy, attributes: key().attributes }
+    expect(codesOf(ecc)).toEqual(['BINDING_KEY_SCHEME'])
   })
 
   test('is refused where it is weak', () => {
