@@ -1,4 +1,5 @@
-const MAX_CHARACTERS = 512
+/** The longest command line that Linux takes on any machine: nothing of one is hidden behind an ellipsis. */
+const MAX_CHARACTERS = 4096
 
 /**
  * Text of a log for people: a host chooses it, so control characters and what is not ASCII are escaped, and its length
