@@ -58,24 +58,57 @@ function signed(attest: Uint8Array) {
   return { attest, signature: encodeSignature({ kind: 'rsassa', hash: 'sha256', signature }) }
 }
 
-/** Whether `tpm2_checkquote` of tpm2-tools 5.4 accepts it. */
+/** Whether `tpm2_checkquote` of tpm2-tools 5.4 accepts it, with a file of PCRs and their values where one is given. */
 async function acceptedByTool(
   { attest, signature }: ReturnType<typeof signed>,
   nonce: Uint8Array,
+  pcrFile?: Uint8Array,
 ): Promise<boolean> {
   const path = (name: string) => join(folder, name)
   await writeFile(path('msg'), attest)
   await writeFile(path('sig'), signature)
-  const key = ['-u', path('ak.pem'), '-g', 'sha256', '-q', toHex(nonce)]
-  return run('tpm2_checkquote', [...key, '-m', path('msg'), '-s', path('sig')]).then(
+  const args = ['-u', path('ak.pem'), '-g', 'sha256', '-q', toHex(nonce)]
+  args.push('-m', path('msg'), '-s', path('sig'))
+  if (pcrFile) {
+    await writeFile(path('pcrs'), pcrFile)
+    args.push('-f', path('pcrs'))
+  }
+  return run('tpm2_checkquote', args).then(
     () => true,
     () => false,
   )
 }
 
-function codes(bundle: ReturnType<typeof signed>, nonce = NONCE): readonly string[] {
-  const input = { ...bundle, ak, expectedExtraData: nonce, selection: SELECTION, pcrValues: VALUES }
-  return failures(verifyQuote(input).findings).map(({ code }) => code)
+/**
+ * The file that `tpm2_quote -o` writes: C structures as they lie in memory, a TPML_PCR_SELECTION of one bank with room
+ * for 16, then one TPML_DIGEST with room for 8.
+ */
+function pcrFileOf(pcrs: readonly number[], values: readonly Uint8Array[]): Uint8Array {
+  const file = Buffer.alloc(668)
+  file.writeUInt32LE(1, 0)
+  file.writeUInt16LE(0x000b, 4)
+  file.writeUInt8(3, 6)
+  for (const pcr of pcrs)
+    file.writeUInt8(file.readUInt8(7 + (pcr >> 3)) | (1 << (pcr & 7)), 7 + (pcr >> 3))
+  file.writeUInt32LE(1, 132)
+  file.writeUInt32LE(values.length, 136)
+  for (const [index, value] of values.entries()) {
+    file.writeUInt16LE(value.length, 140 + index * 66)
+    file.set(value, 142 + index * 66)
+  }
+  return file
+}
+
+type QuoteInput = Parameters<typeof verifyQuote>[0]
+
+function codes(
+  bundle: ReturnType<typeof signed>,
+  change: Partial<QuoteInput> = {},
+): readonly string[] {
+  const asked = { expectedExtraData: NONCE, selection: SELECTION, pcrValues: VALUES }
+  return failures(verifyQuote({ ...bundle, ak, ...asked, ...change }).findings).map(
+    ({ code }) => code,
+  )
 }
 
 describe('beside tpm2_checkquote', () => {
@@ -89,7 +122,30 @@ describe('beside tpm2_checkquote', () => {
     const bundle = signed(encodeAttest(sound))
     const nonce = NONCE.with(0, 0)
     expect(await acceptedByTool(bundle, nonce)).toBe(false)
-    expect(codes(bundle, nonce)).toEqual(['QUOTE_NONCE'])
+    expect(codes(bundle, { expectedExtraData: nonce })).toEqual(['QUOTE_NONCE'])
+  })
+
+  test('both refuse other values of the PCRs', async () => {
+    const bundle = signed(encodeAttest(sound))
+    const values = [...VALUES.values()]
+    expect(await acceptedByTool(bundle, NONCE, pcrFileOf(SELECTION.pcrs, values))).toBe(true)
+    const others = values.toReversed()
+    expect(await acceptedByTool(bundle, NONCE, pcrFileOf(SELECTION.pcrs, others))).toBe(false)
+    const pcrValues = new Map(SELECTION.pcrs.map((pcr, index) => [pcr, others[index] ?? NONCE]))
+    expect(codes(bundle, { pcrValues })).toEqual(['QUOTE_PCR_DIGEST'])
+  })
+
+  // CVE-2024-29039
+  test('the tool accepts values under the numbers of other PCRs; Sigillo refuses them', async () => {
+    const bundle = signed(encodeAttest(sound))
+    const claimed = [3, 7]
+    const values = [...VALUES.values()]
+    expect(await acceptedByTool(bundle, NONCE, pcrFileOf(claimed, values))).toBe(true)
+    const pcrValues = new Map(claimed.map((pcr, index) => [pcr, values[index] ?? NONCE]))
+    expect(codes(bundle, { selection: { bank: 'sha256', pcrs: claimed }, pcrValues })).toEqual([
+      'QUOTE_SELECTION',
+    ])
+    expect(codes(bundle, { pcrValues })).toEqual(['QUOTE_PCR_VALUES'])
   })
 
   // CVE-2024-29038
