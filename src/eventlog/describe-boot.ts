@@ -2,6 +2,8 @@ import type { HashName } from '../tpm/index.js'
 import { decodeEvent, isDataCovered, isTextCovered } from './decode-event.js'
 import { EVENT_TYPES } from './event-types.js'
 import type { EventLog, LoggedEvent } from './parse-event-log.js'
+import { latinText, printable } from './printable.js'
+import { isExtending } from './replay.js'
 
 /** An EFI application that was started, in order. */
 export interface BootApplication {
@@ -21,12 +23,15 @@ export interface BootSummary {
   readonly bootApplications: readonly BootApplication[]
   /** Kernel file as GRUB loaded it, or the unified kernel image. */
   readonly kernel?: string
-  /** Command line of the kernel: of GRUB where its digest covers it, of a unified kernel image as described. */
+  /** Command line of the kernel: of GRUB where the log proves it, of a unified kernel image as described. */
   readonly commandLine?: string
 }
 
 const GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
+const GRUB_PCR = 8
 const KERNEL_COMMAND_LINE = 'kernel_cmdline: '
+/** What GRUB puts before the text that it measures. */
+const GRUB_PREFIXES = ['grub_cmd: ', KERNEL_COMMAND_LINE, 'module_cmdline: ']
 /** Section of a unified kernel image that systemd's stub measures. */
 const UNIFIED_KERNEL_SECTION = '.linux'
 
@@ -91,13 +96,8 @@ interface CommandLine {
 }
 
 function commandLineOf(log: EventLog, bank: HashName): CommandLine | undefined {
-  const grub = log.events.findLast(
-    (event) => event.pcr === 8 && isTextCovered(event, bank, KERNEL_COMMAND_LINE),
-  )
-  if (grub) {
-    const text = textOf(grub)
-    return { text: text.slice(KERNEL_COMMAND_LINE.length), by: 'grub' }
-  }
+  const grub = log.events.filter((event) => event.pcr === GRUB_PCR && isExtending(event))
+  if (grub.length > 0) return grubCommandLine(grub, bank)
   const stub = log.events.findLast(
     (event) =>
       (event.pcr === 12 || event.pcr === 11) &&
@@ -105,6 +105,23 @@ function commandLineOf(log: EventLog, bank: HashName): CommandLine | undefined {
       textOf(event).includes('='),
   )
   return stub ? { text: textOf(stub), by: 'stub' } : undefined
+}
+
+/**
+ * The one command line that GRUB measured, or nothing where it is not the only one or any event of GRUB's PCR is not
+ * what was measured: a running system may append a command line, and alter the text of the real one.
+ */
+function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): CommandLine | undefined {
+  const isCovered = (event: LoggedEvent) =>
+    GRUB_PREFIXES.some((prefix) => isTextCovered(event, bank, prefix))
+  if (!events.every(isCovered)) return undefined
+  const texts = events
+    .map(({ data }) => latinText(data))
+    .filter((text) => text.startsWith(KERNEL_COMMAND_LINE))
+  const [text] = texts
+  return text !== undefined && texts.length === 1
+    ? { text: printable(text.slice(KERNEL_COMMAND_LINE.length)), by: 'grub' }
+    : undefined
 }
 
 function kernelOf(

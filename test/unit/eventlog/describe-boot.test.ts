@@ -74,6 +74,22 @@ describe('a boot is described by', () => {
     expect(describeBoot(lying, 'sha256').commandLine).toBeUndefined()
     expect(describeBoot(lying, 'sha256').kernel).toBeUndefined()
   })
+
+  test('no command line that a running system put beside the real one', () => {
+    const real = grub('/vmlinuz init=/bin/sh')
+    const append = (first: EventPlan) => withMore(log, [first, grub('/vmlinuz quiet')])
+    const altered = append({ ...real, data: utf8('grub_cmd: something else') })
+    const stripped = append({ ...real, data: new Uint8Array() })
+    const relabelled = append({ ...real, type: 'EV_EFI_ACTION' })
+    for (const attacked of [append(real), altered, stripped, relabelled]) {
+      expect(describeBoot(attacked, 'sha256').commandLine).toBeUndefined()
+    }
+  })
+
+  test('the command line that was measured, whatever type its event is given', () => {
+    const booted = withMore(log, [{ ...grub('/vmlinuz quiet'), type: 'EV_S_CRTM_VERSION' }])
+    expect(describeBoot(booted, 'sha256').commandLine).toBe('/vmlinuz quiet')
+  })
 })
 
 describe('text of a log', () => {
