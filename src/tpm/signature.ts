@@ -156,13 +156,12 @@ function isValid(area: PublicArea, signature: Signature, data: Uint8Array): bool
     const ieee = concat(leftPadded(r, octets), leftPadded(s, octets))
     return verify(hash, data, { key, dsaEncoding: 'ieee-p1363' }, ieee)
   }
-  const modulusOctets = area.type === 'rsa' ? area.modulus.length : 0
-  if (signature.signature.length !== modulusOctets) return false
   if (signature.kind === 'rsassa') {
     return verify(hash, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature.signature)
   }
   // FIPS TPMs take a salt as long as the digest, older ones the longest that fits: these two, no others
   const { digestOctets } = HASH_ALGORITHMS[hash]
+  const modulusOctets = area.type === 'rsa' ? area.modulus.length : 0
   return [digestOctets, modulusOctets - digestOctets - 2].some((saltLength) => {
     const padding = constants.RSA_PKCS1_PSS_PADDING
     return verify(hash, data, { key, padding, saltLength }, signature.signature)
