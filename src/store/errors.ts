@@ -6,8 +6,9 @@ export function isUniqueViolation(error: unknown): boolean {
   return code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY'
 }
 
-/** Codes that say that the disk or the file, not the statement, was at fault. */
-const INPUT_OUTPUT = /^SQLITE_(IOERR|FULL|CORRUPT|NOTADB|CANTOPEN|READONLY|BUSY|PROTOCOL)/
+/** Codes that say that the disk, the file or the machine, not the statement, was at fault. */
+const INPUT_OUTPUT =
+  /^SQLITE_(IOERR|FULL|CORRUPT|NOTADB|CANTOPEN|READONLY|PERM|BUSY|LOCKED|PROTOCOL|NOMEM)/
 
 /** A failure of the database as our own error, without its SQL; everything else as it is. */
 export function storeError(error: unknown): unknown {
