@@ -132,6 +132,7 @@ export const ERROR_CODES = {
   STORE_SCHEMA: { status: 500, title: 'the database was made by a newer program' },
   AUDIT_BROKEN: { status: 500, title: 'an audit record was changed, removed, added or moved' },
   AUDIT_TRUNCATED: { status: 500, title: 'the end of the audit chain is missing' },
+  ROOT_KEY_PASSPHRASE: { status: 500, title: 'the passphrase is too short' },
   ROOT_KEY_UNSEAL: { status: 403, title: 'the passphrase does not open the root key' },
   ROOT_KEY_OPEN: { status: 500, title: 'sealed octets do not open under the root key' },
 

@@ -33,6 +33,12 @@ export function readSecretFile(path: string): Secret {
     const end = octets[length - 1] === 0x0a ? length - 1 : length
     const secret = octets.slice(0, end)
     octets.fill(0)
+    if (end === 0) {
+      throw new PlatformError(
+        'CONFIG_UNREADABLE',
+        `expected ${path} to hold a secret, found an empty line`,
+      )
+    }
     return new Secret(secret)
   } finally {
     closeSync(descriptor)

@@ -1,7 +1,8 @@
 import { isoTime } from '../core/clock.js'
 import { failures } from '../core/finding.js'
-import { listAudit, verifyAudit } from './audit.js'
+import { listAudit } from './audit.js'
 import type { Store } from './store.js'
+import { verifyAudit } from './verify-audit.js'
 
 /** The audit chain of one service, in the form that its routes answer. */
 export interface AuditLog {

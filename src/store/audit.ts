@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { Transaction } from 'kysely'
+import type { Selectable, Transaction } from 'kysely'
+import { parseUtf8, utf8 } from '../core/bytes.js'
 import { type CanonicalValue, canonicalJson } from '../core/canonical-json.js'
-import { type Finding, failed, passed } from '../core/finding.js'
+import { PlatformError } from '../core/errors.js'
 import type { Store } from './store.js'
 import type { FoundationTables } from './tables.js'
 
@@ -32,14 +33,26 @@ export interface AuditRecord extends AuditEntry {
 
 const DOMAIN = 'sigillo audit v1'
 /** What stands for the hash before the first record. */
-const GENESIS = '0'.repeat(64)
-const PAGE = 1000
+export const GENESIS = '0'.repeat(64)
+const MOST_LISTED = 1000
 
-/** Appends a record to its chain, in the caller's transaction: what is not recorded does not happen. */
+/**
+ * Appends a record to its chain, in the caller's transaction: what is not recorded does not happen.
+ *
+ * Text that UTF-8 cannot hold (half of a surrogate pair) is recorded with U+FFFD in its place. The time does not depend
+ * on the length of the chain.
+ */
 export async function appendAudit(
   tx: Transaction<FoundationTables>,
-  entry: AuditEntry,
+  written: AuditEntry,
 ): Promise<{ readonly seq: number; readonly hash: string }> {
+  const entry = {
+    ...written,
+    chain: storable(written.chain),
+    actor: storable(written.actor),
+    action: storable(written.action),
+    subject: storable(written.subject),
+  }
   const last = await tx
     .selectFrom('audit_records')
     .select(['seq', 'hash'])
@@ -48,7 +61,7 @@ export async function appendAudit(
     .limit(1)
     .executeTakeFirst()
   const seq = (last?.seq ?? 0) + 1
-  const hash = hashOf({ ...entry, seq }, last?.hash ?? GENESIS)
+  const hash = auditHash({ ...entry, seq }, last?.hash ?? GENESIS)
   await tx
     .insertInto('audit_records')
     .values({
@@ -66,7 +79,11 @@ export async function appendAudit(
   return { seq, hash }
 }
 
-/** Records of a chain in order, after `afterSeq`. */
+/**
+ * Records of a chain in order, after `afterSeq`: 100, or `limit` up to 1000. Does not check the chain.
+ *
+ * @throws PlatformError `AUDIT_BROKEN` for a record that cannot be read
+ */
 export async function listAudit(
   store: Store,
   query: {
@@ -83,75 +100,41 @@ export async function listAudit(
     .where('chain', '=', query.chain)
     .where('seq', '>', query.afterSeq ?? 0)
     .orderBy('seq')
-    .limit(Math.min(query.limit ?? 100, PAGE))
+    .limit(Math.min(query.limit ?? 100, MOST_LISTED))
   if (query.subject !== undefined) select = select.where('subject', '=', query.subject)
-  return (await select.execute()).map((row) => ({
-    chain: row.chain,
-    seq: row.seq,
-    atMs: row.at_ms,
-    actor: row.actor,
-    action: row.action,
-    subject: row.subject,
-    outcome: row.outcome,
-    detail: JSON.parse(row.detail) as AuditRecord['detail'],
-    hash: row.hash,
-  }))
+  return (await select.execute()).map(parseAuditRow)
 }
 
-export interface AuditVerdict {
-  readonly records: number
-  /** Hash of the last record: kept elsewhere, it shows later whether the end was cut off. */
-  readonly head: string
-  readonly findings: readonly Finding[]
-}
-
-/**
- * Recomputes a chain: finds any record that was changed, removed, added or moved.
- *
- * That the end was cut off is found only with `expectedHead`, a hash that was kept elsewhere. One finding is reported
- * for the first record that does not fit, since nothing after it can be judged.
- */
-export async function verifyAudit(
-  store: Store,
-  chain: string,
-  expectedHead?: string,
-): Promise<AuditVerdict> {
-  let hash = GENESIS
-  let seq = 0
-  let headSeen = expectedHead === undefined || expectedHead === GENESIS
-  for (;;) {
-    const page = await listAudit(store, { chain, afterSeq: seq, limit: PAGE })
-    for (const record of page) {
-      const expected = hashOf({ ...record, seq: seq + 1 }, hash)
-      if (record.seq !== seq + 1 || record.hash !== expected) {
-        const finding = failed(
-          'audit.chain',
-          'AUDIT_BROKEN',
-          `record ${seq + 1} with hash ${expected}`,
-          `record ${record.seq} with hash ${record.hash}`,
-        )
-        return { records: seq, head: hash, findings: [finding] }
-      }
-      hash = record.hash
-      seq = record.seq
-      headSeen ||= hash === expectedHead
+/** @throws PlatformError `AUDIT_BROKEN` where the row is not as `appendAudit` writes rows */
+export function parseAuditRow(row: Selectable<FoundationTables['audit_records']>): AuditRecord {
+  try {
+    const detail = JSON.parse(row.detail) as AuditRecord['detail']
+    if (canonicalJson(detail) !== row.detail) throw new TypeError('the detail is not canonical')
+    return {
+      chain: row.chain,
+      seq: row.seq,
+      atMs: row.at_ms,
+      actor: row.actor,
+      action: row.action,
+      subject: row.subject,
+      outcome: row.outcome,
+      detail,
+      hash: row.hash,
     }
-    if (page.length < PAGE) break
-  }
-  return {
-    records: seq,
-    head: hash,
-    findings: [
-      passed('audit.chain', `${seq} records`),
-      headSeen
-        ? passed('audit.head')
-        : failed('audit.head', 'AUDIT_TRUNCATED', `a record with hash ${expectedHead}`, 'none'),
-    ],
+  } catch (cause) {
+    const message = `expected record ${row.seq} of ${row.chain} as it was written, found it changed`
+    throw new PlatformError('AUDIT_BROKEN', message, { cause })
   }
 }
 
-function hashOf(record: AuditEntry & { readonly seq: number }, previous: string): string {
+/** SHA-256, hexadecimal, over a domain tag, the hash of the record before, and the canonical JSON of the record. */
+export function auditHash(record: AuditEntry & { readonly seq: number }, previous: string): string {
   const { chain, seq, atMs, actor, action, subject, outcome, detail } = record
   const text = canonicalJson({ chain, seq, atMs, actor, action, subject, outcome, detail })
   return createHash('sha256').update(`${DOMAIN}\0${previous}\0`).update(text).digest('hex')
+}
+
+/** The text as the database will give it back. */
+function storable(text: string): string {
+  return parseUtf8(utf8(text))
 }

@@ -14,6 +14,13 @@ export interface StoredOperator {
   readonly services: readonly string[]
 }
 
+/** An operator as administrators see it: also one who was revoked or whose token has ended. */
+export interface ListedOperator extends StoredOperator {
+  readonly createdAtMs: number
+  readonly expiresAtMs?: number
+  readonly revokedAtMs?: number
+}
+
 /**
  * Makes an operator with a new token: 256 random bits, of which the SHA-256 alone is kept.
  *
@@ -66,9 +73,24 @@ export async function findOperator(
     .executeTakeFirst()
   if (!row || row.revoked_at_ms !== null) return undefined
   if (row.expires_at_ms !== null && row.expires_at_ms <= query.nowMs) return undefined
-  const services = JSON.parse(row.services) as readonly string[]
-  if (!services.includes(query.service)) return undefined
-  return { operatorId: row.operator_id, name: row.name, role: row.role, services }
+  const operator = storedOperator(row)
+  return operator.services.includes(query.service) ? operator : undefined
+}
+
+/** All operators by name. */
+export async function listOperators(store: Store): Promise<readonly ListedOperator[]> {
+  const rows = await store
+    .tables<FoundationTables>()
+    .selectFrom('operators')
+    .selectAll()
+    .orderBy('name')
+    .execute()
+  return rows.map((row) => ({
+    ...storedOperator(row),
+    createdAtMs: row.created_at_ms,
+    ...(row.expires_at_ms === null ? {} : { expiresAtMs: row.expires_at_ms }),
+    ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+  }))
 }
 
 /** Ends the token of an operator; throws `NOT_FOUND` where there is none of this name. */
@@ -83,6 +105,11 @@ export async function revokeOperator(store: Store, name: string, nowMs: number):
   if (result.numUpdatedRows === 0n) {
     throw new PlatformError('NOT_FOUND', `no operator ${name} at ${isoTime(nowMs)}`)
   }
+}
+
+function storedOperator(row: FoundationTables['operators']): StoredOperator {
+  const services = JSON.parse(row.services) as readonly string[]
+  return { operatorId: row.operator_id, name: row.name, role: row.role, services }
 }
 
 function hashOf(token: string): string {

@@ -10,7 +10,7 @@ const PURPOSE = 'service-key'
 /**
  * A key that a service keeps sealed under its root key: its signing key, its MAC key. Made on first use.
  *
- * @param make octets of a new key; filled with zeros here once they are sealed
+ * @param make octets of a new key; filled with zeros here once they are sealed. Must not use the store itself
  * @throws PlatformError `ROOT_KEY_OPEN` where the sealed key was changed or belongs to another root key
  */
 export async function loadOrCreateServiceKey(
@@ -29,10 +29,16 @@ export async function loadOrCreateServiceKey(
       .where('name', '=', name)
       .executeTakeFirst()
     if (row) return rootKey.open(PURPOSE, context, new Uint8Array(row.sealed))
-    const octets = await make()
-    const sealed = rootKey.seal(PURPOSE, context, octets)
-    octets.fill(0)
+    const sealed = sealAndErase(rootKey, context, await make())
     await tx.insertInto('service_keys').values({ service, name, sealed }).execute()
     return rootKey.open(PURPOSE, context, sealed)
   })
+}
+
+function sealAndErase(rootKey: RootKey, context: Uint8Array, octets: Uint8Array): Uint8Array {
+  try {
+    return rootKey.seal(PURPOSE, context, octets)
+  } finally {
+    octets.fill(0)
+  }
 }
