@@ -73,8 +73,13 @@ export function release(...places: readonly Memory[]): void {
  */
 export function muRoundTrip(type: MuType, wire: Uint8Array): Uint8Array {
   const struct = new Memory(STRUCT_OCTETS)
-  unmarshal(type, wire, struct)
-  return marshal(type, struct.address)
+  try {
+    unmarshal(type, wire, struct)
+    return marshal(type, struct.address)
+  } finally {
+    // C reads from a bare address: without this use the memory could be collected before it has
+    struct.octets.fill(0)
+  }
 }
 
 const wirePlace = new Memory(WIRE_OCTETS)
