@@ -117,6 +117,27 @@ interface Bindings {
   ): void
 }
 
+/**
+ * Counts calls on threads. Node waits for its threads when it exits, and would wait for ever for a call that does not
+ * return: where one is under way, the process leaves without waiting, with the exit code that it was to have.
+ */
+const underWay = {
+  count: 0,
+  prepared: false,
+  begin(): void {
+    this.count += 1
+    if (this.prepared) return
+    this.prepared = true
+    const leave = library().ffi.ForeignFunction(symbol('libc.so.6', '_exit'), 'void', ['int'])
+    process.on('exit', (code) => {
+      if (this.count > 0) leave(code)
+    })
+  },
+  end(): void {
+    this.count -= 1
+  },
+}
+
 /** One C function. */
 class Bound {
   readonly #name: string
@@ -146,7 +167,9 @@ class Bound {
   callAsync(args: readonly CArgument[]): Promise<number> {
     return new Promise((resolve, reject) => {
       const frame = this.#frameOf(args)
+      underWay.begin()
       const done = (error: string | null): void => {
+        underWay.end()
         if (error === null) resolve(this.#resultOf(frame))
         else reject(new Error(`${this.#name}: ${error}`))
       }

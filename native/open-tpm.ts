@@ -8,7 +8,8 @@ import { randomCommands } from './commands/random.js'
 import { secretCommands } from './commands/secrets.js'
 import { signingCommands } from './commands/signing.js'
 import { type EsysContext, openEsysContext, requireTcti } from './esys-context.js'
-import { flushHandle, startSessions } from './sessions.js'
+import { flushHandle, type Sessions, startSessions } from './sessions.js'
+import { isTpmFull } from './tpm-error.js'
 
 /** Longest command that is waited for: making an RSA key on a slow hardware TPM takes half a minute. */
 const DEADLINE_MS = 120_000
@@ -18,8 +19,8 @@ const CLOSE_DEADLINE_MS = 5_000
 /**
  * Opens a TPM through tpm2-tss.
  *
- * The keys and sessions of this opening are flushed when it is closed; what an earlier process left is flushed by
- * `flushLeftovers`. Once a command failed with `TPM_UNREACHABLE`, all later ones do so at once: close it and open anew.
+ * The keys and sessions of this opening are flushed when it is closed; what an earlier process left is flushed where it
+ * leaves no room for this one, else by `flushLeftovers`. Once a command failed with `TPM_UNREACHABLE`, all later ones do so at once: close it and open anew.
  *
  * @param options.tcti `device:/dev/tpmrm0`, or `swtpm:path=/socket` with swtpm's control socket at `/socket.ctrl`
  * @param options.deadlineMs how long one command may take before the TPM counts as lost
@@ -41,7 +42,7 @@ export async function openTpm(options: {
   const opening = openEsysContext(options.tcti)
   const open = async () => {
     const { address } = await opening
-    return { address, sessions: await startSessions(address) }
+    return { address, sessions: await startInRoom(address) }
   }
   const { address, sessions } = await queue.run(open).catch(async (error: unknown) => {
     await closeWhenReturned(opening).catch((): undefined => undefined)
@@ -92,5 +93,16 @@ export async function openTpm(options: {
       closed ??= close()
       await closed
     },
+  }
+}
+
+/** A TPM without a resource manager has one user at a time: what is in it when it is full, a dead process left. */
+async function startInRoom(address: number): Promise<Sessions> {
+  try {
+    return await startSessions(address)
+  } catch (error) {
+    if (!isTpmFull(error)) throw error
+    await capabilityCommands(address).flushLeftovers([])
+    return startSessions(address)
   }
 }

@@ -25,8 +25,11 @@ const RC = {
   handle: 0x08b,
   policyFail: 0x09d,
   value: 0x084,
+  size: 0x095,
   failure: 0x101,
   pcrChanged: 0x128,
+  objectMemory: 0x902,
+  sessionMemory: 0x903,
 } as const
 
 /** For a TPM that cannot be opened. */
@@ -51,14 +54,24 @@ export function tpmError(command: string, rc: number): TpmError {
   return new TpmError('TPM_RC', rc, `${command}: ${name(rc)}`)
 }
 
-/** For TPM2_RSA_Decrypt: libtpms answers TPM_RC_FAILURE to a ciphertext that does not open, others TPM_RC_VALUE. */
+/**
+ * For TPM2_RSA_Decrypt: libtpms answers TPM_RC_FAILURE to padding that does not open, others TPM_RC_VALUE; both answer
+ * TPM_RC_SIZE to a ciphertext that is not as long as the modulus.
+ */
 export function decryptError(rc: number): TpmError {
   const base = baseOf(rc)
-  if (base === RC.failure || base === RC.value) {
+  if (base === RC.failure || base === RC.value || base === RC.size) {
     const message = `RSA_Decrypt: the ciphertext is not for this key (${name(rc)})`
     return new TpmError('TPM_DECRYPT_FAILED', rc, message)
   }
   return tpmError('RSA_Decrypt', rc)
+}
+
+/** Whether an error says that the TPM has no slot left for a key or a session. */
+export function isTpmFull(error: unknown): boolean {
+  return (
+    error instanceof TpmError && (error.rc === RC.objectMemory || error.rc === RC.sessionMemory)
+  )
 }
 
 /** Whether a code says that there is no object at a handle. */

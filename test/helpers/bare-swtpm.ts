@@ -11,12 +11,14 @@ const POLL_MS = 5
 /** TPM2_Shutdown(CLEAR). @see TPM 2.0 Library, Part 3, clause 9.4 */
 const SHUTDOWN = Uint8Array.of(0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0)
 
-/** A software TPM as it leaves the factory: no certificates, all PCR banks of swtpm's default. */
+/** A software TPM as swtpm makes it on first use: no certificates, its default PCR banks. */
 export interface BareTpm extends AsyncDisposable {
   readonly tcti: string
+  /** Powers it off in order and on again. */
+  restart(): Promise<void>
   /** Takes its power away in the middle of whatever it does. */
   kill(): Promise<void>
-  /** Stops it from answering; sockets stay open. */
+  /** Keeps it from answering; its sockets stay open. */
   freeze(): void
   thaw(): void
 }
@@ -25,6 +27,40 @@ export interface BareTpm extends AsyncDisposable {
 export async function startBareTpm(): Promise<BareTpm> {
   const folder = await mkdtemp(join(tmpdir(), 'sgl-'))
   const socket = join(folder, 'sock')
+  let child = await start(folder, socket)
+  const killAtExit = (): void => {
+    child.kill('SIGKILL')
+  }
+  process.once('exit', killAtExit)
+
+  const powerOff = async (): Promise<void> => {
+    const inOrder = isRunning(child) && (await shutDown(socket))
+    await end(child, inOrder ? 'SIGTERM' : 'SIGKILL')
+  }
+  return {
+    tcti: `swtpm:path=${socket}`,
+    async restart() {
+      await powerOff()
+      child = await start(folder, socket)
+    },
+    kill: () => end(child, 'SIGKILL'),
+    freeze: () => {
+      child.kill('SIGSTOP')
+    },
+    thaw: () => {
+      child.kill('SIGCONT')
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGCONT')
+      await powerOff()
+      process.off('exit', killAtExit)
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+async function start(folder: string, socket: string): Promise<ChildProcess> {
+  for (const path of [socket, `${socket}.ctrl`]) await rm(path, { force: true })
   const child = spawn(
     'swtpm',
     [
@@ -34,51 +70,32 @@ export async function startBareTpm(): Promise<BareTpm> {
     ],
     { stdio: 'ignore' },
   )
-  const killAtExit = (): void => {
-    child.kill('SIGKILL')
-  }
-  process.once('exit', killAtExit)
-  const gone = new Promise<void>((resolve, reject) => {
-    child.once('exit', () => resolve()).once('error', reject)
+  let failure: Error | undefined
+  child.once('error', (error) => {
+    failure = error
   })
-  await ready(child, socket)
+  const deadline = Date.now() + READY_TIMEOUT_MS
+  while (!(existsSync(socket) && existsSync(`${socket}.ctrl`))) {
+    if (failure || !isRunning(child) || Date.now() > deadline) {
+      throw new Error('swtpm did not start', { cause: failure })
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  return child
+}
 
-  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
-    if (isRunning(child)) child.kill(signal)
-    await gone
-    process.off('exit', killAtExit)
-  }
-  return {
-    tcti: `swtpm:path=${socket}`,
-    kill: () => end('SIGKILL'),
-    freeze: () => {
-      child.kill('SIGSTOP')
-    },
-    thaw: () => {
-      child.kill('SIGCONT')
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGCONT')
-      const inOrder = isRunning(child) && (await shutDown(socket))
-      await end(inOrder ? 'SIGTERM' : 'SIGKILL')
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
+async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  if (!isRunning(child)) return
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  child.kill(signal)
+  await gone
 }
 
 function isRunning(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null
 }
 
-async function ready(child: ChildProcess, socket: string): Promise<void> {
-  const deadline = Date.now() + READY_TIMEOUT_MS
-  while (!(existsSync(socket) && existsSync(`${socket}.ctrl`))) {
-    if (!isRunning(child) || Date.now() > deadline) throw new Error('swtpm did not start')
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
-  }
-}
-
-/** Whether the TPM answered to its shutdown: not while somebody else is connected. */
+/** Whether the TPM answered to its shutdown: it does not while somebody else is connected. */
 function shutDown(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(socketPath)

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { toHex } from '../../../src/core/bytes.js'
 import { ByteReader } from '../../../src/core/reader.js'
+import { encodeSized } from '../../../src/tpm/index.js'
 
 const run = promisify(execFile)
 
@@ -18,6 +19,14 @@ export async function tpm2(
   return stdout
 }
 
+/** Keys and sessions in the TPM, as tpm2-tools sees them. */
+export async function handlesLeft(tcti: string): Promise<readonly string[]> {
+  const kinds = ['handles-transient', 'handles-loaded-session', 'handles-saved-session']
+  const lists: string[] = []
+  for (const kind of kinds) lists.push(await tpm2('getcap', [kind], tcti))
+  return [...lists.join('\n').matchAll(/0x[0-9A-F]+/gi)].map(([handle]) => handle)
+}
+
 /** A credential as tpm2-tools makes it. */
 export async function makeCredentialWithTools(input: {
   readonly ekPublicBlob: Uint8Array
@@ -26,11 +35,9 @@ export async function makeCredentialWithTools(input: {
 }): Promise<{ readonly credentialBlob: Uint8Array; readonly encryptedSecret: Uint8Array }> {
   const folder = await mkdtemp(join(tmpdir(), 'sgl-'))
   try {
-    const [ek, secret, out] = ['ek', 'secret', 'out'].map((name) => join(folder, name)) as [
-      string,
-      string,
-      string,
-    ]
+    const ek = join(folder, 'ek')
+    const secret = join(folder, 'secret')
+    const out = join(folder, 'out')
     await writeFile(ek, input.ekPublicBlob)
     await writeFile(secret, input.secret)
     await tpm2('makecredential', [
@@ -39,8 +46,7 @@ export async function makeCredentialWithTools(input: {
     const reader = new ByteReader(new Uint8Array(await readFile(out)), 'big')
     // magic and version of the tool's file
     reader.take(8)
-    const sized = (): Uint8Array =>
-      reader.take(2 + (reader.peek(2)[0] ?? 0) * 256 + (reader.peek(2)[1] ?? 0))
+    const sized = (): Uint8Array => encodeSized(reader.take(reader.u16()))
     return { credentialBlob: sized(), encryptedSecret: sized() }
   } finally {
     await rm(folder, { recursive: true, force: true })
