@@ -35,7 +35,7 @@ type Parameters = Static<typeof Parameters>
  *
  * How hard the passphrase is to guess is not checked beyond its length.
  *
- * @param passphrase at least 16 characters
+ * @param passphrase at least 16 characters; zero octets do not count, since scrypt takes those at the end for padding
  * @throws PlatformError `CONFLICT` where the service has one, `ROOT_KEY_PASSPHRASE` for a shorter passphrase
  */
 export async function createRootKey(
@@ -124,10 +124,13 @@ function rootContext(name: string, parameters: Parameters): Uint8Array {
   return lengthPrefixed(utf8(DOMAIN), utf8(name), utf8(canonicalJson(parameters)))
 }
 
-/** Counts UTF-8 characters without making a string of the passphrase: every octet but those that continue one. */
+/** Counts UTF-8 characters without making a string of the passphrase: every octet but zero and those that continue one. */
 function requireLength(passphrase: Secret): void {
   const characters = passphrase.use((octets) =>
-    octets.reduce((count, octet) => count + ((octet & 0xc0) === 0x80 ? 0 : 1), 0),
+    octets.reduce(
+      (count, octet) => (octet === 0 || (octet & 0xc0) === 0x80 ? count : count + 1),
+      0,
+    ),
   )
   if (characters < LEAST_PASSPHRASE_CHARACTERS) {
     throw new PlatformError(

@@ -39,11 +39,17 @@ export async function openStore(options: { readonly file: string }): Promise<Sto
     await db.destroy()
     throw error
   }
+  let closed = false
+  const tables = <T>(): Kysely<T> => {
+    if (closed) throw new PlatformError('STORE_IO', 'the database was closed')
+    return db as unknown as Kysely<T>
+  }
   return {
-    tables: <T>() => db as unknown as Kysely<T>,
-    transaction: <T, R>(work: (tx: Transaction<T>) => Promise<R>): Promise<R> =>
-      (db as unknown as Kysely<T>).transaction().execute(work),
+    tables,
+    transaction: async <T, R>(work: (tx: Transaction<T>) => Promise<R>): Promise<R> =>
+      tables<T>().transaction().execute(work),
     async [Symbol.asyncDispose]() {
+      closed = true
       await db.destroy()
     },
   }
