@@ -43,8 +43,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/cli': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'native'],
-    // the two commands that start a process, `sigillo serve` and `sigillo-agent run`, start these
-    ...['src/server', 'src/host-agent'],
+    // the two commands that start a process, `sigillo serve` and `sigillo-agent run`, harden it and start these
+    ...['src/http', 'src/server', 'src/host-agent'],
   ],
   'src/console': ['src/api', 'src/core'],
   native: ['src/core', 'src/tpm'],

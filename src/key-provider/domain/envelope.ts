@@ -54,6 +54,8 @@ export interface Envelope {
   readonly header: EnvelopeHeader
   /** As it stands in the text. */
   readonly headerOctets: Uint8Array
+  readonly salt: Uint8Array
+  readonly iv: Uint8Array
   readonly body: Uint8Array
 }
 
@@ -129,7 +131,9 @@ export function parseEnvelope(text: string): Envelope {
       throw malformed('a canonical header of version 1')
     }
     if (body.length !== BODY_OCTETS) throw malformed(`a body of ${BODY_OCTETS} octets`)
-    return { header, headerOctets, body }
+    for (const text of [header.ctx, header.dek]) fromBase64url(text)
+    const [salt, iv] = [fromBase64url(header.salt), fromBase64url(header.iv)]
+    return { header, headerOctets, salt, iv, body }
   } catch (cause) {
     if (isPlatformError(cause, 'KEY_ENVELOPE_MALFORMED')) throw cause
     throw malformed('base64url and JSON', cause)
@@ -149,20 +153,17 @@ export function unwrapKey(input: {
   readonly context: Readonly<Record<string, string>>
 }): Uint8Array {
   const { primary, envelope, purpose, context } = input
-  const { header, headerOctets, body } = envelope
+  const { headerOctets, salt, iv, body } = envelope
   const contextOctets = utf8(canonicalJson(context))
-  const keys = deriveKeys(primary, fromBase64url(header.salt), purpose)
+  const keys = deriveKeys(primary, salt, purpose)
   try {
     const committed = timingSafeEqual(
       commitment(keys, headerOctets),
       body.subarray(0, COMMITMENT_OCTETS),
     )
-    const decipher = createDecipheriv(
-      'aes-256-gcm',
-      keys.subarray(0, 32),
-      fromBase64url(header.iv),
-      { authTagLength: TAG_OCTETS },
-    )
+    const decipher = createDecipheriv('aes-256-gcm', keys.subarray(0, 32), iv, {
+      authTagLength: TAG_OCTETS,
+    })
     decipher.setAAD(associatedData(headerOctets, contextOctets))
     decipher.setAuthTag(body.subarray(BODY_OCTETS - TAG_OCTETS))
     const dek = new Uint8Array(

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -8,10 +8,15 @@ import { STRUCT_OCTETS } from '../../../native/marshal.js'
 import { concat, toHex } from '../../../src/core/bytes.js'
 import { measuredBoot } from '../../helpers/vectors.js'
 
+const COMPILER = '/usr/bin/cc'
+const HEADER = '/usr/include/tss2/tss2_tpm2_types.h'
+const canCompile = [COMPILER, HEADER].every((path) => existsSync(path))
+if (!canCompile) process.stderr.write('skipped: sizes of C structures, which need libtss2-dev\n')
+
 const attest = measuredBoot('01-uki-sb-off', 'quote.msg')
 
 describe('structures of C', () => {
-  test('have room in the memory that they are read into', () => {
+  test.runIf(canCompile)('have room in the memory that they are read into', () => {
     const sizes = sizesOf(MU_TYPES)
     expect(sizes).toHaveLength(MU_TYPES.length)
     for (const size of sizes) expect(size).toBeLessThanOrEqual(STRUCT_OCTETS)
@@ -46,8 +51,8 @@ function sizesOf(types: readonly string[]): readonly number[] {
   try {
     const program = join(folder, 'sizes')
     const lines = types.map((type) => `printf("%zu\\n", sizeof(${type}));`).join('\n')
-    const source = `#include <stdio.h>\n#include <tss2/tss2_tpm2_types.h>\nint main(void) { ${lines} }\n`
-    execFileSync('cc', ['-x', 'c', '-', '-o', program], { input: source })
+    const source = `#include <stdio.h>\n#include "${HEADER}"\nint main(void) { ${lines} }\n`
+    execFileSync(COMPILER, ['-x', 'c', '-', '-o', program], { input: source })
     return execFileSync(program, { encoding: 'utf8' }).trim().split('\n').map(Number)
   } finally {
     rmSync(folder, { recursive: true, force: true })
