@@ -12,6 +12,7 @@ export const AgentState = Type.Union([
   Type.Literal('not-enrolled'),
   Type.Literal('awaiting-approval'),
   Type.Literal('attested'),
+  Type.Literal('not-attested'),
   Type.Literal('refused'),
   Type.Literal('authority-unreachable'),
   Type.Literal('tpm-unreachable'),

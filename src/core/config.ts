@@ -79,6 +79,14 @@ export function loadConfig<S extends TObject>(
 
   const config = nest(schema, values)
   const [error] = Value.Errors(schema, config)
+  if (error?.keyword === 'required') {
+    const where = error.instancePath.slice(1).replaceAll('/', '.')
+    const names = error.params.requiredProperties.map((name) => (where ? `${where}.${name}` : name))
+    throw new PlatformError(
+      'CONFIG_INVALID',
+      `expected a value for ${names.join(', ')}, found none`,
+    )
+  }
   if (error) {
     const path = error.instancePath.slice(1).replaceAll('/', '.')
     const source = values.get(path)?.source ?? 'nowhere'

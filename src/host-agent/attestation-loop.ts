@@ -56,6 +56,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
   let cluster: string | undefined
   let session: Session | undefined
   let lastError: AgentStatus['lastError']
+  let awaitsApproval = false
   let failures = 0
   let underWay: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
@@ -73,6 +74,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
         nowMs: () => clock.nowMs(),
       })
       state = 'attested'
+      awaitsApproval = false
       lastError = undefined
       failures = 0
       const { tookMs } = session
@@ -98,6 +100,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
       cluster: host.cluster,
       authorityUrl: deps.authorityUrl,
     })
+    awaitsApproval = host.state === 'awaiting-approval'
     logger.info({ event: 'enrolled', cluster: host.cluster, state: host.state }, 'enrolled')
     return host.cluster
   }
@@ -105,7 +108,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
   const failed = async (error: unknown): Promise<void> => {
     failures += 1
     const code: ErrorCode = isPlatformError(error) ? error.code : 'INTERNAL'
-    state = stateAfter(code)
+    state = stateAfter(code, { enrolled: cluster !== undefined, awaitsApproval })
     lastError = { code, message: messageOf(error), at: isoTime(clock.nowMs()) }
     if (code === 'ATTESTATION_REFUSED') session = undefined
     if (code === 'TPM_UNREACHABLE') await deps.loseTpm()
@@ -164,15 +167,18 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
   }
 }
 
-function stateAfter(code: ErrorCode): AgentState {
+function stateAfter(
+  code: ErrorCode,
+  host: { readonly enrolled: boolean; readonly awaitsApproval: boolean },
+): AgentState {
   switch (code) {
     case 'AUTHORITY_UNREACHABLE':
       return 'authority-unreachable'
     case 'TPM_UNREACHABLE':
       return 'tpm-unreachable'
     case 'ATTESTATION_REFUSED':
-      return 'refused'
+      return host.awaitsApproval ? 'awaiting-approval' : 'refused'
     default:
-      return 'not-enrolled'
+      return host.enrolled ? 'not-attested' : 'not-enrolled'
   }
 }

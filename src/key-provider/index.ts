@@ -10,8 +10,6 @@ import { selfTest } from './domain/self-test.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 
-export { KeyProviderSection } from './config.js'
-
 /** The key provider service, ready to have its routes added to an app. */
 export interface KeyProvider {
   addRoutes(

@@ -3,7 +3,6 @@ import { Exactly } from '../api/common.js'
 import { AttestationSection } from '../attestation/index.js'
 import { ControlPlaneSection } from '../control-plane/index.js'
 import { LOG_LEVELS } from '../core/logger.js'
-import { KeyProviderSection } from '../key-provider/index.js'
 
 /** Configuration of the authority: `authority.toml`, `SIGILLO_…`, flags. */
 export const AuthorityConfig = Exactly({
@@ -67,6 +66,5 @@ export const AuthorityConfig = Exactly({
     }),
   }),
   attestation: AttestationSection,
-  keyProvider: KeyProviderSection,
   controlPlane: ControlPlaneSection,
 })

@@ -43,6 +43,9 @@ export function connect(command: Command): Connection {
   const flags = command.optsWithGlobals<ConnectionFlags>()
   const env = environment()
   const site = flags.site ?? env['SIGILLO_SITE']
+  if (site === undefined && flags.url === undefined && env['SIGILLO_ADMIN_URL'] === undefined) {
+    command.error('error: expected --site (or $SIGILLO_SITE), or --url, --ca-file and --token-file')
+  }
   const { config } = loadConfig(ConnectionConfig, {
     prefix: 'SIGILLO_ADMIN',
     file: site === undefined ? undefined : join(site, 'admin.toml'),

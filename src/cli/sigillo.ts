@@ -1,0 +1,28 @@
+import type { Command } from 'commander'
+import { addAnchorCommands } from './authority/anchor.js'
+import { addAuditCommands } from './authority/audit.js'
+import { addHostCommands } from './authority/host.js'
+import { addImageCommands } from './authority/image.js'
+import { addInventoryCommands } from './authority/inventory.js'
+import { addPolicyCommands } from './authority/policy.js'
+import { addProviderCommands } from './authority/provider.js'
+import { addSiteCommands } from './authority/site.js'
+import { addTicketCommands } from './authority/ticket.js'
+import { buildVersion } from './build.js'
+import { createProgram } from './run.js'
+
+/** All commands of `sigillo`. */
+export function sigilloProgram(): Command {
+  const program = createProgram('sigillo', 'Trust authority for KVM hosts')
+  program.version(buildVersion())
+  addSiteCommands(program)
+  addAnchorCommands(program)
+  addTicketCommands(program)
+  addHostCommands(program)
+  addImageCommands(program)
+  addPolicyCommands(program)
+  addProviderCommands(program)
+  addInventoryCommands(program)
+  addAuditCommands(program)
+  return program
+}
