@@ -1,0 +1,124 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { addAnchors, revokeHost } from '../../../src/api/attestation.js'
+import {
+  createCluster,
+  forgetVm,
+  getVtpmAuthority,
+  issueVtpmCertificate,
+  listEvents,
+  listVms,
+  reportVm,
+  type VmReport,
+  verifyControlPlaneAudit,
+} from '../../../src/api/control-plane.js'
+import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
+import { type Authority, createAuthority } from '../../../src/host-agent/adapters/authority.js'
+import { parseCertificates, verifyEkCertificate } from '../../../src/pki/index.js'
+import { createLab, type Lab } from '../../../swtpm/index.js'
+import { bootHost, CLUSTER, type TestHost, ticketFor, trustHost } from '../../helpers/host.js'
+import { openTestSite, type TestSite } from '../../helpers/site.js'
+
+const VM = '11111111-2222-4333-8444-555555555555'
+const OTHER_VM = '99999999-2222-4333-8444-555555555555'
+const REPORT: VmReport = { name: 'web1', state: 'stopped', provider: 'gold', disks: [], vtpm: true }
+
+let site: TestSite
+let lab: Lab
+let hosts: readonly TestHost[]
+let a: Authority
+let b: Authority
+
+beforeAll(async () => {
+  lab = await createLab()
+  site = await openTestSite()
+  await site.admin.call(addAnchors, { body: { pem: lab.anchorsPem, insecureTest: true } })
+  await site.admin.call(createCluster, { body: { name: CLUSTER } })
+  hosts = [await bootHost(lab, 'a'), await bootHost(lab, 'b')]
+  const [first, second] = hosts as [TestHost, TestHost]
+  await trustHost(site, first, 'good')
+  await second.enrol(site.anybody, await ticketFor(site))
+  a = await attested(first)
+  b = await attested(second)
+})
+afterAll(async () => {
+  for (const host of hosts) await host[Symbol.asyncDispose]()
+  await site[Symbol.asyncDispose]()
+  await lab[Symbol.asyncDispose]()
+})
+
+async function attested(host: TestHost): Promise<Authority> {
+  const session = await host.attest(site.anybody)
+  return createAuthority(site.anybody, async () => session, site.clock)
+}
+
+const report = (as: Authority, change: object = {}) =>
+  as.call(reportVm, { params: { vmId: VM }, body: { ...REPORT, ...change } })
+
+const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+
+const certify = (as: Authority, vmId = VM) =>
+  as.call(issueVtpmCertificate, {
+    body: {
+      vmId,
+      kind: 'ek',
+      publicKey: toBase64url(spki),
+      tpm: { manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' },
+    },
+  })
+
+describe('the inventory', () => {
+  test('is what hosts say of their own VMs, and of nobody else’s', async () => {
+    await report(a)
+    await report(a, { state: 'running' })
+    await expect(report(b)).rejects.toMatchObject({ code: expect.any(String) })
+    await expect(b.call(forgetVm, { params: { vmId: VM } })).rejects.toBeDefined()
+    const { vms } = await site.admin.call(listVms, { query: {} })
+    expect(vms).toMatchObject([
+      { vmId: VM, hostId: 'a', cluster: CLUSTER, report: { state: 'running' } },
+    ])
+    const { events } = await site.admin.call(listEvents, { query: {} })
+    expect(events.length).toBeGreaterThan(0)
+  })
+
+  test('takes nothing from somebody without a token', async () => {
+    await expect(
+      site.anybody.call(reportVm, { params: { vmId: VM }, body: REPORT }),
+    ).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+    await expect(
+      site.admin.call(reportVm, { params: { vmId: VM }, body: REPORT }),
+    ).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+  })
+})
+
+describe('a certificate of a virtual TPM', () => {
+  test('is for the key that was sent, under the authority of the site, and names the host', async () => {
+    const certificate = fromBase64url((await certify(a)).certificate)
+    const { pem } = await site.anybody.call(getVtpmAuthority, {})
+    const { findings, chain } = verifyEkCertificate({
+      certificate,
+      intermediates: [],
+      anchors: parseCertificates(pem),
+      ekPublicKeySpki: spki,
+      now: site.clock.nowMs(),
+    })
+    expect(findings.filter(({ ok }) => !ok)).toEqual([])
+    expect(chain[0]?.x509.subjectAltName).toContain('a')
+    expect(chain[0]?.x509.subjectAltName).toContain(VM)
+  })
+
+  test('is not issued for a VM of another host', async () => {
+    await expect(certify(b)).rejects.toMatchObject({
+      code: expect.stringMatching(/FORBIDDEN|CONFLICT/),
+    })
+    await expect(certify(b, OTHER_VM)).resolves.toBeDefined()
+  })
+
+  test('is not issued to a host that was revoked, though its token has not ended', async () => {
+    await site.admin.call(revokeHost, { params: { hostId: 'b' }, body: { reason: 'stolen' } })
+    await expect(certify(b, OTHER_VM)).rejects.toMatchObject({ code: 'HOST_STATUS' })
+    await expect(report(b, { name: 'x' })).rejects.toBeDefined()
+    expect(await site.admin.call(verifyControlPlaneAudit, {})).toMatchObject({ intact: true })
+  })
+})
