@@ -5,7 +5,7 @@ import { messageOf, PlatformError } from '../core/errors.js'
 /** 0 done, 1 failed, 2 wrong usage, 3 verified and refused. */
 const EXIT_FAILED = 1
 const EXIT_USAGE = 2
-const EXIT_REFUSED = 3
+export const EXIT_REFUSED = 3
 
 /** What a person can do about an error, where there is something. */
 const HINTS: Partial<Record<ErrorCode, string>> = {

@@ -9,6 +9,9 @@ import { addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { buildVersion } from './build.js'
+import { addEkCommands } from './offline/ek-commands.js'
+import { addEventLogCommands } from './offline/event-log-commands.js'
+import { addVerifyCommands } from './offline/verify-commands.js'
 import { createProgram } from './run.js'
 
 /** All commands of `sigillo`. */
@@ -24,5 +27,8 @@ export function sigilloProgram(): Command {
   addProviderCommands(program)
   addInventoryCommands(program)
   addAuditCommands(program)
+  addVerifyCommands(program)
+  addEventLogCommands(program)
+  addEkCommands(program)
   return program
 }

@@ -66,6 +66,7 @@ export type {
   Tpm,
   TpmProperties,
 } from './tpm.js'
+export { verifyAttest } from './verify-attest.js'
 export { verifyCertify } from './verify-certify.js'
 export { verifyAttestationKey, verifyBindingKey, verifyEndorsementKey } from './verify-keys.js'
 export { type Quote, type QuoteVerdict, verifyQuote } from './verify-quote.js'

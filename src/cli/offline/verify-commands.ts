@@ -1,0 +1,85 @@
+import type { Command } from 'commander'
+import { toHex } from '../../core/bytes.js'
+import { fields } from '../output.js'
+import { outputOf } from '../output-of.js'
+import { examples } from '../run.js'
+import { readOctets } from './files.js'
+import { type OfflineVerdict, parseNonce, verifyQuoteFiles } from './quote.js'
+import { printVerdict } from './verdict.js'
+
+const MAX_STRUCTURE_OCTETS = 64 * 1024
+const MAX_LOG_OCTETS = 1024 * 1024
+
+interface QuoteOptions {
+  readonly message: string
+  readonly signature: string
+  readonly ak: string
+  readonly nonce: string
+  readonly pcrs?: string
+  readonly eventLog?: string
+}
+
+/** `sigillo verify …`: needs no authority, no TPM and no network. */
+export function addVerifyCommands(program: Command): void {
+  const verify = program.command('verify').description('verify files, without any service')
+  verify
+    .command('quote')
+    .description('a TPM quote, as tpm2-tools writes it')
+    .requiredOption('--message <file>', 'TPMS_ATTEST (tpm2_quote -m)')
+    .requiredOption('--signature <file>', 'TPMT_SIGNATURE (tpm2_quote -s)')
+    .requiredOption('--ak <file>', 'attestation key: TPM2B_PUBLIC, TPMT_PUBLIC, PEM or DER')
+    .requiredOption('--nonce <hex>', 'qualifying data that the quote must carry')
+    .option('--pcrs <file>', 'values of the PCRs (tpm2_quote -o, or values one after the other)')
+    .option('--event-log <file>', 'boot event log, to be replayed to these values')
+    .addHelpText(
+      'after',
+      `\nExit status: 0 accepted, 3 refused, 1 unreadable, 2 wrong usage.\n${examples(
+        'tpm2_quote -c ak.ctx -l sha256:0,4,7 -q 0123abcd -m quote.msg -s quote.sig -o quote.pcrs',
+        'sigillo verify quote --message quote.msg --signature quote.sig --ak ak.pub --nonce 0123abcd --pcrs quote.pcrs',
+      )}`,
+    )
+    .action((options: QuoteOptions, command: Command) => {
+      const structure = (file: string) => readOctets(file, MAX_STRUCTURE_OCTETS)
+      const verdict = verifyQuoteFiles({
+        message: structure(options.message),
+        signature: structure(options.signature),
+        ak: structure(options.ak),
+        nonce: parseNonce(options.nonce),
+        pcrs: options.pcrs === undefined ? undefined : structure(options.pcrs),
+        eventLog:
+          options.eventLog === undefined ? undefined : readOctets(options.eventLog, MAX_LOG_OCTETS),
+      })
+      printVerdict(outputOf(command), verdict.findings, quoteFacts(verdict))
+    })
+}
+
+function quoteFacts({ quote, pcrs }: OfflineVerdict) {
+  if (!quote) return { data: {}, lines: [] }
+  const { clockInfo } = quote
+  const values = [...(pcrs ?? [])].flatMap(([bank, ofBank]) =>
+    [...ofBank].map(([pcr, value]) => ({ bank, pcr, digest: toHex(value) })),
+  )
+  const data = {
+    quote: {
+      extraData: toHex(quote.extraData),
+      pcrDigest: toHex(quote.pcrDigest),
+      selections: quote.selections,
+      firmwareVersion: `0x${quote.firmwareVersion.toString(16)}`,
+      clock: { ...clockInfo, clock: clockInfo.clock.toString() },
+    },
+    pcrs: values,
+  }
+  const lines = [
+    ...fields([
+      [
+        'PCRs',
+        quote.selections.map(({ bank, pcrs: all }) => `${bank}:${all.join(',')}`).join(' + '),
+      ],
+      ['resets', String(clockInfo.resetCount)],
+      ['restarts', String(clockInfo.restartCount)],
+      ['clock', `${clockInfo.clock} ms${clockInfo.safe ? '' : ' (not safe)'}`],
+    ]),
+    ...values.map(({ bank, pcr, digest }) => `  ${bank} ${String(pcr).padStart(2)} ${digest}`),
+  ]
+  return { data, lines }
+}
