@@ -13,9 +13,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/api': ['src/core'],
   'src/http': ['src/core', 'src/api', 'src/tokens', 'src/pki'],
   'src/store': ['src/core'],
+  // the verifier: rules alone, so that it can judge evidence anywhere
+  'src/appraisal': ['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/tokens', 'src/api'],
   'src/attestation': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'src/http'],
-    'src/store',
+    ...['src/store', 'src/appraisal'],
   ],
   'src/key-provider': [
     ...['src/core', 'src/pki', 'src/tokens', 'src/kmip', 'src/api', 'src/http', 'src/store'],
@@ -44,7 +46,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/cli': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'native'],
     // the two commands that start a process, `sigillo serve` and `sigillo-agent run`, harden it and start these
-    ...['src/http', 'src/server', 'src/host-agent'],
+    ...['src/http', 'src/server', 'src/host-agent', 'src/appraisal'],
   ],
   'src/console': ['src/api', 'src/core'],
   native: ['src/core', 'src/tpm'],

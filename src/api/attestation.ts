@@ -254,6 +254,7 @@ export const revokeTicket = operation({
 export const BootView = Exactly({
   secureBoot: Type.Union([Type.Literal('on'), Type.Literal('off'), Type.Literal('unknown')]),
   bootApplications: Type.Array(Exactly({ name: Type.String(), digest: HexDigest })),
+  firmwareVersion: Type.Optional(Type.String()),
   kernel: Type.Optional(Type.String()),
   commandLine: Type.Optional(Type.String()),
 })
@@ -272,6 +273,7 @@ export const VerdictView = Exactly({
   pcrs: PcrList,
   tookMs: Type.Number(),
   tokenId: Type.Optional(Uuid),
+  bundleId: Type.Optional(Uuid),
 })
 export type VerdictView = Static<typeof VerdictView>
 
@@ -334,6 +336,17 @@ export const approveHost = operation({
   answer: HostView,
 })
 
+export const acceptHostReboot = operation({
+  id: 'acceptHostReboot',
+  summary: 'Accept that a host was rebooted, where its policy refuses that',
+  method: 'POST',
+  path: `${BASE}/hosts/:hostId/reboot-acceptance`,
+  status: 200,
+  params: HostParams,
+  body: Empty,
+  answer: HostView,
+})
+
 export const revokeHost = operation({
   id: 'revokeHost',
   summary: 'Trust a host no longer: its tokens end at once',
@@ -355,13 +368,40 @@ export const removeHost = operation({
   answer: Empty,
 })
 
+/** Accepted digests of each PCR. */
+export const ReferencePcrs = Type.Array(
+  Exactly({
+    pcr: Type.Integer({ minimum: 0, maximum: 23 }),
+    digests: Type.Array(HexDigest, { minItems: 1, maxItems: 64 }),
+  }),
+  { minItems: 1, maxItems: 24 },
+)
+
+/** Where reference values came from. */
+export const BaseImageSource = Type.Union([
+  Exactly({ kind: Type.Literal('captured'), hostId: Name }),
+  Exactly({
+    kind: Type.Literal('json'),
+    digest: HexDigest,
+    description: Type.Optional(Sentence),
+  }),
+  Exactly({
+    kind: Type.Literal('corim'),
+    digest: HexDigest,
+    id: Type.String({ maxLength: 200 }),
+    signer: Type.Optional(Sentence),
+  }),
+])
+
 export const BaseImageView = Exactly({
   name: Name,
   cluster: Name,
-  capturedFrom: Name,
-  capturedAt: Time,
+  source: BaseImageSource,
+  addedAt: Time,
+  notBefore: Type.Optional(Time),
+  notAfter: Type.Optional(Time),
   bank: Bank,
-  pcrs: Type.Array(Exactly({ pcr: Type.Integer(), digest: HexDigest })),
+  pcrs: ReferencePcrs,
   boot: Type.Optional(BootView),
 })
 export type BaseImageView = Static<typeof BaseImageView>
@@ -372,7 +412,7 @@ export const captureBaseImage = operation({
   method: 'POST',
   path: `${BASE}/base-images`,
   status: 201,
-  body: Exactly({ name: Name, hostId: Name }),
+  body: Exactly({ name: Name, hostId: Name, notAfter: Type.Optional(Time) }),
   answer: BaseImageView,
 })
 
@@ -398,29 +438,65 @@ export const removeBaseImage = operation({
   answer: Empty,
 })
 
+const Pattern = Type.String({
+  minLength: 1,
+  maxLength: 1024,
+  description: 'text in which * stands for any characters',
+})
+const Patterns = (description: string) =>
+  Type.Optional(Type.Array(Pattern, { minItems: 1, maxItems: 256, description }))
+
+const PcrIndexes = (minItems: number, description: string) =>
+  Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
+    minItems,
+    maxItems: 16,
+    uniqueItems: true,
+    description,
+  })
+
+/** What hosts of a cluster must prove. Members that are left out ask for nothing. */
 export const Policy = Exactly({
   bank: Bank,
-  pcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
-    minItems: 1,
-    maxItems: 16,
-    uniqueItems: true,
-    description: 'PCRs that every quote must cover',
-  }),
-  pinnedPcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
-    minItems: 1,
-    maxItems: 16,
-    uniqueItems: true,
-    description: 'PCRs that must have the values of a base image; a subset of pcrs',
-  }),
-  bindingPcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 15 }), {
-    minItems: 1,
-    maxItems: 16,
-    uniqueItems: true,
-    description: 'PCRs that the binding key of a host is tied to; a subset of pcrs',
-  }),
+  pcrs: PcrIndexes(1, 'PCRs that every quote must cover'),
+  pinnedPcrs: PcrIndexes(
+    0,
+    'PCRs that must have the values of a base image; a subset of pcrs. With none, no base image is needed',
+  ),
+  bindingPcrs: PcrIndexes(1, 'PCRs that the binding key of a host is tied to; a subset of pcrs'),
   requireEventLog: Type.Boolean(),
   requireSecureBoot: Type.Boolean(),
   tokenTtlSeconds: Type.Integer({ minimum: 30, maximum: 300 }),
+  maxEventLogOctets: Type.Optional(Type.Integer({ minimum: 1024, maximum: 1024 * 1024 })),
+  bootApplications: Type.Optional(
+    Type.Array(Exactly({ digest: HexDigest, name: Type.Optional(Sentence) }), {
+      minItems: 1,
+      maxItems: 1024,
+      description: 'digests, in the bank of the policy, of everything that the firmware may start',
+    }),
+  ),
+  kernels: Patterns('kernel file, as GRUB loaded it, or the unified kernel image'),
+  commandLines: Patterns('command line of the kernel, where the log proves it'),
+  firmwareVersions: Patterns('version of the firmware (EV_S_CRTM_VERSION)'),
+  dbxAtLeast: Type.Optional(
+    Type.Array(HexDigest, {
+      minItems: 1,
+      maxItems: 4096,
+      description: 'SHA-256 hashes that the forbidden signatures (dbx) must have',
+    }),
+  ),
+  reboot: Type.Optional(
+    Type.Union([Type.Literal('allow'), Type.Literal('refuse')], {
+      description: 'refuse: a host that was rebooted is not trusted until it is approved again',
+    }),
+  ),
+  requireSafeClock: Type.Optional(Type.Boolean()),
+  maxAgeSeconds: Type.Optional(
+    Type.Integer({
+      minimum: 30,
+      maximum: 86_400,
+      description: 'a host whose last accepted attestation is older is late, and not trusted',
+    }),
+  ),
 })
 export type Policy = Static<typeof Policy>
 
@@ -434,6 +510,53 @@ export const PolicyView = Exactly({
 })
 export type PolicyView = Static<typeof PolicyView>
 
+export const PolicyDraftView = Exactly({
+  cluster: Name,
+  digest: HexDigest,
+  updatedAt: Time,
+  updatedBy: Type.String(),
+  policy: Policy,
+})
+export type PolicyDraftView = Static<typeof PolicyDraftView>
+
+/** TPMS_CLOCK_INFO; the time in milliseconds as text, since it has 64 bits. */
+const ClockView = Exactly({
+  clock: Type.String({ pattern: '^\\d{1,20}$' }),
+  resetCount: Type.Integer(),
+  restartCount: Type.Integer(),
+  safe: Type.Boolean(),
+})
+
+/** Everything that a verdict was made of, to be judged again anywhere. */
+export const EvidenceBundle = Exactly({
+  format: Type.Literal('sigillo-evidence-bundle/1'),
+  bundleId: Uuid,
+  hostId: Name,
+  cluster: Name,
+  verifier: Type.String({ maxLength: 200 }),
+  akPublic: Octets(1024, 'TPMT_PUBLIC of the attestation key'),
+  ekFingerprint: HexDigest,
+  evidence: Evidence,
+  policy: Policy,
+  policyRevision: Type.Integer(),
+  previousClock: Type.Optional(ClockView),
+  baseImage: Type.Optional(
+    Exactly({ name: Name, bank: Bank, pcrs: ReferencePcrs }, 'the base image that came nearest'),
+  ),
+  verdict: VerdictView,
+})
+export type EvidenceBundle = Static<typeof EvidenceBundle>
+
+export const getEvidenceBundle = operation({
+  id: 'getEvidenceBundle',
+  summary: 'The evidence of a verdict, to be judged again anywhere: sigillo verify bundle',
+  method: 'GET',
+  path: `${BASE}/hosts/:hostId/bundles/:bundleId`,
+  status: 200,
+  params: Exactly({ hostId: Name, bundleId: Uuid }),
+  answer: EvidenceBundle,
+})
+
 const ClusterParams = Exactly({ cluster: Name })
 
 export const getPolicy = operation({
@@ -446,15 +569,90 @@ export const getPolicy = operation({
   answer: PolicyView,
 })
 
-export const setPolicy = operation({
-  id: 'setPolicy',
-  summary: 'Change the appraisal policy of a cluster; older tokens end at once',
+export const getPolicyDraft = operation({
+  id: 'getPolicyDraft',
+  summary: 'Draft of the appraisal policy of a cluster',
+  method: 'GET',
+  path: `${BASE}/policies/:cluster/draft`,
+  status: 200,
+  params: ClusterParams,
+  answer: PolicyDraftView,
+})
+
+export const setPolicyDraft = operation({
+  id: 'setPolicyDraft',
+  summary: 'Draft an appraisal policy; nothing changes for hosts until it is activated',
   method: 'PUT',
-  path: `${BASE}/policies/:cluster`,
+  path: `${BASE}/policies/:cluster/draft`,
   status: 200,
   params: ClusterParams,
   body: Policy,
+  answer: PolicyDraftView,
+})
+
+export const removePolicyDraft = operation({
+  id: 'removePolicyDraft',
+  summary: 'Throw the draft of a policy away',
+  method: 'DELETE',
+  path: `${BASE}/policies/:cluster/draft`,
+  status: 200,
+  params: ClusterParams,
+  answer: Empty,
+})
+
+export const testPolicyDraft = operation({
+  id: 'testPolicyDraft',
+  summary: 'Judge the last evidence of every host by the draft: who would fall out',
+  method: 'GET',
+  path: `${BASE}/policies/:cluster/draft/test`,
+  status: 200,
+  params: ClusterParams,
+  answer: Exactly({
+    cluster: Name,
+    digest: HexDigest,
+    hosts: Type.Array(
+      Exactly({
+        hostId: Name,
+        now: HostState,
+        outcome: Type.Union(
+          [Type.Literal('accepted'), Type.Literal('refused'), Type.Literal('unknown')],
+          { description: 'unknown: the last evidence does not say, or there is none' },
+        ),
+        findings: Type.Array(FindingView, { description: 'the failed checks' }),
+      }),
+    ),
+  }),
+})
+
+export const activatePolicyDraft = operation({
+  id: 'activatePolicyDraft',
+  summary: 'Make the draft the policy; tokens issued under the policy before it end at once',
+  method: 'POST',
+  path: `${BASE}/policies/:cluster/draft/activation`,
+  status: 200,
+  params: ClusterParams,
+  body: Exactly({ digest: HexDigest }),
   answer: PolicyView,
+})
+
+export const listPolicyRevisions = operation({
+  id: 'listPolicyRevisions',
+  summary: 'Every policy that a cluster had, newest first',
+  method: 'GET',
+  path: `${BASE}/policies/:cluster/revisions`,
+  status: 200,
+  params: ClusterParams,
+  answer: Exactly({
+    revisions: Type.Array(
+      Exactly({
+        revision: Type.Integer(),
+        digest: HexDigest,
+        activatedAt: Time,
+        activatedBy: Type.String(),
+        policy: Policy,
+      }),
+    ),
+  }),
 })
 
 export const listAttestationAudit = operation({

@@ -31,6 +31,12 @@ export const AttestationSection = Exactly({
     maximum: 10_000,
     description: 'verdicts kept for each host, newest first',
   }),
+  bundlesPerHost: Type.Integer({
+    default: 3,
+    minimum: 1,
+    maximum: 1000,
+    description: 'bundles of evidence kept for each host, newest first; one has about 70 KB',
+  }),
   eventLogWorkers: Type.Integer({
     default: 2,
     minimum: 1,

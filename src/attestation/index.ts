@@ -18,6 +18,8 @@ import { storedAnchors } from './adapters/anchors.js'
 import { AUDIT_CHAIN, attestationStore } from './adapters/store.js'
 import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
+import { testPolicyDraft } from './domain/policy-test.js'
+import type { EventLogReader } from './ports.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 
@@ -64,6 +66,10 @@ export async function openAttestation(deps: {
   })
   const store = attestationStore(deps.store, deps.issuer)
   const jwks = publicJwks([signingKey])
+  const eventLogs: EventLogReader = {
+    verify: (log, bank, values) => workers.verify(log, bank as HashName, values),
+    compare: (reference, found, bank) => workers.compare(reference, found, bank as HashName),
+  }
   return {
     jwks,
     addRoutes(app, { operators }) {
@@ -72,15 +78,12 @@ export async function openAttestation(deps: {
         attestation: {
           store,
           keys: { nonceKey, sign: (claims) => signAttestationResult(claims, signingKey) },
-          eventLogs: {
-            verify: (log, bank, values) => workers.verify(log, bank as HashName, values),
-            compare: (reference, found, bank) =>
-              workers.compare(reference, found, bank as HashName),
-          },
+          eventLogs,
           issuer: deps.issuer,
           audiences: deps.audiences,
           nonceTtlSeconds: config.nonceTtlSeconds,
           verdictsPerHost: config.verdictsPerHost,
+          bundlesPerHost: config.bundlesPerHost,
           build: deps.build,
         },
         jwks,
@@ -88,6 +91,7 @@ export async function openAttestation(deps: {
       })
       addOperatorRoutes(app, {
         administration: createAdministration({ store, mode: config.mode }),
+        testPolicyDraft: (cluster, nowMs) => testPolicyDraft({ store, eventLogs }, cluster, nowMs),
         audit: auditLog(deps.store, AUDIT_CHAIN),
         operators,
         clock,

@@ -1,10 +1,15 @@
-import type { BootView, HostState, Policy, VerdictView } from '../api/attestation.js'
+import type {
+  BaseImageView,
+  BootView,
+  EvidenceBundle,
+  HostState,
+  Policy,
+  VerdictView,
+} from '../api/attestation.js'
+import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
 import type { AttestationResultClaims } from '../tokens/index.js'
-import type { EventLogReport } from './domain/appraise.js'
-import type { ReferenceValues } from './domain/base-images.js'
-import type { TpmClock } from './domain/clock.js'
 
 /** The database, one transaction at a time: what is read, written and audited in `work` is true together or not at all. */
 export interface AttestationStore {
@@ -48,13 +53,22 @@ export interface AttestationTransaction {
   /** Saves the policy and gives its epoch to every host of the cluster. */
   savePolicy(cluster: string, policy: StoredPolicy, nowMs: number): Promise<void>
 
+  findPolicyDraft(cluster: string): Promise<StoredPolicyDraft | undefined>
+  savePolicyDraft(cluster: string, draft: StoredPolicyDraft): Promise<void>
+  removePolicyDraft(cluster: string): Promise<boolean>
+  /** Newest first. */
+  listPolicyRevisions(cluster: string): Promise<readonly StoredPolicyRevision[]>
+  addPolicyRevision(cluster: string, revision: StoredPolicyRevision): Promise<void>
+
   listBaseImages(cluster?: string): Promise<readonly StoredBaseImage[]>
   /** @throws PlatformError `CONFLICT` where the cluster has an image of this name */
   insertBaseImage(image: StoredBaseImage): Promise<void>
   removeBaseImage(cluster: string, name: string): Promise<boolean>
 
-  findEvidence(hostId: string): Promise<StoredEvidence | undefined>
-  saveEvidence(hostId: string, evidence: StoredEvidence): Promise<void>
+  /** The newest bundle of a host, or the one of this id. */
+  findBundle(hostId: string, bundleId?: string): Promise<EvidenceBundle | undefined>
+  /** Keeps the newest `keep` bundles of the host. */
+  addBundle(bundle: EvidenceBundle, keep: number): Promise<void>
 
   listVerdicts(hostId: string, limit: number): Promise<readonly VerdictView[]>
   addVerdict(hostId: string, verdict: VerdictView, keep: number): Promise<void>
@@ -128,21 +142,23 @@ export interface StoredPolicy {
   readonly updatedAtMs: number
 }
 
-export interface StoredBaseImage extends ReferenceValues {
-  readonly cluster: string
-  readonly capturedFrom: string
-  readonly capturedAtMs: number
-  readonly boot?: BootView
-  readonly eventLog?: Uint8Array
+export interface StoredPolicyDraft {
+  readonly policy: Policy
+  readonly operator: string
+  readonly updatedAtMs: number
 }
 
-export interface StoredEvidence {
-  readonly atMs: number
-  /** Whether the log replays to the quoted values, so that a base image may be made of it. */
-  readonly capturable: boolean
-  readonly bank: string
-  /** Digests in hexadecimal. */
-  readonly pcrs: ReadonlyMap<number, string>
+export interface StoredPolicyRevision {
+  readonly revision: number
+  readonly policy: Policy
+  readonly operator: string
+  readonly activatedAtMs: number
+}
+
+export interface StoredBaseImage extends ReferenceValues {
+  readonly cluster: string
+  readonly source: BaseImageView['source']
+  readonly addedAtMs: number
   readonly boot?: BootView
   readonly eventLog?: Uint8Array
 }

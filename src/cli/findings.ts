@@ -24,6 +24,7 @@ export function verdictLines(verdict: VerdictView): readonly string[] {
       ['kernel', verdict.boot?.kernel],
       ['command line', verdict.boot?.commandLine],
       ['PCRs', `${verdict.bank}:${verdict.pcrs.join(',')}`],
+      ['bundle', verdict.bundleId],
       ['took', `${verdict.tookMs} ms`],
     ]),
     ...verdict.differences.map((difference) => `  CHANGED ${difference}`),

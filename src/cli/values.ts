@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander'
+import { isoTime } from '../core/clock.js'
 
 /** A whole number, as an option takes it. */
 export function integer(text: string): number {
@@ -34,4 +35,12 @@ export function pcrList(text: string): readonly number[] {
   const pcrs = text.split(',').map(integer)
   if (pcrs.some((pcr) => pcr > 23)) throw new InvalidArgumentError('expected PCRs from 0 to 23')
   return pcrs
+}
+
+/** A moment as an option takes it, RFC 3339 or a date alone, in the form of the API. */
+export function moment(text: string): string {
+  const ms = /^\d{4}-\d{2}-\d{2}(T|$)/.test(text) ? Date.parse(text) : Number.NaN
+  if (Number.isNaN(ms))
+    throw new InvalidArgumentError('expected 2027-01-31 or 2027-01-31T12:00:00Z')
+  return isoTime(ms)
 }

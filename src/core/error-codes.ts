@@ -87,6 +87,21 @@ export const ERROR_CODES = {
   SECURE_BOOT_OFF: { status: 403, title: 'the policy needs Secure Boot and it is not on' },
   BASE_IMAGE_NONE: { status: 403, title: 'the cluster has no base image' },
   BASE_IMAGE_PCR: { status: 403, title: 'a PCR differs from the base image' },
+  HOST_LATE: { status: 403, title: 'the last attestation of the host is too old' },
+  CLOCK_NOT_SAFE: { status: 403, title: 'the clock of the TPM may have gone back' },
+  HOST_REBOOTED: { status: 403, title: 'the host was rebooted and the policy wants to know of it' },
+  BOOT_APPLICATION: { status: 403, title: 'a boot application is not among those of the policy' },
+  BOOT_KERNEL: { status: 403, title: 'the kernel is not one of the policy' },
+  BOOT_COMMAND_LINE: {
+    status: 403,
+    title: 'the command line of the kernel is not one of the policy',
+  },
+  BOOT_FIRMWARE: { status: 403, title: 'the version of the firmware is not one of the policy' },
+  BOOT_DBX: { status: 403, title: 'the forbidden signatures of the firmware are too old' },
+  BUNDLE_VERDICT: {
+    status: 403,
+    title: 'a bundle of evidence leads to another verdict than it says',
+  },
   POLICY_INVALID: { status: 400, title: 'the parts of a policy contradict one another' },
   EVIDENCE_NOT_VERIFIED: {
     status: 409,

@@ -2,7 +2,13 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Static } from 'typebox'
-import { listAttestationAudit } from '../../src/api/attestation.js'
+import {
+  activatePolicyDraft,
+  listAttestationAudit,
+  type Policy,
+  type PolicyView,
+  setPolicyDraft,
+} from '../../src/api/attestation.js'
 import { type Client, createClient } from '../../src/api/client.js'
 import type { Operation } from '../../src/api/operation.js'
 import { loadConfig } from '../../src/core/config.js'
@@ -121,4 +127,15 @@ export function lying<O extends Operation>(
       headers,
     )
   return { ...client, call }
+}
+
+/** Makes a policy the one of a cluster: drafts and activates it. */
+export async function setPolicy(
+  site: TestSite,
+  cluster: string,
+  policy: Policy,
+): Promise<PolicyView> {
+  const params = { cluster }
+  const { digest } = await site.admin.call(setPolicyDraft, { params, body: policy })
+  return site.admin.call(activatePolicyDraft, { params, body: { digest } })
 }

@@ -1,6 +1,7 @@
 import type { Insertable, Selectable, Transaction } from 'kysely'
 import { Value } from 'typebox/value'
-import { Policy, VerdictView } from '../../api/attestation.js'
+import { BaseImageSource, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
+import type { TpmClock } from '../../appraisal/index.js'
 import { toBase64url } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import {
@@ -11,7 +12,6 @@ import {
   type Store,
   writeHostStatus,
 } from '../../store/index.js'
-import type { TpmClock } from '../domain/clock.js'
 import type {
   AttestationStore,
   AttestationTransaction,
@@ -25,6 +25,8 @@ import type { AttestationTables } from './tables.js'
 
 type Tables = AttestationTables & FoundationTables
 type Tx = Transaction<Tables>
+
+const HOST_TABLES = ['attestation_hosts', 'attestation_bundles', 'attestation_verdicts'] as const
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'attestation'
@@ -231,10 +233,9 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     async removeHost(hostId) {
-      for (const table of ['attestation_hosts', 'attestation_evidence'] as const) {
+      for (const table of HOST_TABLES) {
         await tx.deleteFrom(table).where('host_id', '=', hostId).execute()
       }
-      await tx.deleteFrom('attestation_verdicts').where('host_id', '=', hostId).execute()
     },
 
     async setState(host, state, options) {
@@ -285,6 +286,71 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .execute()
     },
 
+    async findPolicyDraft(cluster) {
+      const row = await tx
+        .selectFrom('attestation_policy_drafts')
+        .selectAll()
+        .where('cluster', '=', cluster)
+        .executeTakeFirst()
+      return (
+        row && {
+          policy: Value.Parse(Policy, JSON.parse(row.policy)),
+          operator: row.operator,
+          updatedAtMs: row.updated_at_ms,
+        }
+      )
+    },
+
+    async savePolicyDraft(cluster, draft) {
+      const columns = {
+        policy: JSON.stringify(draft.policy),
+        operator: draft.operator,
+        updated_at_ms: draft.updatedAtMs,
+      }
+      await tx
+        .insertInto('attestation_policy_drafts')
+        .values({ cluster, ...columns })
+        .onConflict((conflict) => conflict.column('cluster').doUpdateSet(columns))
+        .execute()
+    },
+
+    async removePolicyDraft(cluster) {
+      const result = await tx
+        .deleteFrom('attestation_policy_drafts')
+        .where('cluster', '=', cluster)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
+    async listPolicyRevisions(cluster) {
+      const rows = await tx
+        .selectFrom('attestation_policy_revisions')
+        .selectAll()
+        .where('cluster', '=', cluster)
+        .orderBy('revision', 'desc')
+        .limit(100)
+        .execute()
+      return rows.map((row) => ({
+        revision: row.revision,
+        policy: Value.Parse(Policy, JSON.parse(row.policy)),
+        operator: row.operator,
+        activatedAtMs: row.activated_at_ms,
+      }))
+    },
+
+    async addPolicyRevision(cluster, revision) {
+      await tx
+        .insertInto('attestation_policy_revisions')
+        .values({
+          cluster,
+          revision: revision.revision,
+          policy: JSON.stringify(revision.policy),
+          operator: revision.operator,
+          activated_at_ms: revision.activatedAtMs,
+        })
+        .execute()
+    },
+
     async listBaseImages(cluster) {
       const all = tx
         .selectFrom('attestation_base_images')
@@ -298,10 +364,15 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       return rows.map((row) => ({
         name: row.name,
         cluster: row.cluster,
-        capturedFrom: row.captured_from,
-        capturedAtMs: row.captured_at_ms,
+        source:
+          row.source === null
+            ? { kind: 'captured' as const, hostId: row.captured_from }
+            : Value.Parse(BaseImageSource, JSON.parse(row.source)),
+        addedAtMs: row.captured_at_ms,
         bank: row.bank,
         pcrs: parsePcrs(row.pcrs),
+        ...(row.not_before_ms === null ? {} : { notBeforeMs: row.not_before_ms }),
+        ...(row.not_after_ms === null ? {} : { notAfterMs: row.not_after_ms }),
         ...parseBoot(row.boot),
         ...(row.event_log === null ? {} : { eventLog: new Uint8Array(row.event_log) }),
       }))
@@ -314,8 +385,11 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
           .values({
             cluster: image.cluster,
             name: image.name,
-            captured_from: image.capturedFrom,
-            captured_at_ms: image.capturedAtMs,
+            captured_from: image.source.kind === 'captured' ? image.source.hostId : '',
+            captured_at_ms: image.addedAtMs,
+            source: JSON.stringify(image.source),
+            not_before_ms: image.notBeforeMs ?? null,
+            not_after_ms: image.notAfterMs ?? null,
             bank: image.bank,
             pcrs: textOfPcrs(image.pcrs),
             boot: image.boot ? JSON.stringify(image.boot) : null,
@@ -340,37 +414,42 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       return result.numDeletedRows > 0n
     },
 
-    async findEvidence(hostId) {
-      const row = await tx
-        .selectFrom('attestation_evidence')
-        .selectAll()
+    async findBundle(hostId, bundleId) {
+      const newest = tx
+        .selectFrom('attestation_bundles')
+        .select('bundle')
         .where('host_id', '=', hostId)
-        .executeTakeFirst()
-      return (
-        row && {
-          atMs: row.at_ms,
-          capturable: row.capturable === 1,
-          bank: row.bank,
-          pcrs: parsePcrs(row.pcrs),
-          ...parseBoot(row.boot),
-          ...(row.event_log === null ? {} : { eventLog: new Uint8Array(row.event_log) }),
-        }
-      )
+        .orderBy('at_ms', 'desc')
+        .orderBy('bundle_id')
+        .limit(1)
+      const row = await (bundleId === undefined
+        ? newest
+        : newest.where('bundle_id', '=', bundleId)
+      ).executeTakeFirst()
+      return row && Value.Parse(EvidenceBundle, JSON.parse(row.bundle))
     },
 
-    async saveEvidence(hostId, evidence) {
-      const columns = {
-        at_ms: evidence.atMs,
-        capturable: flag(evidence.capturable),
-        bank: evidence.bank,
-        pcrs: textOfPcrs(evidence.pcrs),
-        boot: evidence.boot ? JSON.stringify(evidence.boot) : null,
-        event_log: evidence.eventLog ?? null,
-      }
+    async addBundle(bundle, keep) {
       await tx
-        .insertInto('attestation_evidence')
-        .values({ host_id: hostId, ...columns })
-        .onConflict((conflict) => conflict.column('host_id').doUpdateSet(columns))
+        .insertInto('attestation_bundles')
+        .values({
+          bundle_id: bundle.bundleId,
+          host_id: bundle.hostId,
+          at_ms: Date.parse(bundle.verdict.at),
+          bundle: JSON.stringify(bundle),
+        })
+        .execute()
+      await tx
+        .deleteFrom('attestation_bundles')
+        .where('host_id', '=', bundle.hostId)
+        .where('bundle_id', 'not in', (row) =>
+          row
+            .selectFrom('attestation_bundles')
+            .select('bundle_id')
+            .where('host_id', '=', bundle.hostId)
+            .orderBy('at_ms', 'desc')
+            .limit(keep),
+        )
         .execute()
     },
 

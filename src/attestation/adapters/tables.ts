@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely'
 
-/** Rows of the attestation service; made by migration 0002. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002 and 0005. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
@@ -62,15 +62,30 @@ export interface AttestationTables {
     pcrs: string
     boot: string | null
     event_log: Uint8Array | null
+    /** Absent: captured from `captured_from`. */
+    source: string | null
+    not_before_ms: number | null
+    not_after_ms: number | null
   }
-  attestation_evidence: {
+  attestation_bundles: {
+    bundle_id: string
     host_id: string
     at_ms: number
-    capturable: number
-    bank: string
-    pcrs: string
-    boot: string | null
-    event_log: Uint8Array | null
+    /** EvidenceBundle as JSON. */
+    bundle: string
+  }
+  attestation_policy_drafts: {
+    cluster: string
+    policy: string
+    operator: string
+    updated_at_ms: number
+  }
+  attestation_policy_revisions: {
+    cluster: string
+    revision: number
+    policy: string
+    operator: string
+    activated_at_ms: number
   }
   attestation_verdicts: {
     verdict_id: Generated<number>

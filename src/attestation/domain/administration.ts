@@ -1,7 +1,16 @@
-import type { HostView, Policy, PolicyView, VerdictView } from '../../api/attestation.js'
+import type {
+  EvidenceBundle,
+  HostView,
+  Policy,
+  PolicyView,
+  VerdictView,
+} from '../../api/attestation.js'
+import { checkPolicy, policyDigest } from '../../appraisal/index.js'
+import { fromBase64url } from '../../core/bytes.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { parseAttest } from '../../tpm/index.js'
 import type {
   AttestationStore,
   AttestationTransaction,
@@ -9,10 +18,10 @@ import type {
   StoredBaseImage,
   StoredHost,
   StoredPolicy,
+  StoredPolicyDraft,
   StoredTicket,
 } from '../ports.js'
 import { policyOf } from './attestation.js'
-import { checkPolicy, policyDigest } from './policy.js'
 import { ticketHash, ticketText } from './tickets.js'
 
 /** Who asks, and when: what every act of an administrator is recorded with. */
@@ -128,6 +137,25 @@ export function createAdministration(deps: {
         return hostView(tx, await knownHost(tx, hostId))
       }),
 
+    /** The clock of the host's last genuine quote becomes the one that the next is compared with. */
+    acceptReboot: (act: Act, hostId: string) =>
+      store.transaction(async (tx) => {
+        const host = await knownHost(tx, hostId)
+        const bundle = await tx.findBundle(hostId)
+        if (!bundle || host.state === 'revoked') {
+          throw new PlatformError(
+            'EVIDENCE_NOT_VERIFIED',
+            'expected a host that attested after its reboot, found none',
+          )
+        }
+        const { clockInfo } = parseAttest(fromBase64url(bundle.evidence.attest))
+        await tx.setClock(hostId, clockInfo)
+        await record(tx, act, 'host.accept-reboot', `host:${hostId}`, {
+          resetCount: clockInfo.resetCount,
+        })
+        return hostView(tx, host)
+      }),
+
     revokeHost: (act: Act, hostId: string, reason: string) =>
       store.transaction(async (tx) => {
         const host = await knownHost(tx, hostId)
@@ -146,25 +174,43 @@ export function createAdministration(deps: {
         await record(tx, act, 'host.remove', `host:${hostId}`, { ek: host.ekFingerprint })
       }),
 
-    captureBaseImage: (act: Act, name: string, hostId: string) =>
+    getBundle: (hostId: string, bundleId: string) =>
       store.transaction(async (tx) => {
+        await knownHost(tx, hostId)
+        const bundle = await tx.findBundle(hostId, bundleId)
+        if (!bundle) throw new PlatformError('NOT_FOUND', `no bundle ${bundleId} of ${hostId}`)
+        return bundle
+      }),
+
+    captureBaseImage: (
+      act: Act,
+      request: {
+        readonly name: string
+        readonly hostId: string
+        readonly notAfterMs: number | undefined
+      },
+    ) =>
+      store.transaction(async (tx) => {
+        const { name, hostId, notAfterMs } = request
         const host = await knownHost(tx, hostId)
-        const evidence = await tx.findEvidence(hostId)
-        if (!evidence?.capturable || host.state === 'revoked') {
+        const bundle = await tx.findBundle(hostId)
+        if (!bundle || !isCapturable(bundle) || host.state === 'revoked') {
           throw new PlatformError(
             'EVIDENCE_NOT_VERIFIED',
             'expected a host whose last quote and event log were verified, found none',
           )
         }
+        const { evidence, verdict, policy } = bundle
         const image: StoredBaseImage = {
           name,
           cluster: host.cluster,
-          capturedFrom: hostId,
-          capturedAtMs: act.nowMs,
-          bank: evidence.bank,
-          pcrs: evidence.pcrs,
-          ...(evidence.boot ? { boot: evidence.boot } : {}),
-          ...(evidence.eventLog ? { eventLog: evidence.eventLog } : {}),
+          source: { kind: 'captured', hostId },
+          addedAtMs: act.nowMs,
+          bank: policy.bank,
+          pcrs: new Map(evidence.pcrs.map(({ pcr, digest }) => [pcr, [digest]])),
+          ...(notAfterMs === undefined ? {} : { notAfterMs }),
+          ...(verdict.boot ? { boot: verdict.boot } : {}),
+          ...(evidence.eventLog ? { eventLog: fromBase64url(evidence.eventLog) } : {}),
         }
         await tx.insertBaseImage(image)
         await record(tx, act, 'base-image.capture', `base-image:${host.cluster}/${name}`, {
@@ -187,24 +233,76 @@ export function createAdministration(deps: {
     getPolicy: (cluster: string) =>
       store.transaction(async (tx) => policyView(cluster, await policyOf(tx, cluster))),
 
-    setPolicy: (act: Act, cluster: string, policy: Policy) =>
+    getDraft: (cluster: string) => store.transaction((tx) => knownDraft(tx, cluster)),
+
+    setDraft: (act: Act, cluster: string, policy: Policy) =>
       store.transaction(async (tx) => {
+        const draft: StoredPolicyDraft = {
+          policy: checkPolicy(policy),
+          operator: act.operator,
+          updatedAtMs: act.nowMs,
+        }
+        await tx.savePolicyDraft(cluster, draft)
+        await record(tx, act, 'policy.draft', `policy:${cluster}`, {
+          digest: policyDigest(draft.policy),
+        })
+        return draft
+      }),
+
+    removeDraft: (act: Act, cluster: string) =>
+      store.transaction(async (tx) => {
+        found(await tx.removePolicyDraft(cluster), 'draft of a policy for cluster', cluster)
+        await record(tx, act, 'policy.draft-remove', `policy:${cluster}`, {})
+      }),
+
+    listRevisions: (cluster: string) => store.transaction((tx) => tx.listPolicyRevisions(cluster)),
+
+    /** Activates the draft that the administrator read: another one in its place is a conflict. */
+    activateDraft: (act: Act, cluster: string, digest: string) =>
+      store.transaction(async (tx) => {
+        const draft = await knownDraft(tx, cluster)
+        if (policyDigest(draft.policy) !== digest) {
+          throw new PlatformError(
+            'CONFLICT',
+            `expected the draft ${digest}, found ${policyDigest(draft.policy)}`,
+          )
+        }
         const before = await policyOf(tx, cluster)
         const after: StoredPolicy = {
           revision: before.revision + 1,
           epoch: before.epoch + 1,
-          policy: checkPolicy(policy),
+          policy: draft.policy,
           updatedAtMs: act.nowMs,
         }
         await tx.savePolicy(cluster, after, act.nowMs)
-        await record(tx, act, 'policy.set', `policy:${cluster}`, {
+        await tx.addPolicyRevision(cluster, {
           revision: after.revision,
-          digest: policyDigest(after.policy),
+          policy: after.policy,
+          operator: act.operator,
+          activatedAtMs: act.nowMs,
+        })
+        await tx.removePolicyDraft(cluster)
+        await record(tx, act, 'policy.activate', `policy:${cluster}`, {
+          revision: after.revision,
+          digest,
           before: policyDigest(before.policy),
+          draftedBy: draft.operator,
         })
         return policyView(cluster, after)
       }),
   }
+}
+
+/** Whether the quote of a bundle was genuine and its event log replays to it: then a base image may be made of it. */
+function isCapturable({ evidence, verdict }: EvidenceBundle): boolean {
+  const ofLog = verdict.findings.filter(({ check }) => check.startsWith('event-log'))
+  return evidence.eventLog !== undefined && ofLog.length > 0 && ofLog.every(({ ok }) => ok)
+}
+
+async function knownDraft(tx: AttestationTransaction, cluster: string): Promise<StoredPolicyDraft> {
+  const draft = await tx.findPolicyDraft(cluster)
+  if (!draft) throw new PlatformError('NOT_FOUND', `no draft of a policy for cluster ${cluster}`)
+  return draft
 }
 
 export type Administration = ReturnType<typeof createAdministration>

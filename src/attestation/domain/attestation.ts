@@ -1,29 +1,31 @@
-import type { BootView, Evidence, Policy, VerdictView } from '../../api/attestation.js'
-import { toHex } from '../../core/bytes.js'
+import type { Evidence, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
+import {
+  appraise,
+  bootView,
+  DEFAULT_POLICY,
+  type DecodedEvidence,
+  decodeEvidence,
+  type IdentityVerdict,
+  policyDigest,
+  verifyEvidence,
+} from '../../appraisal/index.js'
+import { toBase64url } from '../../core/bytes.js'
 import { isoTime, secondsOf } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import { describeFinding, type Finding, failed, failures } from '../../core/finding.js'
-import type { BootSummary } from '../../eventlog/index.js'
 import { parsePublicArea } from '../../tpm/index.js'
 import type {
   AttestationKeys,
   AttestationStore,
   AttestationTransaction,
   EventLogReader,
+  StoredBaseImage,
   StoredHost,
   StoredPolicy,
 } from '../ports.js'
-import {
-  appraise,
-  type DecodedEvidence,
-  decodeEvidence,
-  type EventLogReport,
-  type IdentityVerdict,
-  verifyEvidence,
-} from './appraise.js'
 import { createClaims } from './claims.js'
 import { verifyNonce } from './nonce.js'
-import { DEFAULT_POLICY, policyDigest } from './policy.js'
+import { readEventLog } from './read-event-log.js'
 
 export interface AttestationDeps {
   readonly store: AttestationStore
@@ -34,6 +36,7 @@ export interface AttestationDeps {
   readonly audiences: readonly string[]
   readonly nonceTtlSeconds: number
   readonly verdictsPerHost: number
+  readonly bundlesPerHost: number
   readonly build: string
 }
 
@@ -49,7 +52,12 @@ export interface AttestationDeps {
 export async function attest(
   deps: AttestationDeps,
   evidence: Evidence,
-  input: { readonly tokenId: string; readonly nowMs: number; readonly monotonicMs: () => number },
+  input: {
+    readonly tokenId: string
+    readonly bundleId: string
+    readonly nowMs: number
+    readonly monotonicMs: () => number
+  },
 ): Promise<{ readonly token: string; readonly expiresAtMs: number }> {
   const startedMs = input.monotonicMs()
   const { nowMs } = input
@@ -79,21 +87,28 @@ export async function attest(
     return refuseUnauthentic(deps, decoded, nowMs, identity.findings)
   }
 
-  const report = await readEventLog(deps.eventLogs, decoded, policy.policy)
+  const report = await readEventLog(
+    deps.eventLogs,
+    decoded.eventLog,
+    policy.policy,
+    decoded.pcrValues,
+  )
   const appraisal = appraise({
     policy: policy.policy,
     pcrValues: decoded.pcrValues,
     clock: identity.clock,
     previousClock: host.clock,
     eventLog: report,
+    eventLogOctets: decoded.eventLog?.length ?? 0,
     baseImages: before.baseImages,
+    nowMs,
   })
   const findings = [...identity.findings, ...appraisal.findings]
   const accepted = failures(findings).length === 0
   const differences = accepted
     ? []
     : await explain(deps.eventLogs, decoded, before, appraisal.nearest)
-  const verdict: VerdictView = {
+  const verdict: VerdictView & { readonly bundleId: string } = {
     at: isoTime(nowMs),
     accepted,
     ...(appraisal.baseImage === undefined ? {} : { baseImage: appraisal.baseImage }),
@@ -104,6 +119,7 @@ export async function attest(
     pcrs: [...policy.policy.pcrs],
     tookMs: Math.round((input.monotonicMs() - startedMs) * 100) / 100,
     ...(accepted ? { tokenId: input.tokenId } : {}),
+    bundleId: input.bundleId,
   }
   const expiresAtMs = nowMs + policy.policy.tokenTtlSeconds * 1000
   const token = accepted
@@ -121,8 +137,9 @@ export async function attest(
         }),
       )
     : undefined
+  const bundle = bundleOf({ deps, evidence, before: { ...before, host }, appraisal, verdict })
   const committed = await deps.store.transaction((tx) =>
-    commit(tx, { deps, decoded, before: { host, policy }, identity, report, verdict, nowMs }),
+    commit(tx, { deps, decoded, before: { host, policy }, identity, bundle, nowMs }),
   )
   if (!committed || token === undefined) throw refused()
   return { token, expiresAtMs }
@@ -168,24 +185,6 @@ function stateFinding(host: StoredHost): Finding | undefined {
   }
 }
 
-async function readEventLog(
-  reader: EventLogReader,
-  evidence: DecodedEvidence,
-  policy: Policy,
-): Promise<EventLogReport | undefined> {
-  if (!evidence.eventLog) return undefined
-  try {
-    return await reader.verify(evidence.eventLog, policy.bank, evidence.pcrValues)
-  } catch (error) {
-    if (!(error instanceof PlatformError)) throw error
-    return {
-      findings: [
-        failed('event-log', error.code, 'a boot event log that can be read', error.message),
-      ],
-    }
-  }
-}
-
 async function explain(
   reader: EventLogReader,
   evidence: DecodedEvidence,
@@ -202,16 +201,38 @@ async function explain(
   }
 }
 
-/** What a verdict and a base image keep of a boot: the log's own words, bounded and escaped by the parser. */
-function bootView(summary: BootSummary, bank: string): BootView {
+function bundleOf(input: {
+  readonly deps: AttestationDeps
+  readonly evidence: Evidence
+  readonly before: Snapshot & { readonly host: StoredHost }
+  readonly appraisal: { readonly nearest?: string }
+  readonly verdict: VerdictView & { readonly bundleId: string }
+}): EvidenceBundle {
+  const { before, evidence, verdict } = input
+  const { host, policy } = before
+  const image = before.baseImages.find(({ name }) => name === input.appraisal.nearest)
   return {
-    secureBoot: summary.secureBoot,
-    bootApplications: summary.bootApplications.flatMap((application) => {
-      const digest = application.digests.get(bank as Policy['bank'])
-      return digest ? [{ name: application.name, digest: toHex(digest) }] : []
-    }),
-    ...(summary.kernel === undefined ? {} : { kernel: summary.kernel }),
-    ...(summary.commandLine === undefined ? {} : { commandLine: summary.commandLine }),
+    format: 'sigillo-evidence-bundle/1',
+    bundleId: verdict.bundleId,
+    hostId: host.hostId,
+    cluster: host.cluster,
+    verifier: input.deps.issuer,
+    akPublic: toBase64url(host.akPublic),
+    ekFingerprint: host.ekFingerprint,
+    evidence,
+    policy: policy.policy,
+    policyRevision: policy.revision,
+    ...(host.clock ? { previousClock: { ...host.clock, clock: host.clock.clock.toString() } } : {}),
+    ...(image ? { baseImage: referenceView(image) } : {}),
+    verdict,
+  }
+}
+
+function referenceView({ name, bank, pcrs }: StoredBaseImage) {
+  return {
+    name,
+    bank: bank as Policy['bank'],
+    pcrs: [...pcrs].map(([pcr, digests]) => ({ pcr, digests: [...digests] })),
   }
 }
 
@@ -222,12 +243,12 @@ async function commit(
     readonly decoded: DecodedEvidence
     readonly before: { readonly host: StoredHost; readonly policy: StoredPolicy }
     readonly identity: IdentityVerdict
-    readonly report: EventLogReport | undefined
-    readonly verdict: VerdictView
+    readonly bundle: EvidenceBundle
     readonly nowMs: number
   },
 ): Promise<boolean> {
-  const { deps, decoded, before, verdict, nowMs } = input
+  const { deps, decoded, before, bundle, nowMs } = input
+  const { verdict } = bundle
   const { hostId } = decoded
   const audit = (outcome: 'allowed' | 'refused', findings: readonly Finding[]) =>
     tx.audit({
@@ -271,14 +292,7 @@ async function commit(
     policyEpoch: policy.epoch,
     nowMs,
   })
-  await tx.saveEvidence(hostId, {
-    atMs: nowMs,
-    capturable: input.report !== undefined && failures(input.report.findings).length === 0,
-    bank: verdict.bank,
-    pcrs: new Map([...decoded.pcrValues].map(([pcr, digest]) => [pcr, toHex(digest)])),
-    ...(verdict.boot ? { boot: verdict.boot } : {}),
-    ...(decoded.eventLog ? { eventLog: decoded.eventLog } : {}),
-  })
+  await tx.addBundle(bundle, deps.bundlesPerHost)
   await tx.addVerdict(hostId, verdict, deps.verdictsPerHost)
   await audit(verdict.accepted ? 'allowed' : 'refused', verdict.findings as readonly Finding[])
   return verdict.accepted

@@ -1,11 +1,14 @@
 import type { Evidence, VerdictView } from '../../api/attestation.js'
+import {
+  type DecodedEvidence,
+  type IdentityVerdict,
+  policyDigest,
+  type TpmClock,
+} from '../../appraisal/index.js'
 import { toBase64url } from '../../core/bytes.js'
 import { ATTESTATION_RESULT_PROFILE, type AttestationResultClaims } from '../../tokens/index.js'
 import { nameOf, publicKeyOf } from '../../tpm/index.js'
 import type { StoredHost, StoredPolicy } from '../ports.js'
-import type { DecodedEvidence, IdentityVerdict } from './appraise.js'
-import type { TpmClock } from './clock.js'
-import { policyDigest } from './policy.js'
 
 /** AR4SI values that the profile uses. @see draft-ietf-rats-ar4si, section 2.3 */
 const AFFIRMING = 'affirming'

@@ -85,6 +85,7 @@ export function addHostRoutes(
     async ({ body }) => {
       const { token, expiresAtMs } = await attest(attestation, body, {
         tokenId: newUuid(),
+        bundleId: newUuid(),
         nowMs: clock.nowMs(),
         monotonicMs: () => clock.monotonicMs(),
       })

@@ -1,34 +1,43 @@
 import type { FastifyRequest } from 'fastify'
 import {
+  acceptHostReboot,
+  activatePolicyDraft,
   addAnchors,
   approveHost,
   type BaseImageView,
   captureBaseImage,
   createTicket,
+  getEvidenceBundle,
   getHost,
   getHostHistory,
   getPolicy,
+  getPolicyDraft,
   listAnchors,
   listAttestationAudit,
   listBaseImages,
   listHosts,
+  listPolicyRevisions,
   listTickets,
   removeAnchor,
   removeBaseImage,
   removeHost,
+  removePolicyDraft,
   revokeHost,
   revokeTicket,
-  setPolicy,
+  setPolicyDraft,
+  testPolicyDraft as testPolicyOperation,
   verifyAttestationAudit,
 } from '../../api/attestation.js'
 import type { Bank } from '../../api/common.js'
+import { policyDigest } from '../../appraisal/index.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
 import type { AuditLog } from '../../store/index.js'
 import { parseAnchors } from '../adapters/anchors.js'
 import type { Administration } from '../domain/administration.js'
-import type { StoredAnchor, StoredBaseImage, StoredTicket } from '../ports.js'
+import type { PolicyTest } from '../domain/policy-test.js'
+import type { StoredAnchor, StoredBaseImage, StoredPolicyDraft, StoredTicket } from '../ports.js'
 
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
@@ -41,6 +50,7 @@ export function addOperatorRoutes(
   app: App,
   deps: {
     readonly administration: Administration
+    readonly testPolicyDraft: (cluster: string, nowMs: number) => Promise<PolicyTest>
     readonly audit: AuditLog
     readonly operators: OperatorAccess
     readonly clock: Clock
@@ -96,8 +106,14 @@ export function addOperatorRoutes(
   addOperation(app, getHostHistory, READ, async ({ params, query }) => ({
     verdicts: [...(await administration.getHistory(params.hostId, query.limit ?? 10))],
   }))
+  addOperation(app, getEvidenceBundle, READ, async ({ params }) =>
+    administration.getBundle(params.hostId, params.bundleId),
+  )
   addOperation(app, approveHost, CHANGE, async ({ params, body, request }) =>
     administration.approveHost(actOf(request), params.hostId, body.ekFingerprint),
+  )
+  addOperation(app, acceptHostReboot, CHANGE, async ({ params, request }) =>
+    administration.acceptReboot(actOf(request), params.hostId),
   )
   addOperation(app, revokeHost, CHANGE, async ({ params, body, request }) =>
     administration.revokeHost(actOf(request), params.hostId, body.reason),
@@ -108,7 +124,13 @@ export function addOperatorRoutes(
   })
 
   addOperation(app, captureBaseImage, CHANGE, async ({ body, request }) =>
-    baseImageView(await administration.captureBaseImage(actOf(request), body.name, body.hostId)),
+    baseImageView(
+      await administration.captureBaseImage(actOf(request), {
+        name: body.name,
+        hostId: body.hostId,
+        notAfterMs: body.notAfter === undefined ? undefined : Date.parse(body.notAfter),
+      }),
+    ),
   )
   addOperation(app, listBaseImages, READ, async ({ query }) => ({
     baseImages: (await administration.listBaseImages(query.cluster)).map(baseImageView),
@@ -119,9 +141,32 @@ export function addOperatorRoutes(
   })
 
   addOperation(app, getPolicy, READ, async ({ params }) => administration.getPolicy(params.cluster))
-  addOperation(app, setPolicy, CHANGE, async ({ params, body, request }) =>
-    administration.setPolicy(actOf(request), params.cluster, body),
+  addOperation(app, getPolicyDraft, READ, async ({ params: { cluster } }) =>
+    draftView(cluster, await administration.getDraft(cluster)),
   )
+  addOperation(app, setPolicyDraft, CHANGE, async ({ params: { cluster }, body, request }) =>
+    draftView(cluster, await administration.setDraft(actOf(request), cluster, body)),
+  )
+  addOperation(app, removePolicyDraft, CHANGE, async ({ params, request }) => {
+    await administration.removeDraft(actOf(request), params.cluster)
+    return {}
+  })
+  addOperation(app, testPolicyOperation, READ, async ({ params }) => {
+    const { hosts, ...test } = await deps.testPolicyDraft(params.cluster, clock.nowMs())
+    return { ...test, hosts: hosts.map((host) => ({ ...host, findings: [...host.findings] })) }
+  })
+  addOperation(app, activatePolicyDraft, CHANGE, async ({ params, body, request }) =>
+    administration.activateDraft(actOf(request), params.cluster, body.digest),
+  )
+  addOperation(app, listPolicyRevisions, READ, async ({ params }) => ({
+    revisions: (await administration.listRevisions(params.cluster)).map((revision) => ({
+      revision: revision.revision,
+      digest: policyDigest(revision.policy),
+      activatedAt: isoTime(revision.activatedAtMs),
+      activatedBy: revision.operator,
+      policy: revision.policy,
+    })),
+  }))
 
   addOperation(app, listAttestationAudit, READ, async ({ query }) => audit.list(query))
   addOperation(app, verifyAttestationAudit, READ, async () => audit.verify())
@@ -152,10 +197,22 @@ function baseImageView(image: StoredBaseImage): BaseImageView {
   return {
     name: image.name,
     cluster: image.cluster,
-    capturedFrom: image.capturedFrom,
-    capturedAt: isoTime(image.capturedAtMs),
+    source: image.source,
+    addedAt: isoTime(image.addedAtMs),
+    ...(image.notBeforeMs === undefined ? {} : { notBefore: isoTime(image.notBeforeMs) }),
+    ...(image.notAfterMs === undefined ? {} : { notAfter: isoTime(image.notAfterMs) }),
     bank: image.bank as Bank,
-    pcrs: [...image.pcrs].map(([pcr, digest]) => ({ pcr, digest })),
+    pcrs: [...image.pcrs].map(([pcr, digests]) => ({ pcr, digests: [...digests] })),
     ...(image.boot ? { boot: image.boot } : {}),
+  }
+}
+
+function draftView(cluster: string, draft: StoredPolicyDraft) {
+  return {
+    cluster,
+    digest: policyDigest(draft.policy),
+    updatedAt: isoTime(draft.updatedAtMs),
+    updatedBy: draft.operator,
+    policy: draft.policy,
   }
 }

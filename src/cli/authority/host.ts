@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import {
+  acceptHostReboot,
   approveHost,
+  getEvidenceBundle,
   getHost,
   getHostHistory,
   type HostView,
@@ -53,6 +55,17 @@ export function addHostCommands(program: Command): void {
     examples: ['sigillo host history host-a', 'sigillo host history host-a --limit 100 --json'],
   })
 
+  addOperation(host, {
+    usage: 'bundle <host> <bundle>',
+    operation: getEvidenceBundle,
+    input: ([hostId = '', bundleId = '']) => ({ params: { hostId, bundleId } }),
+    text: (bundle) => [JSON.stringify(bundle, null, 2)],
+    examples: [
+      'sigillo host bundle host-a 3f6c… > bundle.json && sigillo verify bundle bundle.json',
+      'sigillo host bundle host-a "$(sigillo host show host-a --json | jq -r .lastVerdict.bundleId)"',
+    ],
+  })
+
   addOperation<typeof approveHost, { readonly ek: string }>(host, {
     usage: 'approve <host>',
     operation: approveHost,
@@ -67,6 +80,14 @@ export function addHostCommands(program: Command): void {
       'sigillo host approve host-c --ek 5b1e…',
       'sigillo host show host-c && sigillo host approve host-c --ek 5b1e…',
     ],
+  })
+
+  addOperation(host, {
+    usage: 'accept-reboot <host>',
+    operation: acceptHostReboot,
+    input: ([hostId = '']) => ({ params: { hostId }, body: {} }),
+    text: hostLines,
+    examples: ['sigillo host accept-reboot host-a', 'sigillo host accept-reboot host-a --json'],
   })
 
   addOperation<typeof revokeHost, { readonly reason: string }>(host, {

@@ -1,9 +1,21 @@
 import type { Command } from 'commander'
 import { parse as parseToml } from 'smol-toml'
 import { Value } from 'typebox/value'
-import { getPolicy, Policy, type PolicyView, setPolicy } from '../../api/attestation.js'
+import {
+  activatePolicyDraft,
+  getPolicy,
+  getPolicyDraft,
+  listPolicyRevisions,
+  Policy,
+  type PolicyDraftView,
+  type PolicyView,
+  removePolicyDraft,
+  setPolicyDraft,
+  testPolicyDraft,
+} from '../../api/attestation.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
-import { fields } from '../output.js'
+import { findingLine } from '../findings.js'
+import { fields, table } from '../output.js'
 import { addOperation } from './command.js'
 import { readText } from './connection.js'
 
@@ -19,14 +31,72 @@ export function addPolicyCommands(program: Command): void {
   })
 
   addOperation(policy, {
-    usage: 'set <cluster> <file>',
-    operation: setPolicy,
+    usage: 'draft <cluster> <file>',
+    operation: setPolicyDraft,
     input: ([cluster = '', file = '']) => ({ params: { cluster }, body: readPolicy(file) }),
-    text: policyLines,
+    text: draftLines,
     examples: [
-      'sigillo policy set lab policy.toml',
-      "sigillo policy show lab --json | jq '.policy | .requireSecureBoot = true' > p.json && sigillo policy set lab p.json",
+      'sigillo policy draft lab policy.toml',
+      "sigillo policy show lab --json | jq '.policy | .requireSecureBoot = true' > p.json && sigillo policy draft lab p.json",
     ],
+  })
+
+  addOperation(policy, {
+    usage: 'show-draft <cluster>',
+    operation: getPolicyDraft,
+    input: ([cluster = '']) => ({ params: { cluster } }),
+    text: draftLines,
+    examples: ['sigillo policy show-draft lab', 'sigillo policy show-draft lab --json'],
+  })
+
+  addOperation(policy, {
+    usage: 'test <cluster>',
+    operation: testPolicyDraft,
+    input: ([cluster = '']) => ({ params: { cluster } }),
+    text: ({ hosts }) => [
+      ...table([
+        ['HOST', 'NOW', 'BY THE DRAFT'],
+        ...hosts.map(({ hostId, now, outcome }) => [hostId, now, outcome]),
+      ]),
+      ...hosts.flatMap(({ hostId, findings }) =>
+        findings.map((finding) => `${hostId}:${findingLine(finding)}`),
+      ),
+    ],
+    examples: ['sigillo policy test lab', 'sigillo policy test lab --json'],
+  })
+
+  addOperation<typeof activatePolicyDraft, { readonly digest: string }>(policy, {
+    usage: 'activate <cluster>',
+    operation: activatePolicyDraft,
+    configure: (command) =>
+      command.requiredOption('--digest <digest>', 'digest of the draft, as it was shown'),
+    input: ([cluster = ''], { digest }) => ({ params: { cluster }, body: { digest } }),
+    text: policyLines,
+    destroys: ([cluster]) => `this ends every token of cluster ${cluster}`,
+    examples: [
+      'sigillo policy test lab && sigillo policy activate lab --digest 1f0c… --yes',
+      'sigillo policy activate lab --yes --digest "$(sigillo policy show-draft lab --json | jq -r .digest)"',
+    ],
+  })
+
+  addOperation(policy, {
+    usage: 'discard <cluster>',
+    operation: removePolicyDraft,
+    input: ([cluster = '']) => ({ params: { cluster } }),
+    text: () => ['discarded'],
+    examples: ['sigillo policy discard lab', 'sigillo policy discard lab --json'],
+  })
+
+  addOperation(policy, {
+    usage: 'history <cluster>',
+    operation: listPolicyRevisions,
+    input: ([cluster = '']) => ({ params: { cluster } }),
+    text: ({ revisions }) =>
+      table([
+        ['REVISION', 'ACTIVATED', 'BY', 'DIGEST'],
+        ...revisions.map((r) => [String(r.revision), r.activatedAt, r.activatedBy, r.digest]),
+      ]),
+    examples: ['sigillo policy history lab', 'sigillo policy history lab --json'],
   })
 }
 
@@ -49,16 +119,44 @@ function readPolicy(file: string): Policy {
 }
 
 function policyLines({ policy, ...view }: PolicyView): readonly string[] {
+  return [
+    ...fields([
+      ['cluster', view.cluster],
+      ['revision', view.revision === 0 ? '0 (the default)' : String(view.revision)],
+      ['digest', view.digest],
+    ]),
+    ...ruleLines(policy),
+  ]
+}
+
+function draftLines({ policy, ...view }: PolicyDraftView): readonly string[] {
+  return [
+    ...fields([
+      ['cluster', view.cluster],
+      ['draft of', view.updatedBy],
+      ['digest', view.digest],
+    ]),
+    ...ruleLines(policy),
+  ]
+}
+
+function ruleLines(policy: Policy): readonly string[] {
+  const count = (list: readonly unknown[] | undefined) => list && `${list.length} listed`
   return fields([
-    ['cluster', view.cluster],
-    ['revision', view.revision === 0 ? '0 (the default)' : String(view.revision)],
-    ['digest', view.digest],
     ['bank', policy.bank],
     ['quoted PCRs', policy.pcrs.join(',')],
-    ['pinned PCRs', policy.pinnedPcrs.join(',')],
+    ['pinned PCRs', policy.pinnedPcrs.join(',') || 'none: no base image is needed'],
     ['binding PCRs', policy.bindingPcrs.join(',')],
     ['event log', policy.requireEventLog ? 'required' : 'not required'],
     ['Secure Boot', policy.requireSecureBoot ? 'required' : 'not required'],
+    ['boot applications', count(policy.bootApplications)],
+    ['kernels', policy.kernels?.join(' or ')],
+    ['command lines', policy.commandLines?.join(' or ')],
+    ['firmware', policy.firmwareVersions?.join(' or ')],
+    ['dbx at least', count(policy.dbxAtLeast)],
+    ['reboot', policy.reboot],
+    ['safe clock', policy.requireSafeClock === true ? 'required' : undefined],
+    ['late after', policy.maxAgeSeconds === undefined ? undefined : `${policy.maxAgeSeconds} s`],
     ['token lifetime', `${policy.tokenTtlSeconds} s`],
   ])
 }

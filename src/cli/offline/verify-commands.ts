@@ -1,5 +1,10 @@
 import type { Command } from 'commander'
-import { toHex } from '../../core/bytes.js'
+import { Value } from 'typebox/value'
+import { EvidenceBundle } from '../../api/attestation.js'
+import { policyDigest, verifyBundle } from '../../appraisal/index.js'
+import { parseUtf8, toHex } from '../../core/bytes.js'
+import { DecodeError } from '../../core/errors.js'
+import { parseStrictJson } from '../../core/strict-json.js'
 import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
@@ -9,6 +14,7 @@ import { printVerdict } from './verdict.js'
 
 const MAX_STRUCTURE_OCTETS = 64 * 1024
 const MAX_LOG_OCTETS = 1024 * 1024
+const MAX_BUNDLE_OCTETS = 8 * 1024 * 1024
 
 interface QuoteOptions {
   readonly message: string
@@ -51,6 +57,33 @@ export function addVerifyCommands(program: Command): void {
       })
       printVerdict(outputOf(command), verdict.findings, quoteFacts(verdict))
     })
+
+  verify
+    .command('bundle <file>')
+    .description('evidence of a host with the verdict that the service gave, judged again')
+    .addHelpText(
+      'after',
+      `\nNot checked: that the nonce was the service's own. Exit status as of verify quote.\n${examples(
+        'sigillo host bundle host-a 3f6c… > bundle.json && sigillo verify bundle bundle.json',
+        'sigillo verify bundle bundle.json --json',
+      )}`,
+    )
+    .action(async (file: string, _options: unknown, command: Command) => {
+      const bundle = readBundle(readOctets(file, MAX_BUNDLE_OCTETS))
+      const findings = await verifyBundle(bundle)
+      const { hostId, cluster, verdict, policyRevision } = bundle
+      printVerdict(outputOf(command), findings, {
+        data: { hostId, cluster, at: verdict.at, policyRevision },
+        lines: fields([
+          ['host', `${hostId} of cluster ${cluster}`],
+          [
+            'verdict of the service',
+            `${verdict.accepted ? 'accepted' : 'refused'} at ${verdict.at}`,
+          ],
+          ['policy', `revision ${policyRevision}, ${policyDigest(bundle.policy)}`],
+        ]),
+      })
+    })
 }
 
 function quoteFacts({ quote, pcrs }: OfflineVerdict) {
@@ -82,4 +115,17 @@ function quoteFacts({ quote, pcrs }: OfflineVerdict) {
     ...values.map(({ bank, pcr, digest }) => `  ${bank} ${String(pcr).padStart(2)} ${digest}`),
   ]
   return { data, lines }
+}
+
+const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }
+
+function readBundle(octets: Uint8Array): EvidenceBundle {
+  const value = parseStrictJson(parseUtf8(octets), JSON_LIMITS)
+  const [error] = Value.Errors(EvidenceBundle, value)
+  if (!error) return value as EvidenceBundle
+  throw new DecodeError(
+    'DECODE_VALUE',
+    0,
+    `expected a bundle of evidence: ${error.instancePath} ${error.message}`,
+  )
 }

@@ -3,6 +3,7 @@ import { foundationMigration } from './0001-foundation.js'
 import { attestationMigration } from './0002-attestation.js'
 import { keyProviderMigration } from './0003-key-provider.js'
 import { controlPlaneMigration } from './0004-control-plane.js'
+import { attestationResultsMigration } from './0005-attestation-results.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -10,4 +11,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0002-attestation': attestationMigration,
   '0003-key-provider': keyProviderMigration,
   '0004-control-plane': controlPlaneMigration,
+  '0005-attestation-results': attestationResultsMigration,
 }

@@ -15,7 +15,6 @@ import {
   listBaseImages,
   removeBaseImage,
   revokeHost,
-  setPolicy,
   verifyAttestationAudit,
 } from '../../../src/api/attestation.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
@@ -33,7 +32,7 @@ import {
   ticketFor,
   trustHost,
 } from '../../helpers/host.js'
-import { lying, openTestSite, type TestSite } from '../../helpers/site.js'
+import { lying, openTestSite, setPolicy, type TestSite } from '../../helpers/site.js'
 
 let site: TestSite
 let lab: Lab
@@ -285,6 +284,7 @@ describe('a genuine quote of something else is refused, and seen:', () => {
     const state = join(dirname(back.tpm.socket), 'state')
     await cp(state, `${state}.copy`, { recursive: true })
     await back.tpm.boot(GOOD_BOOT)
+    await back.tpm.boot(GOOD_BOOT)
     await back.reopen()
     await back.attest(site.anybody)
     await back.tpm.stop()
@@ -310,8 +310,7 @@ describe('what administrators change is true for the next quote:', () => {
   test('a policy with other PCRs, and back', async () => {
     const params = { cluster: CLUSTER }
     const before = await site.admin.call(getPolicy, { params })
-    const set = (change: object) =>
-      site.admin.call(setPolicy, { params, body: { ...before.policy, ...change } })
+    const set = (change: object) => setPolicy(site, CLUSTER, { ...before.policy, ...change })
     await expect(set({ pinnedPcrs: [15] })).rejects.toMatchObject({ code: 'POLICY_INVALID' })
     const after = await set({ pcrs: [0, 4, 7], pinnedPcrs: [4, 7], bindingPcrs: [7] })
     expect(after).toMatchObject({ revision: before.revision + 1, epoch: before.epoch + 1 })

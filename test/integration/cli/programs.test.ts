@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,14 +8,7 @@ import { sigilloProgram } from '../../../src/cli/sigillo.js'
 import { agentProgram } from '../../../src/cli/sigillo-agent.js'
 import { freePort } from '../../helpers/free-port.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
-
-type Program = 'main' | 'agent-main'
-
-interface Outcome {
-  readonly status: number
-  readonly out: string
-  readonly err: string
-}
+import { run, sigillo } from './sigillo.js'
 
 let site: TestSite
 let folder: string
@@ -29,21 +22,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** Runs a program as its users do: the built file, a process of its own. */
-function run(program: Program, ...args: readonly string[]): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const options = { env: { PATH: process.env['PATH'], NO_COLOR: '1' }, timeout: 60_000 }
-    execFile(
-      process.execPath,
-      [`dist/src/cli/${program}.js`, ...args],
-      options,
-      (error, out, err) => {
-        resolve({ status: error ? Number(error.code ?? -1) : 0, out, err })
-      },
-    )
-  })
-}
-const sigillo = (...args: readonly string[]) => run('main', ...args)
 const onSite = (...args: readonly string[]) => run('main', ...args, '--site', site.folder)
 
 /** Every command below another that does something by itself. */

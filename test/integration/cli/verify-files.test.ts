@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -9,6 +8,7 @@ import { parsePublicArea, parseTpm2bPublic, publicKeyOf } from '../../../src/tpm
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
 import { GOOD_BOOT } from '../../helpers/host.js'
 import { tpm2 } from '../native/tpm2-tools.js'
+import { sigillo } from './sigillo.js'
 
 const NONCE = '5e'.repeat(32)
 const AK_ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign'
@@ -89,20 +89,6 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
   await lab[Symbol.asyncDispose]()
 })
-
-interface Outcome {
-  readonly status: number
-  readonly out: string
-  readonly err: string
-}
-
-function sigillo(...args: readonly string[]): Promise<Outcome> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['dist/src/cli/main.js', ...args], (error, out, err) => {
-      resolve({ status: error ? Number(error.code ?? -1) : 0, out, err })
-    })
-  })
-}
 
 const quote = (name: string, change: Readonly<Record<string, string>> = {}) => {
   const files = {

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { addAnchors, captureBaseImage, getPolicy, setPolicy } from '../../../src/api/attestation.js'
+import { addAnchors, captureBaseImage, getPolicy } from '../../../src/api/attestation.js'
 import { type Client, createClient } from '../../../src/api/client.js'
 import { createCluster } from '../../../src/api/control-plane.js'
 import {
@@ -22,7 +22,7 @@ import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
 import { parsePublicArea, verifyQuote } from '../../../src/tpm/index.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
 import { CLUSTER, GOOD_BOOT, ticketFor } from '../../helpers/host.js'
-import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
+import { openTestSite, setPolicy, silent, type TestSite } from '../../helpers/site.js'
 
 let site: TestSite
 let lab: Lab
@@ -128,7 +128,7 @@ describe('an agent', () => {
   test('attests again before its token ends', async () => {
     const params = { cluster: CLUSTER }
     const { policy } = await site.admin.call(getPolicy, { params })
-    await site.admin.call(setPolicy, { params, body: { ...policy, tokenTtlSeconds: 30 } })
+    await setPolicy(site, CLUSTER, { ...policy, tokenTtlSeconds: 30 })
     const first = await startTrusted()
     const second = await statusWhen(
       ({ tokenExpiresAt }) => tokenExpiresAt !== first.tokenExpiresAt,
@@ -137,7 +137,7 @@ describe('an agent', () => {
     expect(second.state).toBe('attested')
     const leftMs = Date.parse(first.tokenExpiresAt ?? '') - site.clock.nowMs()
     expect(leftMs).toBeGreaterThan(5_000)
-    await site.admin.call(setPolicy, { params, body: policy })
+    await setPolicy(site, CLUSTER, policy)
   })
 
   test('proves keys with a key provider, bound to the session and to the TPM', async () => {

@@ -1,4 +1,5 @@
-import { type Finding, failed, passed } from '../../core/finding.js'
+import type { Policy } from '../api/attestation.js'
+import { type Finding, failed, passed } from '../core/finding.js'
 
 /** TPMS_CLOCK_INFO: how often the TPM was reset and resumed, and its time in milliseconds. */
 export interface TpmClock {
@@ -28,4 +29,34 @@ export function verifyClock(previous: TpmClock | undefined, current: TpmClock): 
   return fell
     ? failed('clock', 'CLOCK_WENT_BACK', `later than ${before}`, text)
     : passed('clock', text)
+}
+
+/**
+ * The clock, and what the policy says of it: a host that was rebooted since its last accepted quote may have to wait for
+ * an administrator; a clock that is not safe may have gone back within the same counts.
+ */
+export function appraiseClock(
+  policy: Policy,
+  previous: TpmClock | undefined,
+  current: TpmClock,
+): readonly Finding[] {
+  const findings = [verifyClock(previous, current)]
+  if (policy.reboot === 'refuse' && previous && current.resetCount !== previous.resetCount) {
+    findings.push(
+      failed(
+        'clock.reboot',
+        'HOST_REBOOTED',
+        `reset count ${previous.resetCount}, as when it was last accepted`,
+        String(current.resetCount),
+      ),
+    )
+  }
+  if (policy.requireSafeClock === true) {
+    findings.push(
+      current.safe
+        ? passed('clock.safe')
+        : failed('clock.safe', 'CLOCK_NOT_SAFE', 'a clock that surely went forward', 'not safe'),
+    )
+  }
+  return findings
 }

@@ -1,12 +1,15 @@
-import { toHex } from '../../core/bytes.js'
-import { type Finding, failed, passed } from '../../core/finding.js'
+import { toHex } from '../core/bytes.js'
+import { type Finding, failed, passed } from '../core/finding.js'
 
 /** What a good host measures: PCR values by index, in one bank. */
 export interface ReferenceValues {
   readonly name: string
   readonly bank: string
-  /** Digests in hexadecimal. */
-  readonly pcrs: ReadonlyMap<number, string>
+  /** Accepted digests of each PCR, in hexadecimal. */
+  readonly pcrs: ReadonlyMap<number, readonly string[]>
+  /** Not accepted before or after these moments, milliseconds. */
+  readonly notBeforeMs?: number
+  readonly notAfterMs?: number
 }
 
 export interface ReferenceMatch {
@@ -29,17 +32,21 @@ export function matchBaseImage(
     readonly bank: string
     readonly pinnedPcrs: readonly number[]
     readonly pcrValues: ReadonlyMap<number, Uint8Array>
+    readonly nowMs: number
   },
 ): ReferenceMatch {
+  if (input.pinnedPcrs.length === 0) {
+    return { findings: [passed('base-image', 'not needed: the policy pins no PCR')] }
+  }
   const candidates = images
-    .filter((image) => image.bank === input.bank)
+    .filter((image) => image.bank === input.bank && isValid(image, input.nowMs))
     .map((image) => ({ image, findings: compareWith(image, input.pinnedPcrs, input.pcrValues) }))
   const [nearest] = candidates.sort((a, b) => a.findings.length - b.findings.length)
   if (!nearest) {
     const finding = failed(
       'base-image',
       'BASE_IMAGE_NONE',
-      `a base image of the cluster in bank ${input.bank}`,
+      `a base image of the cluster in bank ${input.bank} that is valid now`,
       'none',
     )
     return { findings: [finding] }
@@ -51,6 +58,10 @@ export function matchBaseImage(
   return { findings: nearest.findings, nearest: name }
 }
 
+function isValid({ notBeforeMs, notAfterMs }: ReferenceValues, nowMs: number): boolean {
+  return (notBeforeMs ?? nowMs) <= nowMs && nowMs <= (notAfterMs ?? nowMs)
+}
+
 function compareWith(
   image: ReferenceValues,
   pinnedPcrs: readonly number[],
@@ -60,12 +71,12 @@ function compareWith(
     const expected = image.pcrs.get(pcr)
     const value = values.get(pcr)
     const found = value && toHex(value)
-    if (expected !== undefined && expected === found) return []
+    if (expected !== undefined && found !== undefined && expected.includes(found)) return []
     return [
       failed(
         'base-image',
         'BASE_IMAGE_PCR',
-        `${expected ?? 'no value'} (base image ${image.name})`,
+        `${expected?.join(' or ') ?? 'no value'} (base image ${image.name})`,
         found ?? 'no value',
         { pcr },
       ),

@@ -1,9 +1,8 @@
-import type { Evidence, Policy } from '../../api/attestation.js'
-import { evidenceDigest } from '../../api/evidence-binding.js'
-import { fromBase64url, fromHex } from '../../core/bytes.js'
-import { type Finding, failed, failures, passed } from '../../core/finding.js'
-import type { BootSummary } from '../../eventlog/index.js'
-import { jwkThumbprint } from '../../tokens/index.js'
+import type { Evidence, Policy } from '../api/attestation.js'
+import { evidenceDigest } from '../api/evidence-binding.js'
+import { fromBase64url, fromHex } from '../core/bytes.js'
+import { type Finding, failures } from '../core/finding.js'
+import { jwkThumbprint } from '../tokens/index.js'
 import {
   nameOf,
   type PublicArea,
@@ -13,9 +12,8 @@ import {
   verifyBindingKey,
   verifyCertify,
   verifyQuote,
-} from '../../tpm/index.js'
-import { matchBaseImage, type ReferenceValues } from './base-images.js'
-import { type TpmClock, verifyClock } from './clock.js'
+} from '../tpm/index.js'
+import type { TpmClock } from './clock.js'
 
 /** Evidence with its octets decoded: sizes are checked by the schema, meaning is not yet. */
 export interface DecodedEvidence {
@@ -134,63 +132,4 @@ function bindingPolicy(policy: Policy, values: ReadonlyMap<number, Uint8Array>):
     { bank: policy.bank, pcrs: policy.bindingPcrs },
     pcrDigest('sha256', bound),
   )
-}
-
-/** What the event log said, as the worker that read it reports. */
-export interface EventLogReport {
-  readonly findings: readonly Finding[]
-  readonly summary?: BootSummary
-}
-
-/** Compares authentic evidence with the policy and the base images of the host's cluster. */
-export function appraise(input: {
-  readonly policy: Policy
-  readonly pcrValues: ReadonlyMap<number, Uint8Array>
-  readonly clock: TpmClock
-  readonly previousClock: TpmClock | undefined
-  readonly eventLog: EventLogReport | undefined
-  readonly baseImages: readonly ReferenceValues[]
-}): {
-  readonly findings: readonly Finding[]
-  readonly baseImage?: string
-  readonly nearest?: string
-} {
-  const { policy, eventLog } = input
-  const match = matchBaseImage(input.baseImages, {
-    bank: policy.bank,
-    pinnedPcrs: policy.pinnedPcrs,
-    pcrValues: input.pcrValues,
-  })
-  return {
-    findings: [
-      verifyClock(input.previousClock, input.clock),
-      ...appraiseEventLog(policy, eventLog),
-      ...match.findings,
-    ],
-    ...(match.matched === undefined ? {} : { baseImage: match.matched }),
-    ...(match.nearest === undefined ? {} : { nearest: match.nearest }),
-  }
-}
-
-function appraiseEventLog(policy: Policy, report: EventLogReport | undefined): readonly Finding[] {
-  const findings: Finding[] = [...(report?.findings ?? [])]
-  if (!report && policy.requireEventLog) {
-    findings.push(
-      failed(
-        'event-log',
-        'EVENT_LOG_MISSING',
-        'a boot event log',
-        'none: boot with Secure Boot on or from a unified kernel image, so that the firmware hands one over',
-      ),
-    )
-  }
-  if (policy.requireSecureBoot) {
-    const secureBoot = report?.summary?.secureBoot ?? 'unknown'
-    findings.push(
-      secureBoot === 'on'
-        ? passed('secure-boot', 'on')
-        : failed('secure-boot', 'SECURE_BOOT_OFF', 'Secure Boot on', secureBoot),
-    )
-  }
-  return findings
 }

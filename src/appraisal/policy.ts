@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { Policy } from '../../api/attestation.js'
-import { canonicalJson } from '../../core/canonical-json.js'
-import { PlatformError } from '../../core/errors.js'
+import type { Policy } from '../api/attestation.js'
+import { canonicalJson } from '../core/canonical-json.js'
+import { PlatformError } from '../core/errors.js'
 
 /**
  * The policy of a cluster until an administrator sets one.

@@ -1,0 +1,72 @@
+import type { EvidenceBundle } from '../api/attestation.js'
+import { fromBase64url } from '../core/bytes.js'
+import { PlatformError } from '../core/errors.js'
+import { type Finding, failed, failures, passed } from '../core/finding.js'
+import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
+import { parsePublicArea } from '../tpm/index.js'
+import { appraise, type EventLogReport } from './appraise.js'
+import { type DecodedEvidence, decodeEvidence, verifyEvidence } from './evidence.js'
+
+/**
+ * Judges a bundle again, with nothing but the bundle: signature, binding, log, policy and base image as they were.
+ *
+ * **Does not check** what only the service knew: that the nonce was its own, fresh and unused, and that the attestation
+ * key was that of the host.
+ *
+ * @throws DecodeError where a structure in it cannot be read
+ */
+export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Finding[]> {
+  const { policy, evidence } = bundle
+  const decoded = await decodeEvidence(evidence)
+  const identity = verifyEvidence(decoded, {
+    ak: parsePublicArea(fromBase64url(bundle.akPublic)),
+    verifier: bundle.verifier,
+    policy,
+    nonceFinding: passed('nonce', 'not checked: only the service knows which ones it gave'),
+  })
+  if (!identity.clock) return identity.findings
+  const appraisal = appraise({
+    policy,
+    pcrValues: decoded.pcrValues,
+    clock: identity.clock,
+    previousClock: bundle.previousClock && {
+      ...bundle.previousClock,
+      clock: BigInt(bundle.previousClock.clock),
+    },
+    eventLog: readLog(decoded, policy.bank),
+    eventLogOctets: decoded.eventLog?.length ?? 0,
+    baseImages: bundle.baseImage ? [referenceOf(bundle.baseImage)] : [],
+    nowMs: Date.parse(bundle.verdict.at),
+  })
+  const findings = [...identity.findings, ...appraisal.findings]
+  const accepted = failures(findings).length === 0
+  return [...findings, agreement(bundle.verdict.accepted, accepted)]
+}
+
+function agreement(then: boolean, now: boolean): Finding {
+  const word = (accepted: boolean) => (accepted ? 'accepted' : 'refused')
+  return then === now
+    ? passed('bundle.verdict', `${word(then)}, as the service did`)
+    : failed('bundle.verdict', 'BUNDLE_VERDICT', `${word(then)}, as the service did`, word(now))
+}
+
+function readLog(
+  { eventLog, pcrValues }: DecodedEvidence,
+  bank: EvidenceBundle['policy']['bank'],
+): EventLogReport | undefined {
+  if (!eventLog) return undefined
+  try {
+    return verifyEventLog(parseEventLog(eventLog), bank, pcrValues)
+  } catch (error) {
+    if (!(error instanceof PlatformError)) throw error
+    return {
+      findings: [
+        failed('event-log', error.code, 'a boot event log that can be read', error.message),
+      ],
+    }
+  }
+}
+
+function referenceOf({ name, bank, pcrs }: NonNullable<EvidenceBundle['baseImage']>) {
+  return { name, bank, pcrs: new Map(pcrs.map(({ pcr, digests }) => [pcr, digests])) }
+}

@@ -1,0 +1,104 @@
+import type { EvidenceBundle, HostState, Policy } from '../../api/attestation.js'
+import { appraise, policyDigest } from '../../appraisal/index.js'
+import { fromBase64url, fromHex } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
+import { type Finding, failed, failures } from '../../core/finding.js'
+import { parseAttest } from '../../tpm/index.js'
+import type { AttestationStore, EventLogReader, StoredBaseImage, StoredHost } from '../ports.js'
+import { readEventLog } from './read-event-log.js'
+
+export interface PolicyTest {
+  readonly cluster: string
+  readonly digest: string
+  readonly hosts: readonly PolicyTestOfHost[]
+}
+
+interface PolicyTestOfHost {
+  readonly hostId: string
+  readonly now: HostState
+  readonly outcome: 'accepted' | 'refused' | 'unknown'
+  readonly findings: readonly Finding[]
+}
+
+/**
+ * Judges the last evidence of every host of a cluster by the draft of its policy. Changes nothing.
+ *
+ * The quotes were verified when they came and are not verified again. A draft that asks for PCRs that a host did not
+ * quote cannot be judged for it: `unknown`.
+ *
+ * @throws PlatformError `NOT_FOUND` where there is no draft
+ */
+export async function testPolicyDraft(
+  deps: { readonly store: AttestationStore; readonly eventLogs: EventLogReader },
+  cluster: string,
+  nowMs: number,
+): Promise<PolicyTest> {
+  const { policy, hosts, baseImages } = await deps.store.transaction(async (tx) => {
+    const draft = await tx.findPolicyDraft(cluster)
+    if (!draft) throw new PlatformError('NOT_FOUND', `no draft of a policy for cluster ${cluster}`)
+    return {
+      policy: draft.policy,
+      hosts: (await tx.listHosts(cluster)).filter(({ state }) => state !== 'revoked'),
+      baseImages: await tx.listBaseImages(cluster),
+    }
+  })
+  const results: PolicyTestOfHost[] = []
+  for (const host of hosts) {
+    const bundle = await deps.store.transaction((tx) => tx.findBundle(host.hostId))
+    const findings = bundle
+      ? await judge({ bundle, host, policy, baseImages, nowMs, eventLogs: deps.eventLogs })
+      : undefined
+    results.push({
+      hostId: host.hostId,
+      now: host.state,
+      outcome: findings ? (findings.length === 0 ? 'accepted' : 'refused') : 'unknown',
+      findings: findings ?? [],
+    })
+  }
+  return { cluster, digest: policyDigest(policy), hosts: results }
+}
+
+/** The checks that fail; nothing where the evidence does not say. */
+async function judge(input: {
+  readonly bundle: EvidenceBundle
+  readonly host: StoredHost
+  readonly policy: Policy
+  readonly baseImages: readonly StoredBaseImage[]
+  readonly eventLogs: EventLogReader
+  readonly nowMs: number
+}): Promise<readonly Finding[] | undefined> {
+  const { bundle, policy } = input
+  const quoted = new Map(bundle.evidence.pcrs.map(({ pcr, digest }) => [pcr, fromHex(digest)]))
+  if (policy.bank !== bundle.policy.bank || !policy.pcrs.every((pcr) => quoted.has(pcr))) {
+    return undefined
+  }
+  const attest = parseAttest(fromBase64url(bundle.evidence.attest))
+  const pcrValues = new Map(
+    policy.pcrs.map((pcr) => [pcr, quoted.get(pcr) ?? new Uint8Array()] as const),
+  )
+  const { eventLog } = bundle.evidence
+  const log = eventLog === undefined ? undefined : fromBase64url(eventLog)
+  const { previousClock } = bundle
+  const { findings } = appraise({
+    policy,
+    pcrValues,
+    clock: attest.clockInfo,
+    previousClock: previousClock && { ...previousClock, clock: BigInt(previousClock.clock) },
+    eventLog: await readEventLog(input.eventLogs, log, policy, pcrValues),
+    eventLogOctets: log?.length ?? 0,
+    baseImages: input.baseImages,
+    nowMs: input.nowMs,
+  })
+  return [...failures(findings), ...olderThanPolicyAllows(bundle, policy, input.nowMs)]
+}
+
+function olderThanPolicyAllows(
+  { verdict }: EvidenceBundle,
+  { maxAgeSeconds }: Policy,
+  nowMs: number,
+): readonly Finding[] {
+  const ageSeconds = Math.round((nowMs - Date.parse(verdict.at)) / 1000)
+  if (maxAgeSeconds === undefined || ageSeconds <= maxAgeSeconds) return []
+  const expected = `an attestation in the last ${maxAgeSeconds} s`
+  return [failed('host.age', 'HOST_LATE', expected, `${ageSeconds} s ago`)]
+}
