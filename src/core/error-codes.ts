@@ -217,6 +217,10 @@ export const ERROR_CODES = {
   },
   EVENTLOG_ORDER: { status: 403, title: 'an event stands where it cannot have happened' },
   EVENTLOG_DATA: { status: 403, title: 'the data of an event are not what was measured' },
+  EVENTLOG_SECURE_BOOT: {
+    status: 403,
+    title: 'the Secure Boot settings in the event log contradict one another',
+  },
   EVENTLOG_DEBUG_MODE: { status: 403, title: 'the firmware was in debug mode' },
 
   // pki

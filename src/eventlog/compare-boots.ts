@@ -94,16 +94,10 @@ function digestOf(event: LoggedEvent, bank: HashName): string {
 /** What an event is called in a sentence. */
 function nameOf(event: LoggedEvent): string {
   const content = decodeEvent(event)
-  switch (content.kind) {
-    case 'image':
-      return content.fileName ?? 'an image from memory'
-    case 'variable':
-      return `variable ${content.name}`
-    case 'text':
-      return `"${content.text.trim()}"`
-    case 'separator':
-      return 'the separator'
-    case 'opaque':
-      return eventTypeName(event.type) ?? `type 0x${event.type.toString(16)}`
-  }
+  if (content.kind === 'image') return content.fileName ?? 'an image from memory'
+  if (content.kind === 'variable') return `variable ${content.name}`
+  if (content.kind === 'text') return `"${content.text.trim()}"`
+  if (content.kind === 'tag') return `"${content.name ?? content.text.trim()}"`
+  if (content.kind === 'separator') return 'the separator'
+  return eventTypeName(event.type) ?? `type 0x${event.type.toString(16)}`
 }

@@ -1,186 +1,186 @@
-import { createHash } from 'node:crypto'
-import { equalBytes, toHex } from '../core/bytes.js'
+import { toHex } from '../core/bytes.js'
 import { isPlatformError } from '../core/errors.js'
 import { ByteReader } from '../core/reader.js'
-import type { HashName } from '../tpm/index.js'
-import { EVENT_TYPES, type EventTypeName, eventTypeName } from './event-types.js'
+import { describeCertificate } from './certificate.js'
+import { parseDevicePath } from './device-path.js'
+import { parseVariable } from './efi-variable.js'
+import type { EventContent } from './event-content.js'
+import { type EventTypeName, eventTypeName } from './event-types.js'
+import {
+  parseFirmwareBlob,
+  parseFirmwareBlob2,
+  parseHandoffTables,
+  parseHandoffTables2,
+} from './firmware-tables.js'
+import { parsePartitionTable } from './gpt.js'
+import { guidName, readGuid } from './guid.js'
+import { readLoaderEvent } from './loader-event.js'
+import { parseMicrocodeHeader } from './microcode.js'
+import { parseNoAction } from './no-action-event.js'
 import type { LoggedEvent } from './parse-event-log.js'
-import { latinText, printable, utf16Text } from './printable.js'
-
-/** What the data of an event say. Text is escaped and bounded; what cannot be read is `opaque`. */
-export type EventContent =
-  | {
-      readonly kind: 'variable'
-      readonly guid: string
-      readonly name: string
-      readonly value: Uint8Array
-    }
-  | { readonly kind: 'image'; readonly devicePath: string; readonly fileName: string | undefined }
-  | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'separator'; readonly error: boolean }
-  | { readonly kind: 'opaque' }
+import { latinText, printable, utf16Text, wholeText, wholeWideText } from './printable.js'
+import { takeSized } from './sized.js'
+import { parseSpdmEvent } from './spdm-event.js'
+import { parseTaggedEvent } from './tagged-event.js'
+import { variableMeaning } from './variable-meaning.js'
+import { isWindowsId, parseWindowsEvent } from './windows-event.js'
 
 const OPAQUE: EventContent = { kind: 'opaque' }
 
-const VARIABLE_TYPES: readonly (EventTypeName | undefined)[] = [
-  'EV_EFI_VARIABLE_DRIVER_CONFIG',
-  'EV_EFI_VARIABLE_BOOT',
-  'EV_EFI_VARIABLE_BOOT2',
-  'EV_EFI_VARIABLE_AUTHORITY',
-]
-const IMAGE_TYPES: readonly (EventTypeName | undefined)[] = [
-  'EV_EFI_BOOT_SERVICES_APPLICATION',
-  'EV_EFI_BOOT_SERVICES_DRIVER',
-  'EV_EFI_RUNTIME_SERVICES_DRIVER',
-]
+type Decoding = (data: Uint8Array, type: EventTypeName) => EventContent
 
-/** Reads the data of an event by its type. Both come from the host: see `isDataCovered` before believing them. */
-export function decodeEvent(event: LoggedEvent): EventContent {
+/**
+ * Reads the data of an event by its type. Both come from the host: see `coverageOf` before believing them.
+ *
+ * Never throws; linear in the length of the data. What a type cannot have is `opaque`, a variable with such a value has the
+ * meaning `unreadable`.
+ *
+ * @see TCG PC Client Platform Firmware Profile, clause 10.4.1 (event types)
+ */
+export function decodeEvent({ type, data }: LoggedEvent): EventContent {
+  const name = eventTypeName(type)
+  if (!name) return OPAQUE
   try {
-    return decode(event)
+    return DECODINGS[name](data, name)
   } catch (error) {
     if (isPlatformError(error)) return OPAQUE
     throw error
   }
 }
 
-function decode({ type, data }: LoggedEvent): EventContent {
-  const name = eventTypeName(type)
-  if (VARIABLE_TYPES.includes(name)) return decodeVariable(data)
-  if (IMAGE_TYPES.includes(name)) return decodeImage(data)
-  switch (name) {
-    case 'EV_SEPARATOR':
-      return decodeSeparator(data)
-    case 'EV_ACTION':
-    case 'EV_EFI_ACTION':
-    case 'EV_POST_CODE':
-      return { kind: 'text', text: printable(latinText(data)) }
-    case 'EV_S_CRTM_VERSION':
-      return { kind: 'text', text: printable(utf16Text(data)) }
-    case 'EV_IPL':
-      return { kind: 'text', text: printable(iplText(data)) }
-    case 'EV_EVENT_TAG':
-      return decodeTag(data)
-    default:
-      return OPAQUE
-  }
-}
+const action: Decoding = (data) => ({ kind: 'text', text: printable(latinText(data)) })
 
-/** @see TCG PC Client Platform Firmware Profile, clause 10.2.6 (UEFI_VARIABLE_DATA) */
-function decodeVariable(data: Uint8Array): EventContent {
-  const reader = new ByteReader(data, 'little')
-  const guid = guidText(reader.take(16))
-  const nameLength = lengthOf(reader.u64(), reader.remaining)
-  const valueLength = lengthOf(reader.u64(), reader.remaining)
-  const name = printable(utf16Text(reader.take(nameLength * 2)))
-  return { kind: 'variable', guid, name, value: reader.take(valueLength) }
+const variable: Decoding = (data, type) => {
+  const read = parseVariable(data)
+  const { guid, name, value, trailingOctets } = read
+  const vendor = guidName(guid)
+  return {
+    ...{ kind: 'variable', guid, ...(vendor ? { vendor } : {}), name, value },
+    meaning: variableMeaning(read, type),
+    ...(trailingOctets > 0 ? { trailingOctets } : {}),
+  }
 }
 
 /** @see TCG PC Client Platform Firmware Profile, clause 10.2.3 (UEFI_IMAGE_LOAD_EVENT) */
-function decodeImage(data: Uint8Array): EventContent {
+const image: Decoding = (data) => {
   const reader = new ByteReader(data, 'little')
-  reader.take(24)
-  const length = lengthOf(reader.u64(), reader.remaining)
-  const nodes = devicePathNodes(reader.take(length))
-  const devicePath = nodes.join('')
-  const file = nodes.findLast((node) => node.startsWith('\\') || node.startsWith('/\\'))
-  return { kind: 'image', devicePath, fileName: file?.split('\\').at(-1) }
+  const [address, length] = [reader.u64(), reader.u64()]
+  reader.u64()
+  const { text, fileName } = parseDevicePath(takeSized(reader, reader.u64()))
+  return { kind: 'image', devicePath: text, fileName, address, length }
 }
 
-const END_OF_PATH = 0x7f
-const MEDIA = 4
-const MEDIA_FILE_PATH = 4
-const MEDIA_HARD_DRIVE = 1
-const MEDIA_VENDOR = 3
-
-/** @see UEFI Specification, clause 10.3 (device path nodes) */
-function devicePathNodes(path: Uint8Array): readonly string[] {
-  const reader = new ByteReader(path, 'little')
-  const nodes: string[] = []
-  while (reader.remaining >= 4) {
-    const type = reader.u8()
-    const subtype = reader.u8()
-    const length = reader.u16()
-    if (length < 4) break
-    const body = reader.take(length - 4)
-    if (type === END_OF_PATH) break
-    nodes.push(nodeText(type, subtype, body))
-  }
-  return nodes
-}
-
-function nodeText(type: number, subtype: number, body: Uint8Array): string {
-  if (type === MEDIA && subtype === MEDIA_FILE_PATH) return printable(utf16Text(body))
-  if (type === MEDIA && subtype === MEDIA_HARD_DRIVE && body.length >= 36) {
-    return `/partition ${guidText(body.subarray(20, 36))}`
-  }
-  if (type === MEDIA && subtype === MEDIA_VENDOR && body.length >= 16) {
-    return `/vendor ${guidText(body.subarray(0, 16))}`
-  }
-  return `/node ${type}.${subtype}`
-}
-
-/** @see TCG PC Client Platform Firmware Profile, clause 10.4.1 (EV_SEPARATOR) */
-function decodeSeparator(data: Uint8Array): EventContent {
+const separator: Decoding = (data) => {
   const text = toHex(data)
   if (text === '00000000' || text === 'ffffffff') return { kind: 'separator', error: false }
-  return text === '01000000' ? { kind: 'separator', error: true } : OPAQUE
+  if (text === '01000000') return { kind: 'separator', error: true }
+  // "WBCL"
+  return text === '5742434c' ? { kind: 'windows-separator' } : OPAQUE
 }
 
-/** GRUB and shim write Latin text, systemd's stub UTF-16. */
-function iplText(data: Uint8Array): string {
-  const looksWide = data.length >= 4 && data[1] === 0 && data[3] === 0
-  return looksWide ? utf16Text(data) : latinText(data)
+const noAction: Decoding = (data, type) => {
+  const event = parseNoAction(data)
+  if (event) return { kind: 'no-action', event }
+  return startsWindowsEvent(data) ? windows(data, type) : free(data, type)
 }
 
-/** @see TCG PC Client Platform Firmware Profile, clause 10.4.2 (TCG_PCClientTaggedEvent) */
-function decodeTag(data: Uint8Array): EventContent {
-  const reader = new ByteReader(data, 'little')
-  reader.u32()
-  const length = lengthOf(BigInt(reader.u32()), reader.remaining)
-  return { kind: 'text', text: printable(latinText(reader.take(length))) }
+const tag: Decoding = (data, type) => {
+  if (startsWindowsEvent(data)) return windows(data, type)
+  // The kernel of some distributions logged the text without the header of a tag.
+  const text = wholeText(data)
+  if (text !== undefined && text.length > 8) return { kind: 'text', text: printable(text) }
+  const { id, name, text: said } = parseTaggedEvent(data)
+  return { kind: 'tag', id, ...(name ? { name } : {}), text: said }
 }
 
-function lengthOf(value: bigint, remaining: number): number {
-  return value > BigInt(remaining) ? remaining + 1 : Number(value)
+const windows: Decoding = (data) => ({ kind: 'windows', entries: parseWindowsEvent(data) })
+
+function startsWindowsEvent(data: Uint8Array): boolean {
+  return data.length >= 8 && isWindowsId(new ByteReader(data, 'little').u32())
 }
 
-function guidText(octets: Uint8Array): string {
-  const reader = new ByteReader(octets, 'little')
-  const head = [reader.u32().toString(16).padStart(8, '0')]
-  head.push(reader.u16().toString(16).padStart(4, '0'), reader.u16().toString(16).padStart(4, '0'))
-  return [...head, toHex(reader.take(2)), toHex(reader.take(6))].join('-')
+const loader: Decoding = (data) => {
+  const { by, what, text } = readLoaderEvent(data)
+  return { kind: 'text', text, loader: { by, what } }
 }
 
-/** Types whose digest is, by the standard, the digest of their data. */
-const COVERED_TYPES: ReadonlySet<number> = new Set([
-  EVENT_TYPES.EV_SEPARATOR,
-  EVENT_TYPES.EV_ACTION,
-  EVENT_TYPES.EV_EFI_ACTION,
-  EVENT_TYPES.EV_S_CRTM_VERSION,
-  EVENT_TYPES.EV_EFI_VARIABLE_DRIVER_CONFIG,
-  EVENT_TYPES.EV_EFI_VARIABLE_AUTHORITY,
-  EVENT_TYPES.EV_EFI_VARIABLE_BOOT2,
-  EVENT_TYPES.EV_EFI_GPT_EVENT,
-])
+const BLOB_OCTETS = 16
+const GUID_OCTETS = 16
+const MIN_LABEL = 4
 
-/**
- * Whether the digest of an event proves its data: for types where the standard says so, and where it really is the
- * digest of the data. Images, firmware blobs and most EV_IPL events are described by their data, never proved.
- *
- * @see TCG PC Client Platform Firmware Profile, clause 10.4.1, table of event types
- */
-export function isDataCovered(event: LoggedEvent, bank: HashName): boolean {
-  if (!COVERED_TYPES.has(event.type)) return false
-  const digest = event.digests.get(bank)
-  return digest !== undefined && equalBytes(digest, createHash(bank).update(event.data).digest())
+/** Text, the place of firmware, or octets that begin with a label: as vendors write what the standard leaves to them. */
+const free: Decoding = (data) => {
+  const text = wholeText(data) ?? wholeWideText(data)
+  if (text !== undefined) return { kind: 'text', text: printable(text) }
+  const label = latinText(data)
+  return label.length >= MIN_LABEL && label.length < data.length && !/[^\x20-\x7e]/.test(label)
+    ? { kind: 'octets', label: printable(label), data }
+    : { kind: 'octets', data }
 }
 
-/** Whether an EV_IPL text of GRUB was measured as it is shown: GRUB hashes what follows its prefix. */
-export function isTextCovered(event: LoggedEvent, bank: HashName, prefix: string): boolean {
-  const digest = event.digests.get(bank)
-  const text = latinText(event.data)
-  if (!digest || !text.startsWith(prefix)) return false
-  const measured = Buffer.from(text.slice(prefix.length), 'latin1')
-  return equalBytes(digest, createHash(bank).update(measured).digest())
+const firmware: Decoding = (data, type) =>
+  wholeText(data) === undefined && data.length === BLOB_OCTETS
+    ? { kind: 'firmware', blob: parseFirmwareBlob(data) }
+    : free(data, type)
+
+/** UTF-16 text that ends with a zero, as a rule; some makers measure a GUID, or a structure of their own. */
+const version: Decoding = (data, type) => {
+  const text = utf16Text(data)
+  if (text.length * 2 + 2 === data.length) return { kind: 'text', text: printable(text) }
+  if (data.length !== GUID_OCTETS) return free(data, type)
+  return { kind: 'text', text: readGuid(new ByteReader(data, 'little')) }
+}
+
+const microcode: Decoding = (data, type) =>
+  data.length > 48 && data[0] === 1 && wholeText(data) === undefined
+    ? { kind: 'microcode', update: parseMicrocodeHeader(data) }
+    : free(data, type)
+
+const tables: Decoding = (data) => ({ kind: 'tables', handoff: parseHandoffTables(data) })
+
+const devices: Decoding = (data, type) =>
+  data.length > 8 && (data.length - 8) % 24 === 0 ? tables(data, type) : free(data, type)
+
+const spdm: Decoding = (data) => ({ kind: 'spdm', event: parseSpdmEvent(data) })
+const partitions: Decoding = (data) => ({ kind: 'partitions', table: parsePartitionTable(data) })
+
+const DECODINGS: Readonly<Record<EventTypeName, Decoding>> = {
+  EV_PREBOOT_CERT: (data) => ({ kind: 'certificate', certificate: describeCertificate(data) }),
+  EV_POST_CODE: firmware,
+  EV_NO_ACTION: noAction,
+  EV_SEPARATOR: separator,
+  EV_ACTION: action,
+  EV_EVENT_TAG: tag,
+  EV_S_CRTM_CONTENTS: firmware,
+  EV_S_CRTM_VERSION: version,
+  EV_CPU_MICROCODE: microcode,
+  EV_PLATFORM_CONFIG_FLAGS: free,
+  EV_TABLE_OF_DEVICES: devices,
+  EV_COMPACT_HASH: free,
+  EV_IPL: loader,
+  EV_IPL_PARTITION_DATA: free,
+  EV_NONHOST_CODE: firmware,
+  EV_NONHOST_CONFIG: free,
+  EV_NONHOST_INFO: free,
+  EV_OMIT_BOOT_DEVICE_EVENTS: free,
+  EV_POST_CODE2: (data) => ({ kind: 'firmware', blob: parseFirmwareBlob2(data) }),
+  EV_EFI_VARIABLE_DRIVER_CONFIG: variable,
+  EV_EFI_VARIABLE_BOOT: variable,
+  EV_EFI_BOOT_SERVICES_APPLICATION: image,
+  EV_EFI_BOOT_SERVICES_DRIVER: image,
+  EV_EFI_RUNTIME_SERVICES_DRIVER: image,
+  EV_EFI_GPT_EVENT: partitions,
+  EV_EFI_ACTION: action,
+  EV_EFI_PLATFORM_FIRMWARE_BLOB: (data) => ({ kind: 'firmware', blob: parseFirmwareBlob(data) }),
+  EV_EFI_HANDOFF_TABLES: tables,
+  EV_EFI_PLATFORM_FIRMWARE_BLOB2: (data) => ({ kind: 'firmware', blob: parseFirmwareBlob2(data) }),
+  EV_EFI_HANDOFF_TABLES2: (data) => ({ kind: 'tables', handoff: parseHandoffTables2(data) }),
+  EV_EFI_VARIABLE_BOOT2: variable,
+  EV_EFI_GPT_EVENT2: partitions,
+  EV_EFI_HCRTM_EVENT: free,
+  EV_EFI_VARIABLE_AUTHORITY: variable,
+  EV_EFI_SPDM_FIRMWARE_BLOB: spdm,
+  EV_EFI_SPDM_FIRMWARE_CONFIG: spdm,
+  EV_EFI_SPDM_DEVICE_POLICY: variable,
+  EV_EFI_SPDM_DEVICE_AUTHORITY: variable,
 }

@@ -1,6 +1,15 @@
 export { type BootDifference, compareBoots } from './compare-boots.js'
-export { decodeEvent, type EventContent, isDataCovered } from './decode-event.js'
-export { type BootApplication, type BootSummary, describeBoot } from './describe-boot.js'
+export { type Coverage, coverageOf, isDataCovered } from './coverage.js'
+export { decodeEvent } from './decode-event.js'
+export {
+  type BootApplication,
+  type BootSummary,
+  describeBoot,
+  type MicrocodeMeasurement,
+  type RevocationList,
+} from './describe-boot.js'
+export { type DescribedEvent, describeEvent, eventLine } from './describe-event.js'
+export type { EventContent } from './event-content.js'
 export { EVENT_TYPES, type EventTypeName, eventTypeName } from './event-types.js'
 export {
   EVENT_LOG_LIMITS,

@@ -3,8 +3,10 @@ import { type Finding, failed, passed } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
 import { type BootSummary, describeBoot } from './describe-boot.js'
 import type { EventLog } from './parse-event-log.js'
-import { initialPcr, replayEventLog, startupLocality } from './replay.js'
+import { initialPcr, isExtending, replayEventLog, startupLocality } from './replay.js'
+import { usedQuirks } from './used-quirks.js'
 import { verifyEventOrder } from './verify-order.js'
+import { verifySecureBoot } from './verify-secure-boot.js'
 
 /** PCRs that the operating system extends outside the firmware's log: IMA, and those for debugging and applications. */
 const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
@@ -13,8 +15,9 @@ const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
  * Verifies an event log against PCR values that were quoted.
  *
  * The values must be proved already (`verifyQuote`). What is covered then: which digests were extended, into which PCR,
- * in which order. Types and data of events are the host's word, except where `isDataCovered` holds; `verifyEventOrder`
- * refuses events of PCR 0 to 7 that were relabelled or appended out of place.
+ * in which order. Types and data of events are the host's word, except where `coverageOf` says so; `verifyEventOrder`
+ * refuses events of PCR 0 to 7 that were relabelled or appended out of place. Events of PCRs that were not quoted are
+ * named, and the summary says nothing of them.
  *
  * @param pcrValues quoted values by index; every one of them must be explained by the log
  */
@@ -23,11 +26,19 @@ export function verifyEventLog(
   bank: HashName,
   pcrValues: ReadonlyMap<number, Uint8Array>,
 ): { readonly findings: readonly Finding[]; readonly summary: BootSummary } {
-  const summary = describeBoot(log, bank)
+  const quoted = log.events.filter((event) => pcrValues.has(event.pcr) || !isExtending(event))
+  const summary = describeBoot({ ...log, events: quoted }, bank)
   const usable = verifyBank(log, bank)
   if (!usable.ok) return { findings: [usable], summary }
   return {
-    findings: [usable, ...verifyReplay(log, bank, pcrValues), ...verifyEventOrder(log, bank)],
+    findings: [
+      usable,
+      ...verifyReplay(log, bank, pcrValues),
+      ...nameUnquoted(log, pcrValues),
+      ...verifyEventOrder(log, bank),
+      ...verifySecureBoot(log, bank),
+      ...nameQuirks(log, bank),
+    ],
     summary,
   }
 }
@@ -62,4 +73,24 @@ function verifyReplay(
     }
   }
   return [...findings, passed('event-log.replay', `PCR ${agreeing.join(',')}`)]
+}
+
+/** Events of PCRs that nothing was proved of: for the administrator; a policy chooses what is quoted. */
+function nameUnquoted(
+  log: EventLog,
+  pcrValues: ReadonlyMap<number, Uint8Array>,
+): readonly Finding[] {
+  const unquoted = new Set(
+    log.events
+      .filter((event) => isExtending(event) && !pcrValues.has(event.pcr))
+      .map(({ pcr }) => pcr),
+  )
+  if (unquoted.size === 0) return []
+  const pcrs = [...unquoted].sort((a, b) => a - b).join(',')
+  return [passed('event-log.unquoted', `PCR ${pcrs}`)]
+}
+
+function nameQuirks(log: EventLog, bank: HashName): readonly Finding[] {
+  const quirks = usedQuirks(log, bank)
+  return quirks.length === 0 ? [] : [passed('event-log.quirks', quirks.join(', '))]
 }

@@ -107,7 +107,10 @@ test('refuses changed data wherever the standard measures them whole', () => {
   const measuredWhole: readonly number[] = [
     EVENT_TYPES.EV_SEPARATOR,
     EVENT_TYPES.EV_EFI_ACTION,
+    EVENT_TYPES.EV_EFI_GPT_EVENT,
+    EVENT_TYPES.EV_EFI_VARIABLE_BOOT,
     EVENT_TYPES.EV_EFI_VARIABLE_DRIVER_CONFIG,
+    EVENT_TYPES.EV_EFI_VARIABLE_AUTHORITY,
   ]
   for (const event of log.events) {
     const data = Uint8Array.from(event.data)
@@ -115,7 +118,7 @@ test('refuses changed data wherever the standard measures them whole', () => {
     data[last] = (data[last] ?? 0) ^ 0x20
     const changed = { ...log, events: log.events.with(event.index, { ...event, data }) }
     const expected = measuredWhole.includes(event.type) ? ['EVENTLOG_DATA'] : []
-    expect(codesOf(changed, GRUB)).toEqual(expected)
+    expect([...new Set(codesOf(changed, GRUB))]).toEqual(expected)
     const read = changed.events[event.index]
     if (read && data.length > 0) expect(isDataCovered(read, 'sha256')).toBe(false)
   }

@@ -84,7 +84,11 @@ export function headerEvent(data: Uint8Array): Uint8Array {
 }
 
 /** @see TCG PC Client Platform Firmware Profile, clause 10.2.6 (UEFI_VARIABLE_DATA) */
-export function variableData(name: string, value: Uint8Array, guid = GLOBAL_VARIABLE): Uint8Array {
+export function variableData(
+  name: string,
+  value: Uint8Array,
+  guid: Uint8Array = GLOBAL_VARIABLE,
+): Uint8Array {
   const wide = new Uint8Array(Buffer.from(name, 'utf16le'))
   return new ByteWriter('little')
     .put(guid)
@@ -137,21 +141,57 @@ export const secureBoot = (value: readonly number[]): EventPlan => ({
   data: variableData('SecureBoot', Uint8Array.from(value)),
 })
 
-/** A boot with Secure Boot, one boot loader, and the end of boot services: events 0 to 14. */
+export const setting = (name: string, value: Uint8Array, guid?: Uint8Array): EventPlan => ({
+  pcr: 7,
+  type: 'EV_EFI_VARIABLE_DRIVER_CONFIG',
+  data: variableData(name, value, guid),
+})
+
+export const IMAGE_SECURITY = new Uint8Array(Buffer.from('cbb219d73a3d9645a3bcdad00e67656f', 'hex'))
+
+/** @see UEFI Specification, clause 32.4.1 (EFI_SIGNATURE_LIST of EFI_CERT_SHA256) */
+export function hashList(hashes: readonly Uint8Array[]): Uint8Array {
+  const writer = new ByteWriter('little')
+    .put(new Uint8Array(Buffer.from('2616c4c14c509240aca941f936934328', 'hex')))
+    .u32(28 + hashes.length * 48)
+    .u32(0)
+    .u32(48)
+  for (const hash of hashes) writer.put(new Uint8Array(16)).put(hash)
+  return writer.finish()
+}
+
+const KEYS = hashList([new Uint8Array(32).fill(1)])
+
+export const authority = (value = new Uint8Array(48).fill(1)): EventPlan => ({
+  pcr: 7,
+  type: 'EV_EFI_VARIABLE_AUTHORITY',
+  data: variableData('db', value, IMAGE_SECURITY),
+})
+
+/** A boot with Secure Boot, one boot loader, and the end of boot services: events 0 to 19. */
 export const PLAIN_BOOT: readonly EventPlan[] = [
   { pcr: 0, type: 'EV_S_CRTM_VERSION', data: new Uint8Array(Buffer.from('1.0\0', 'utf16le')) },
   { pcr: 0, type: 'EV_EFI_PLATFORM_FIRMWARE_BLOB', data: new Uint8Array(16), measured: utf8('fw') },
   secureBoot([1]),
+  setting('PK', KEYS),
+  setting('KEK', KEYS),
+  setting('db', KEYS, IMAGE_SECURITY),
+  setting('dbx', KEYS, IMAGE_SECURITY),
   action(4, 'Calling EFI Application from Boot Option'),
   ...[0, 1, 2, 3, 4, 5, 6, 7].map(separator),
+  authority(),
   application('grubx64.efi'),
   action(5, 'Exit Boot Services Invocation'),
   action(5, 'Exit Boot Services Returned with Success'),
 ]
 
 /** Index of the separator of a PCR in `PLAIN_BOOT`. */
-export const separatorOf = (pcr: number): number => 4 + pcr
-export const LOADER = 12
+export const separatorOf = (pcr: number): number => 8 + pcr
+export const LOADER = 17
+/** Index of the first of the two actions that end boot services. */
+export const EXIT = LOADER + 1
+/** Index of the revocation list. */
+export const DBX = 6
 
 /** The log with one event changed, its digests kept unless they are given too. */
 export function withEvent(log: EventLog, index: number, change: Partial<LoggedEvent>): EventLog {

@@ -23,14 +23,19 @@ import {
 
 const log = buildLog(PLAIN_BOOT)
 
-function grub(command: string, measured = command): EventPlan {
-  const prefix = 'kernel_cmdline: '
+function grub(command: string, measured = command, prefix = 'kernel_cmdline: '): EventPlan {
   return { pcr: 8, type: 'EV_IPL', data: utf8(`${prefix}${command}\0`), measured: utf8(measured) }
 }
 
+/** What GRUB measures of a kernel: the command that loads it, and its command line. */
+const loads = (command: string): readonly EventPlan[] => [
+  grub(`linux ${command}`, `linux ${command}`, 'grub_cmd: '),
+  grub(command),
+]
+
 describe('a boot is described by', () => {
   test('its firmware, boot loader, kernel and command line', () => {
-    const booted = withMore(log, [grub('/vmlinuz root=/dev/vda2 quiet')])
+    const booted = withMore(log, loads('/vmlinuz root=/dev/vda2 quiet'))
     expect(describeBoot(booted, 'sha256')).toMatchObject({
       secureBoot: 'on',
       firmwareVersion: '1.0',
@@ -70,24 +75,32 @@ describe('a boot is described by', () => {
   })
 
   test('no command line that was not measured', () => {
-    const lying = withMore(log, [grub('/vmlinuz quiet', '/vmlinuz init=/bin/sh')])
+    const command = grub('linux /vmlinuz quiet', 'linux /vmlinuz quiet', 'grub_cmd: ')
+    const lying = withMore(log, [command, grub('/vmlinuz quiet', '/vmlinuz init=/bin/sh')])
     expect(describeBoot(lying, 'sha256').commandLine).toBeUndefined()
     expect(describeBoot(lying, 'sha256').kernel).toBeUndefined()
   })
 
   test('no command line that a running system put beside the real one', () => {
-    const real = grub('/vmlinuz init=/bin/sh')
-    const append = (first: EventPlan) => withMore(log, [first, grub('/vmlinuz quiet')])
-    const altered = append({ ...real, data: utf8('grub_cmd: something else') })
-    const stripped = append({ ...real, data: new Uint8Array() })
-    const relabelled = append({ ...real, type: 'EV_EFI_ACTION' })
-    for (const attacked of [append(real), altered, stripped, relabelled]) {
+    const [command, real] = loads('/vmlinuz init=/bin/sh')
+    if (!command || !real) throw new TypeError('what GRUB measures')
+    const append = (...first: readonly EventPlan[]) =>
+      withMore(log, [...first, ...loads('/vmlinuz quiet')])
+    const altered = append(command, { ...real, data: utf8('grub_cmd: something else') })
+    const stripped = append(command, { ...real, data: new Uint8Array() })
+    const relabelled = append(command, { ...real, type: 'EV_EFI_ACTION' })
+    const renamed = append(command, { ...real, data: utf8('grub_cmd: /vmlinuz init=/bin/sh\0') })
+    for (const attacked of [append(command, real), altered, stripped, relabelled, renamed]) {
       expect(describeBoot(attacked, 'sha256').commandLine).toBeUndefined()
     }
   })
 
   test('the command line that was measured, whatever type its event is given', () => {
-    const booted = withMore(log, [{ ...grub('/vmlinuz quiet'), type: 'EV_S_CRTM_VERSION' }])
+    const events = loads('/vmlinuz quiet')
+    const booted = withMore(
+      log,
+      events.map((event) => ({ ...event, type: 'EV_S_CRTM_VERSION' as const })),
+    )
     expect(describeBoot(booted, 'sha256').commandLine).toBe('/vmlinuz quiet')
   })
 })
@@ -101,7 +114,7 @@ describe('text of a log', () => {
 
   test('has no control characters, and nothing but ASCII', () => {
     expect(textOf('EV_IPL', utf8('a\u001b[2Jb\r\nc'))).toBe('a\\u001b[2Jb\\u000d\\u000ac')
-    expect(textOf('EV_S_CRTM_VERSION', Buffer.from('\u202e1.0', 'utf16le'))).toBe('\\u202e1.0')
+    expect(textOf('EV_S_CRTM_VERSION', Buffer.from('\u202e1.0\0', 'utf16le'))).toBe('\\u202e1.0')
   })
 
   test('is short, whatever the host wrote', () => {

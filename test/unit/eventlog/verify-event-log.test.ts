@@ -17,6 +17,7 @@ import {
   application,
   buildLog,
   digestsOf,
+  EXIT,
   LOADER,
   PLAIN_BOOT,
   SEPARATOR,
@@ -86,9 +87,9 @@ describe('replay', () => {
   })
 
   test('refuses two events of one PCR that changed places', () => {
-    const [first, second] = [log.events[13], log.events[14]]
+    const [first, second] = [log.events[EXIT], log.events[EXIT + 1]]
     if (!first || !second) throw new TypeError('two events')
-    const swapped = { ...log, events: log.events.with(13, second).with(14, first) }
+    const swapped = { ...log, events: log.events.with(EXIT, second).with(EXIT + 1, first) }
     expect(codesAgainst(swapped, quoted)).toEqual(['EVENTLOG_REPLAY'])
   })
 
@@ -158,7 +159,7 @@ describe('separators', () => {
     'EV_EFI_ACTION',
     'EV_IPL',
     'EV_EFI_BOOT_SERVICES_APPLICATION',
-    'EV_EVENT_TAG',
+    'EV_COMPACT_HASH',
   ] as const)(
     'must not be hidden under type %s, with a second one behind the events to hide',
     (type) => {
@@ -238,7 +239,7 @@ describe('order', () => {
     'Exit Boot Services Returned with Success',
     'Exit Boot Services Returned with Failure',
   ])('knows that boot services ended by "%s"', (text) => {
-    const ended = buildLog([...PLAIN_BOOT.slice(0, 13), action(5, text), application('late.efi')])
+    const ended = buildLog([...PLAIN_BOOT.slice(0, EXIT), action(5, text), application('late.efi')])
     expect(codesOf(ended)).toEqual(['EVENTLOG_ORDER'])
   })
 
@@ -273,7 +274,7 @@ describe('data that were not measured', () => {
     const data = Uint8Array.from(setting.data)
     data[data.length - 1] = 0
     expect(codesAgainst(withEvent(log, 2, { data }), quoted)).toEqual(['EVENTLOG_DATA'])
-    const quiet = withEvent(log, 13, { data: utf8('Exit Boot Services something') })
+    const quiet = withEvent(log, EXIT, { data: utf8('Exit Boot Services something') })
     expect(codesAgainst(quiet, quoted)).toEqual(['EVENTLOG_DATA'])
   })
 
@@ -297,9 +298,9 @@ test('reports every event that is wrong, and the place of each', () => {
   const attacked = withMore(log, [application('a.efi'), secureBoot([1]), separator(0)])
   const { findings } = verifyEventLog(attacked, 'sha256', replayEventLog(attacked, 'sha256'))
   expect(failures(findings)).toEqual([
-    expect.objectContaining({ code: 'EVENTLOG_ORDER', pcr: 4, event: 15 }),
-    expect.objectContaining({ code: 'EVENTLOG_ORDER', pcr: 7, event: 16 }),
-    expect.objectContaining({ code: 'EVENTLOG_SEPARATOR', pcr: 0, event: 17 }),
+    expect.objectContaining({ code: 'EVENTLOG_ORDER', pcr: 4, event: EXIT + 2 }),
+    expect.objectContaining({ code: 'EVENTLOG_ORDER', pcr: 7, event: EXIT + 3 }),
+    expect.objectContaining({ code: 'EVENTLOG_SEPARATOR', pcr: 0, event: EXIT + 4 }),
   ])
 })
 
