@@ -55,6 +55,7 @@ export const HostState = Type.Union([
   Type.Literal('enrolled'),
   Type.Literal('trusted'),
   Type.Literal('refused'),
+  Type.Literal('late'),
   Type.Literal('revoked'),
 ])
 export type HostState = Static<typeof HostState>
@@ -653,6 +654,135 @@ export const listPolicyRevisions = operation({
       }),
     ),
   }),
+})
+
+export const introspectToken = operation({
+  id: 'introspectToken',
+  summary: 'Whether a token counts now, and why not',
+  method: 'POST',
+  path: `${BASE}/introspection`,
+  status: 200,
+  body: Exactly({ token: Type.String({ maxLength: 8192 }) }),
+  answer: Exactly({
+    active: Type.Boolean(),
+    code: Type.Optional(Type.String()),
+    reason: Type.Optional(Type.String()),
+    claims: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  }),
+})
+
+export const revokeToken = operation({
+  id: 'revokeToken',
+  summary: 'End one token at once',
+  method: 'POST',
+  path: `${BASE}/tokens/:tokenId/revocation`,
+  status: 200,
+  params: Exactly({ tokenId: Uuid }),
+  body: Exactly({ reason: Sentence }),
+  answer: Empty,
+})
+
+export const SignatureAlgorithm = Type.Union([
+  Type.Literal('ES256'),
+  Type.Literal('ES384'),
+  Type.Literal('EdDSA'),
+])
+
+export const SigningKeyView = Exactly({
+  kid: Type.String(),
+  algorithm: SignatureAlgorithm,
+  createdAt: Time,
+  retiredAt: Type.Optional(Time),
+})
+
+export const listSigningKeys = operation({
+  id: 'listSigningKeys',
+  summary:
+    'Keys that tokens are signed with: the active one, and retired ones that are still published',
+  method: 'GET',
+  path: `${BASE}/signing-keys`,
+  status: 200,
+  answer: Exactly({ keys: Type.Array(SigningKeyView) }),
+})
+
+export const rotateSigningKey = operation({
+  id: 'rotateSigningKey',
+  summary:
+    'Sign tokens with a new key from now on; tokens of the old one stay valid until they end',
+  method: 'POST',
+  path: `${BASE}/signing-keys`,
+  status: 201,
+  body: Exactly({ algorithm: Type.Optional(SignatureAlgorithm) }),
+  answer: SigningKeyView,
+})
+
+export const AttestationEventView = Exactly({
+  seq: Type.Integer(),
+  at: Time,
+  type: Type.String({ description: 'host.trusted, host.refused, host.late, policy.activated, …' }),
+  hostId: Type.Optional(Name),
+  cluster: Type.Optional(Name),
+  detail: Type.Record(Type.String(), Type.Unknown()),
+})
+export type AttestationEventView = Static<typeof AttestationEventView>
+
+export const listAttestationEvents = operation({
+  id: 'listAttestationEvents',
+  summary: 'Events, oldest first',
+  method: 'GET',
+  path: `${BASE}/events`,
+  status: 200,
+  query: Exactly({
+    afterSeq: Type.Optional(Type.Integer({ minimum: 0 })),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  }),
+  answer: Exactly({ events: Type.Array(AttestationEventView) }),
+})
+
+/** Server-Sent Events: not a JSON answer, and so not an operation. */
+export const ATTESTATION_EVENT_STREAM = {
+  id: 'streamAttestationEvents',
+  summary: 'Events as they happen, as Server-Sent Events',
+  path: `${BASE}/events/stream`,
+} as const
+
+export const WebhookView = Exactly({
+  webhookId: Uuid,
+  url: Type.String(),
+  deliveredSeq: Type.Integer({ description: 'every event up to this one was delivered' }),
+  failures: Type.Integer({ description: 'in a row' }),
+  nextTryAt: Type.Optional(Time),
+  lastError: Type.Optional(Type.String()),
+  createdAt: Time,
+})
+
+export const createWebhook = operation({
+  id: 'createWebhook',
+  summary: 'Have events delivered to a URL, signed; the secret is shown once',
+  method: 'POST',
+  path: `${BASE}/webhooks`,
+  status: 201,
+  body: Exactly({ url: Type.String({ maxLength: 2000 }) }),
+  answer: Exactly({ secret: Type.String(), webhook: WebhookView }),
+})
+
+export const listWebhooks = operation({
+  id: 'listWebhooks',
+  summary: 'Webhooks, and how far each came',
+  method: 'GET',
+  path: `${BASE}/webhooks`,
+  status: 200,
+  answer: Exactly({ webhooks: Type.Array(WebhookView) }),
+})
+
+export const removeWebhook = operation({
+  id: 'removeWebhook',
+  summary: 'Deliver events to a URL no longer',
+  method: 'DELETE',
+  path: `${BASE}/webhooks/:webhookId`,
+  status: 200,
+  params: Exactly({ webhookId: Uuid }),
+  answer: Empty,
 })
 
 export const listAttestationAudit = operation({

@@ -1,42 +1,49 @@
 import type { Static } from 'typebox'
+import { Agent } from 'undici'
 import type { Clock } from '../core/clock.js'
+import type { Logger } from '../core/logger.js'
 import { randomOctets } from '../core/random.js'
 import { createEventLogWorkers } from '../eventlog/index.js'
 import type { App, OperatorAccess } from '../http/index.js'
 import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
-import {
-  exportSigningKey,
-  generateSigningKey,
-  importSigningKey,
-  type PublishedJwks,
-  publicJwks,
-  type SigningKey,
-  signAttestationResult,
-} from '../tokens/index.js'
+import { signAttestationResult, type VerificationKeys } from '../tokens/index.js'
 import type { HashName } from '../tpm/index.js'
 import { storedAnchors } from './adapters/anchors.js'
+import { deliverWebhooks } from './adapters/deliver-webhooks.js'
+import { openSigningKeys } from './adapters/signing-keys.js'
 import { AUDIT_CHAIN, attestationStore } from './adapters/store.js'
+import { WEBHOOK_PURPOSE, webhookContext } from './adapters/webhook-seal.js'
 import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
 import { testPolicyDraft } from './domain/policy-test.js'
+import { createResults } from './domain/results.js'
+import { markLateHosts } from './domain/watch.js'
 import type { EventLogReader } from './ports.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
+import { addResultRoutes } from './routes/result-routes.js'
 
 export { AttestationSection } from './config.js'
 
 const SERVICE = 'attestation'
 const NONCE_KEY_OCTETS = 32
+/** Events that are kept: those before them are forgotten. */
+const EVENTS_KEPT = 10_000
 
 /** The attestation service, ready to have its routes added to an app. */
 export interface Attestation extends AsyncDisposable {
-  /** Public keys of its tokens. */
-  readonly jwks: PublishedJwks
+  /** Public keys of its tokens, as they are now. */
+  verificationKeys(): VerificationKeys
   addRoutes(app: App, doors: { readonly operators: OperatorAccess }): void
+  /**
+   * Does what is due: finds late hosts, delivers events, takes over rotated keys, forgets old events. Called every few
+   * seconds; one call at a time.
+   */
+  tick(nowMs: number): Promise<void>
 }
 
 /**
- * Opens the service: its signing key and the key of its nonces, made on a first start and kept sealed.
+ * Opens the service: its signing keys and the key of its nonces, made on a first start and kept sealed.
  *
  * @param deps.issuer identifier of the service: issuer of tokens, verifier in quotes
  * @param deps.audiences relying parties that tokens are for
@@ -50,43 +57,43 @@ export async function openAttestation(deps: {
   readonly audiences: readonly string[]
   readonly build: string
   readonly clock: Clock
+  readonly logger: Logger
 }): Promise<Attestation> {
-  const { config, clock } = deps
-  const nonceKey = await loadOrCreateServiceKey(
-    deps.store,
-    deps.rootKey,
-    SERVICE,
-    'nonce',
-    async () => randomOctets(NONCE_KEY_OCTETS),
+  const { config, clock, issuer, audiences, rootKey, logger } = deps
+  const nonceKey = await loadOrCreateServiceKey(deps.store, rootKey, SERVICE, 'nonce', async () =>
+    randomOctets(NONCE_KEY_OCTETS),
   )
-  const signingKey = await openSigningKey(deps.store, deps.rootKey)
+  const signingKeys = await openSigningKeys(deps.store, rootKey, issuer, clock.nowMs())
   const workers = createEventLogWorkers({
     size: config.eventLogWorkers,
     budgetMs: config.eventLogBudgetMs,
   })
-  const store = attestationStore(deps.store, deps.issuer)
-  const jwks = publicJwks([signingKey])
+  const store = attestationStore(deps.store, issuer)
+  const dispatcher = new Agent({ connect: { timeout: 5_000 } })
   const eventLogs: EventLogReader = {
     verify: (log, bank, values) => workers.verify(log, bank as HashName, values),
     compare: (reference, found, bank) => workers.compare(reference, found, bank as HashName),
   }
   return {
-    jwks,
+    verificationKeys: () => signingKeys.verificationKeys(),
     addRoutes(app, { operators }) {
       addHostRoutes(app, {
         enrolment: { store, rules: config, parseAnchors: storedAnchors },
         attestation: {
           store,
-          keys: { nonceKey, sign: (claims) => signAttestationResult(claims, signingKey) },
+          keys: {
+            nonceKey,
+            sign: (claims) => signAttestationResult(claims, signingKeys.active()),
+          },
           eventLogs,
-          issuer: deps.issuer,
-          audiences: deps.audiences,
+          issuer,
+          audiences,
           nonceTtlSeconds: config.nonceTtlSeconds,
           verdictsPerHost: config.verdictsPerHost,
           bundlesPerHost: config.bundlesPerHost,
           build: deps.build,
         },
-        jwks,
+        jwks: () => signingKeys.jwks(),
         clock,
       })
       addOperatorRoutes(app, {
@@ -96,21 +103,33 @@ export async function openAttestation(deps: {
         operators,
         clock,
       })
+      addResultRoutes(app, {
+        store,
+        results: createResults({
+          store,
+          mode: config.mode,
+          random: randomOctets,
+          sealSecret: (webhookId, secret) =>
+            rootKey.seal(WEBHOOK_PURPOSE, webhookContext(webhookId), secret),
+          rotate: signingKeys.rotate,
+        }),
+        signingKeys,
+        issuer,
+        audiences,
+        operators,
+        clock,
+      })
+    },
+    async tick(nowMs) {
+      await signingKeys.refresh(nowMs)
+      await markLateHosts(store, nowMs)
+      await store.transaction((tx) => tx.purgeEvents(EVENTS_KEPT))
+      await deliverWebhooks({ store, rootKey, issuer, dispatcher, logger }, nowMs)
     },
     async [Symbol.asyncDispose]() {
       nonceKey.dispose()
+      await dispatcher.destroy()
       await workers[Symbol.asyncDispose]()
     },
-  }
-}
-
-async function openSigningKey(store: Store, rootKey: RootKey): Promise<SigningKey> {
-  const pkcs8 = await loadOrCreateServiceKey(store, rootKey, SERVICE, 'signing', async () =>
-    exportSigningKey(await generateSigningKey()),
-  )
-  try {
-    return await pkcs8.use(importSigningKey)
-  } finally {
-    pkcs8.dispose()
   }
 }

@@ -9,7 +9,8 @@ import type {
 import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
-import type { AttestationResultClaims } from '../tokens/index.js'
+import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
+import type { NewEvent, StoredEvent } from './domain/events.js'
 
 /** The database, one transaction at a time: what is read, written and audited in `work` is true together or not at all. */
 export interface AttestationStore {
@@ -41,6 +42,7 @@ export interface AttestationTransaction {
   /** @throws PlatformError `HOST_ID_TAKEN` or `EK_TAKEN`, kept by the database's own constraints */
   insertHost(host: Omit<StoredHost, 'epoch' | 'state'>): Promise<void>
   setClock(hostId: string, clock: TpmClock): Promise<void>
+  setAccepted(hostId: string, atMs: number): Promise<void>
   removeHost(hostId: string): Promise<void>
   /** State, and whether tokens issued before end at once (a new epoch). */
   setState(
@@ -72,6 +74,37 @@ export interface AttestationTransaction {
 
   listVerdicts(hostId: string, limit: number): Promise<readonly VerdictView[]>
   addVerdict(hostId: string, verdict: VerdictView, keep: number): Promise<void>
+
+  /** Hosts that are trusted now, with the moment of their last accepted attestation. */
+  listTrustedHosts(): Promise<
+    readonly { readonly hostId: string; readonly cluster: string; readonly acceptedAtMs: number }[]
+  >
+
+  addEvent(event: NewEvent): Promise<void>
+  /** Oldest first. */
+  listEvents(afterSeq: number, limit: number): Promise<readonly StoredEvent[]>
+  /** 0 where there is no event. */
+  newestEvent(): Promise<number>
+  /** Forgets all but the newest `keep` events. */
+  purgeEvents(keep: number): Promise<void>
+
+  listWebhooks(): Promise<readonly StoredWebhook[]>
+  listDueWebhooks(nowMs: number): Promise<readonly StoredWebhook[]>
+  insertWebhook(webhook: StoredWebhook): Promise<void>
+  removeWebhook(webhookId: string): Promise<boolean>
+  webhookDelivered(webhookId: string, seq: number): Promise<void>
+  webhookFailed(
+    webhookId: string,
+    failure: {
+      readonly failures: number
+      readonly nextTryMs: number
+      readonly lastError: string
+    },
+  ): Promise<void>
+
+  /** False where the token was revoked before. */
+  revokeToken(tokenId: string, untilMs: number): Promise<boolean>
+  isTokenRevoked(tokenId: string): Promise<boolean>
 
   /** False where the nonce was used before. */
   useNonce(nonce: Uint8Array, expiresAtMs: number): Promise<boolean>
@@ -140,6 +173,26 @@ export interface StoredPolicy {
   readonly epoch: number
   readonly policy: Policy
   readonly updatedAtMs: number
+}
+
+export interface StoredSigningKey {
+  readonly kid: string
+  readonly algorithm: SignatureAlgorithm
+  readonly createdAtMs: number
+  readonly retiredAtMs?: number
+}
+
+export interface StoredWebhook {
+  readonly webhookId: string
+  readonly url: string
+  readonly sealedSecret: Uint8Array
+  /** Every event up to this one was delivered. */
+  readonly deliveredSeq: number
+  /** In a row. */
+  readonly failures: number
+  readonly nextTryMs: number
+  readonly lastError?: string
+  readonly createdAtMs: number
 }
 
 export interface StoredPolicyDraft {

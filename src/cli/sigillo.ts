@@ -8,6 +8,8 @@ import { addPolicyCommands } from './authority/policy.js'
 import { addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
 import { addTicketCommands } from './authority/ticket.js'
+import { addTokenCommands } from './authority/token.js'
+import { addWebhookCommands } from './authority/webhook.js'
 import { buildVersion } from './build.js'
 import { addEkCommands } from './offline/ek-commands.js'
 import { addEventLogCommands } from './offline/event-log-commands.js'
@@ -21,7 +23,9 @@ export function sigilloProgram(): Command {
   addSiteCommands(program)
   addAnchorCommands(program)
   addTicketCommands(program)
-  addHostCommands(program)
+  const host = addHostCommands(program)
+  addWebhookCommands(program, host)
+  addTokenCommands(program)
   addImageCommands(program)
   addPolicyCommands(program)
   addProviderCommands(program)

@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   TOKEN_ISSUER: { status: 401, title: 'a token is from another issuer' },
   TOKEN_AUDIENCE: { status: 401, title: 'a token is for another audience' },
   TOKEN_EXPIRED: { status: 401, title: 'a token has expired' },
+  TOKEN_REVOKED: { status: 401, title: 'a token was revoked' },
   TOKEN_NOT_YET_VALID: { status: 401, title: 'a token is not valid yet' },
   TOKEN_LIFETIME: { status: 401, title: 'a token lives longer than tokens may' },
   TOKEN_UNBOUND: { status: 401, title: 'a token is not bound to a key of the host' },

@@ -18,6 +18,8 @@ export interface KeyProviderTransaction {
   addVersion(providerId: string, version: NewVersion): Promise<void>
 
   readHostStatus(issuer: string, hostId: string): Promise<CurrentHostStatus | undefined>
+  /** Whether this one token was ended before its time. */
+  isTokenRevoked(tokenId: string): Promise<boolean>
   /** False where the proof was used before. */
   useProof(thumbprint: string, id: string, expiresAtMs: number): Promise<boolean>
 

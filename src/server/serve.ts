@@ -39,6 +39,7 @@ export type ServiceName = (typeof SERVICES)[number]
 
 const BODY_LIMIT_OCTETS = 64 * 1024
 const PURGE_EVERY_MS = 60_000
+const TICK_EVERY_MS = 2_000
 
 /** A running authority. */
 export interface Authority extends AsyncDisposable {
@@ -78,6 +79,7 @@ export async function startAuthority(options: {
             audiences: [publicUrl],
             build: options.build,
             clock,
+            logger,
           }),
         )
       : undefined
@@ -137,6 +139,7 @@ export async function startAuthority(options: {
     }, PURGE_EVERY_MS)
     purge.unref()
     stack.defer(() => clearInterval(purge))
+    if (attestation) stack.use(startTicking(attestation, clock, logger))
     logger.info(
       { event: 'authority.started', url: listener.url, services: options.services },
       'authority started',
@@ -150,6 +153,28 @@ export async function startAuthority(options: {
   } catch (error) {
     await stack.dispose()
     throw error
+  }
+}
+
+/** Lets the attestation service do what is due, every few seconds, one round after the other. */
+function startTicking(attestation: Attestation, clock: Clock, logger: Logger): AsyncDisposable {
+  let round: Promise<void> | undefined
+  const timer = setInterval(() => {
+    round ??= attestation
+      .tick(clock.nowMs())
+      .catch((err: unknown) => {
+        logger.error({ event: 'attestation.tick-failed', err }, 'a round of the service failed')
+      })
+      .finally(() => {
+        round = undefined
+      })
+  }, TICK_EVERY_MS)
+  timer.unref()
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await round
+    },
   }
 }
 
@@ -216,7 +241,9 @@ async function trustedKeys(
   attestation: Attestation | undefined,
   clock: Clock,
 ): Promise<KeysOf> {
-  if (attestation && config.trust.issuer === undefined) return localKeys(issuer, attestation.jwks)
+  if (attestation && config.trust.issuer === undefined) {
+    return localKeys(issuer, () => attestation.verificationKeys())
+  }
   const caPem = config.trust.caFile === undefined ? undefined : readText(config.trust.caFile)
   return remoteKeys({ issuer, caPem, clock })
 }

@@ -1,7 +1,7 @@
 import { getJwks } from '../api/attestation.js'
 import { createClient } from '../api/client.js'
 import type { Clock } from '../core/clock.js'
-import { importJwks, type PublishedJwks, type VerificationKeys } from '../tokens/index.js'
+import { importJwks, type VerificationKeys } from '../tokens/index.js'
 
 /** A key set that lacks a key is asked for again, but not more often than this. */
 const REFETCH_MS = 30_000
@@ -10,9 +10,8 @@ const REFETCH_MS = 30_000
 export type KeysOf = (issuer: string, kid: string) => Promise<VerificationKeys | undefined>
 
 /** The attestation service of this process. */
-export async function localKeys(issuer: string, jwks: PublishedJwks): Promise<KeysOf> {
-  const keys = await importJwks(jwks)
-  return async (asked) => (asked === issuer ? keys : undefined)
+export function localKeys(issuer: string, keys: () => VerificationKeys): KeysOf {
+  return async (asked) => (asked === issuer ? keys() : undefined)
 }
 
 /** An attestation service elsewhere: its key set is fetched over TLS, and again when a token names another key. */

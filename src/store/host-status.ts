@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely'
+import { recordOnce, wasRecorded } from './once.js'
 import type { FoundationTables, HostStatusState } from './tables.js'
 
 /** What relying parties must know of a host at the moment they serve it. */
@@ -67,4 +68,27 @@ export async function readHostStatus(
       policyEpoch: row.policy_epoch,
     }
   )
+}
+
+const REVOKED_TOKEN = 'revoked-token'
+
+/**
+ * Ends one token before its time; whoever serves hosts asks `isTokenRevoked` in the transaction that does the work.
+ *
+ * @param untilMs when the token ends by itself, or later
+ * @returns false where it was revoked before
+ */
+export async function revokeToken(
+  tx: Transaction<FoundationTables>,
+  tokenId: string,
+  untilMs: number,
+): Promise<boolean> {
+  return recordOnce(tx, REVOKED_TOKEN, tokenId, untilMs)
+}
+
+export async function isTokenRevoked(
+  tx: Transaction<FoundationTables>,
+  tokenId: string,
+): Promise<boolean> {
+  return wasRecorded(tx, REVOKED_TOKEN, tokenId)
 }

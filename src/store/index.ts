@@ -7,7 +7,13 @@ export {
 } from './audit.js'
 export { type AuditLog, auditLog } from './audit-log.js'
 export { isUniqueViolation } from './errors.js'
-export { type HostStatus, readHostStatus, writeHostStatus } from './host-status.js'
+export {
+  type HostStatus,
+  isTokenRevoked,
+  readHostStatus,
+  revokeToken,
+  writeHostStatus,
+} from './host-status.js'
 export { purgeExpired, recordOnce } from './once.js'
 export {
   createOperator,

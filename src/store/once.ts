@@ -23,6 +23,21 @@ export async function recordOnce(
   return (result.numInsertedOrUpdatedRows ?? 0n) > 0n
 }
 
+/** Whether something was recorded by `recordOnce` and is still remembered. */
+export async function wasRecorded(
+  tx: Transaction<FoundationTables>,
+  kind: string,
+  key: string,
+): Promise<boolean> {
+  const row = await tx
+    .selectFrom('once_records')
+    .select('key')
+    .where('kind', '=', kind)
+    .where('key', '=', key)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** Forgets what need not be remembered any longer; returns how many. */
 export async function purgeExpired(store: Store, nowMs: number): Promise<number> {
   const result = await store.transaction((tx: Transaction<FoundationTables>) =>

@@ -53,4 +53,11 @@ export interface FoundationTables {
   }
 }
 
-export type HostStatusState = 'awaiting-approval' | 'enrolled' | 'trusted' | 'refused' | 'revoked'
+/** `late`: was trusted, and has not attested in time. Only `trusted` hosts are served. */
+export type HostStatusState =
+  | 'awaiting-approval'
+  | 'enrolled'
+  | 'trusted'
+  | 'refused'
+  | 'late'
+  | 'revoked'

@@ -31,7 +31,7 @@ export interface AttestationResultExpectations {
 }
 
 /**
- * The token of these claims: JWS compact serialisation, ES256, `typ: attest-result+jwt`.
+ * The token of these claims: JWS compact serialisation with the algorithm of the key, `typ: attest-result+jwt`.
  *
  * Throws `TypeError` on claims that `verifyAttestationResult` would refuse: an issuer never says what no one accepts.
  */
@@ -46,7 +46,7 @@ export async function signAttestationResult(
     throw new TypeError(`a token lives 1 to ${MAX_TOKEN_LIFETIME_SECONDS} s, not ${lifetime} s`)
   }
   const token = await new CompactSign(utf8(JSON.stringify(claims)))
-    .setProtectedHeader({ alg: 'ES256', kid: key.kid, typ: ATTESTATION_RESULT_TYPE })
+    .setProtectedHeader({ alg: key.alg, kid: key.kid, typ: ATTESTATION_RESULT_TYPE })
     .sign(key.privateKey)
   if (token.length > MAX_TOKEN_CHARACTERS) {
     throw new TypeError(`a token has at most ${MAX_TOKEN_CHARACTERS} characters`)

@@ -26,7 +26,12 @@ export {
   encryptToBindingKey,
   encryptToSession,
 } from './jwe.js'
-export { jwkThumbprint, type PublicJwk, parsePublicJwk } from './public-key.js'
+export {
+  jwkThumbprint,
+  type PublicJwk,
+  parsePublicJwk,
+  type SignatureAlgorithm,
+} from './public-key.js'
 export {
   exportSigningKey,
   generateSessionKeys,

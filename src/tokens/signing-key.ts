@@ -1,15 +1,22 @@
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto'
-import { exportJWK, generateKeyPair } from 'jose'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose'
 import { view } from '../core/bytes.js'
 import { TokenError } from './errors.js'
-import { jwkThumbprint, type PublicJwk, parsePublicJwk } from './public-key.js'
+import { type PublicJwk, parsePublicJwk, type SignatureAlgorithm } from './public-key.js'
 
-/** A key that signs attestation results: ES256. `kid` is the RFC 7638 thumbprint of the public half. */
+/** A key that signs attestation results. `kid` is the RFC 7638 thumbprint of the public half. */
 export interface SigningKey {
   readonly kid: string
-  readonly publicJwk: PublicJwk
+  readonly alg: SignatureAlgorithm
+  readonly publicJwk: SigningJwk
   readonly privateKey: webcrypto.CryptoKey
 }
+
+/** Public half of a signing key: the members that RFC 7518 and RFC 8037 require, and no others. */
+export type SigningJwk =
+  | PublicJwk
+  | { readonly kty: 'EC'; readonly crv: 'P-384'; readonly x: string; readonly y: string }
+  | { readonly kty: 'OKP'; readonly crv: 'Ed25519'; readonly x: string }
 
 /** One of the two keys that a host holds in memory while one token lives. It cannot be exported. */
 export interface SessionKey {
@@ -25,9 +32,9 @@ export interface SessionKeys {
 }
 
 /** A key of a published key set. */
-export interface PublishedJwk extends PublicJwk {
+export type PublishedJwk = SigningJwk & {
   readonly kid: string
-  readonly alg: 'ES256'
+  readonly alg: SignatureAlgorithm
   readonly use: 'sig'
 }
 
@@ -35,10 +42,9 @@ export interface PublishedJwks {
   readonly keys: readonly PublishedJwk[]
 }
 
-export async function generateSigningKey(): Promise<SigningKey> {
-  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
-  const publicJwk = await publicJwkOf(publicKey)
-  return { kid: await jwkThumbprint(publicJwk), publicJwk, privateKey }
+export async function generateSigningKey(alg: SignatureAlgorithm = 'ES256'): Promise<SigningKey> {
+  const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true })
+  return signingKey(alg, await exportJWK(publicKey), privateKey)
 }
 
 /**
@@ -53,27 +59,60 @@ export async function exportSigningKey(key: SigningKey): Promise<Uint8Array> {
 /**
  * A signing key from the PKCS#8 octets of `exportSigningKey`; the octets stay the caller's, to be filled with zeros.
  *
- * @throws TokenError `TOKEN_KEY_INVALID` unless it is a P-256 key
+ * @throws TokenError `TOKEN_KEY_INVALID` unless it is a key on P-256, P-384 or Ed25519
  */
 export async function importSigningKey(pkcs8: Uint8Array): Promise<SigningKey> {
   const keyObject = parsePkcs8(pkcs8)
-  const { namedCurve } = keyObject.asymmetricKeyDetails ?? {}
-  if (keyObject.asymmetricKeyType !== 'ec' || namedCurve !== 'prime256v1') {
-    throw new TokenError('TOKEN_KEY_INVALID', 'expected a signing key on P-256')
+  const kind = KINDS.find(
+    ({ type, namedCurve }) =>
+      keyObject.asymmetricKeyType === type &&
+      (namedCurve === undefined || keyObject.asymmetricKeyDetails?.namedCurve === namedCurve),
+  )
+  if (!kind) {
+    throw new TokenError('TOKEN_KEY_INVALID', 'expected a signing key on P-256, P-384 or Ed25519')
   }
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+  const { alg, algorithm } = kind
   const privateKey = await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, true, ['sign'])
-  const publicJwk = jwkOfKeyObject(createPublicKey(keyObject))
-  return { kid: await jwkThumbprint(publicJwk), publicJwk, privateKey }
+  return signingKey(alg, createPublicKey(keyObject).export({ format: 'jwk' }), privateKey)
+}
+
+const KINDS = [
+  {
+    alg: 'ES256',
+    type: 'ec',
+    namedCurve: 'prime256v1',
+    algorithm: { name: 'ECDSA', namedCurve: 'P-256' },
+  },
+  {
+    alg: 'ES384',
+    type: 'ec',
+    namedCurve: 'secp384r1',
+    algorithm: { name: 'ECDSA', namedCurve: 'P-384' },
+  },
+  { alg: 'EdDSA', type: 'ed25519', namedCurve: undefined, algorithm: { name: 'Ed25519' } },
+] as const
+
+async function signingKey(
+  alg: SignatureAlgorithm,
+  jwk: JWK,
+  privateKey: webcrypto.CryptoKey,
+): Promise<SigningKey> {
+  const publicJwk = signingJwk(jwk)
+  return { kid: await calculateJwkThumbprint(publicJwk, 'sha256'), alg, publicJwk, privateKey }
+}
+
+function signingJwk({ kty, crv, x, y }: JWK): SigningJwk {
+  if (x !== undefined) {
+    if (kty === 'OKP' && crv === 'Ed25519') return { kty: 'OKP', crv, x }
+    if (kty === 'EC' && crv === 'P-256' && y !== undefined) return { kty: 'EC', crv, x, y }
+    if (kty === 'EC' && crv === 'P-384' && y !== undefined) return { kty: 'EC', crv, x, y }
+  }
+  throw new TypeError('a signing key was made that is of no kind of ours')
 }
 
 /** The key set that an issuer publishes: public halves only, each by its `kid`. */
 export function publicJwks(keys: readonly SigningKey[]): PublishedJwks {
-  return {
-    keys: keys.map(({ kid, publicJwk: { kty, crv, x, y } }) => {
-      return { kty, crv, x, y, kid, alg: 'ES256', use: 'sig' }
-    }),
-  }
+  return { keys: keys.map(({ kid, alg, publicJwk }) => ({ ...publicJwk, kid, alg, use: 'sig' })) }
 }
 
 /** Two new keys for a host: one proves possession, one receives answers. Both end with the process. */
@@ -98,10 +137,5 @@ function parsePkcs8(pkcs8: Uint8Array): KeyObject {
 
 async function publicJwkOf(key: webcrypto.CryptoKey): Promise<PublicJwk> {
   const { kty, crv, x, y } = await exportJWK(key)
-  return parsePublicJwk({ kty, crv, x, y })
-}
-
-function jwkOfKeyObject(key: KeyObject): PublicJwk {
-  const { kty, crv, x, y } = key.export({ format: 'jwk' })
   return parsePublicJwk({ kty, crv, x, y })
 }

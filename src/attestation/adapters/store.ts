@@ -7,8 +7,10 @@ import { PlatformError } from '../../core/errors.js'
 import {
   appendAudit,
   type FoundationTables,
+  isTokenRevoked,
   isUniqueViolation,
   recordOnce,
+  revokeToken,
   type Store,
   writeHostStatus,
 } from '../../store/index.js'
@@ -21,10 +23,13 @@ import type {
   StoredTicket,
 } from '../ports.js'
 import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
+import { eventsAndWebhooks } from './event-store.js'
 import type { AttestationTables } from './tables.js'
 
 type Tables = AttestationTables & FoundationTables
-type Tx = Transaction<Tables>
+/** A transaction over all tables that the service uses. */
+export type AttestationTx = Transaction<Tables>
+type Tx = AttestationTx
 
 const HOST_TABLES = ['attestation_hosts', 'attestation_bundles', 'attestation_verdicts'] as const
 
@@ -42,7 +47,8 @@ export function attestationStore(store: Store, issuer: string): AttestationStore
   }
 }
 
-function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
+/** What the rules may do in a transaction. */
+export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
   const hosts = () =>
     tx
       .selectFrom('attestation_hosts as host')
@@ -209,6 +215,7 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
             ak_name: host.akName,
             tpm_clock: null,
             enrolled_at_ms: host.enrolledAtMs,
+            accepted_at_ms: null,
           })
           .execute()
       } catch (error) {
@@ -228,6 +235,14 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       await tx
         .updateTable('attestation_hosts')
         .set({ tpm_clock: text })
+        .where('host_id', '=', hostId)
+        .execute()
+    },
+
+    async setAccepted(hostId, atMs) {
+      await tx
+        .updateTable('attestation_hosts')
+        .set({ accepted_at_ms: atMs })
         .where('host_id', '=', hostId)
         .execute()
     },
@@ -484,6 +499,23 @@ function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .where('verdict_id', '<=', oldest.verdict_id)
         .execute()
     },
+
+    async listTrustedHosts() {
+      const rows = await hosts()
+        .where('status.state', '=', 'trusted')
+        .where('host.accepted_at_ms', 'is not', null)
+        .execute()
+      return rows.map((row) => ({
+        hostId: row.host_id,
+        cluster: row.cluster,
+        acceptedAtMs: row.accepted_at_ms ?? 0,
+      }))
+    },
+
+    ...eventsAndWebhooks(tx),
+
+    revokeToken: (tokenId, untilMs) => revokeToken(tx, tokenId, untilMs),
+    isTokenRevoked: (tokenId) => isTokenRevoked(tx, tokenId),
 
     useNonce: (nonce, expiresAtMs) => recordOnce(tx, 'nonce', toBase64url(nonce), expiresAtMs),
 

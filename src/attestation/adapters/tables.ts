@@ -45,6 +45,7 @@ export interface AttestationTables {
     tpm: string | null
     tpm_clock: string | null
     enrolled_at_ms: number
+    accepted_at_ms: number | null
   }
   attestation_policies: {
     cluster: string
@@ -86,6 +87,32 @@ export interface AttestationTables {
     policy: string
     operator: string
     activated_at_ms: number
+  }
+  attestation_events: {
+    seq: Generated<number>
+    at_ms: number
+    type: string
+    host_id: string | null
+    cluster: string | null
+    detail: string
+  }
+  attestation_webhooks: {
+    webhook_id: string
+    url: string
+    sealed_secret: Uint8Array
+    delivered_seq: number
+    failures: number
+    next_try_ms: number
+    last_error: string | null
+    created_at_ms: number
+  }
+  attestation_signing_keys: {
+    kid: string
+    algorithm: string
+    sealed: Uint8Array
+    created_at_ms: number
+    active_from_ms: number
+    retired_at_ms: number | null
   }
   attestation_verdicts: {
     verdict_id: Generated<number>

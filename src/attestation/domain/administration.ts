@@ -22,6 +22,7 @@ import type {
   StoredTicket,
 } from '../ports.js'
 import { policyOf } from './attestation.js'
+import type { AttestationEventType } from './events.js'
 import { ticketHash, ticketText } from './tickets.js'
 
 /** Who asks, and when: what every act of an administrator is recorded with. */
@@ -47,6 +48,7 @@ export function createAdministration(deps: {
             )
           }
           await tx.saveAnchor(anchor)
+          await tell(tx, act, 'anchor.added', { detail: { subject: anchor.subject } })
           await record(tx, act, 'anchor.add', `anchor:${anchor.fingerprint}`, {
             subject: anchor.subject,
             insecureTest: anchor.insecureTest,
@@ -60,6 +62,7 @@ export function createAdministration(deps: {
     removeAnchor: (act: Act, fingerprint: string) =>
       store.transaction(async (tx) => {
         found(await tx.removeAnchor(fingerprint), 'anchor', fingerprint)
+        await tell(tx, act, 'anchor.removed', { detail: { fingerprint } })
         await record(tx, act, 'anchor.remove', `anchor:${fingerprint}`, {})
       }),
 
@@ -160,6 +163,7 @@ export function createAdministration(deps: {
       store.transaction(async (tx) => {
         const host = await knownHost(tx, hostId)
         await setState(tx, host, 'revoked', act, true)
+        await tell(tx, act, 'host.revoked', { host, detail: { reason } })
         await record(tx, act, 'host.revoke', `host:${hostId}`, { reason })
         return hostView(tx, await knownHost(tx, hostId))
       }),
@@ -171,6 +175,7 @@ export function createAdministration(deps: {
           throw new PlatformError('CONFLICT', `expected a revoked host, found it ${host.state}`)
         }
         await tx.removeHost(hostId)
+        await tell(tx, act, 'host.removed', { host, detail: {} })
         await record(tx, act, 'host.remove', `host:${hostId}`, { ek: host.ekFingerprint })
       }),
 
@@ -213,6 +218,7 @@ export function createAdministration(deps: {
           ...(evidence.eventLog ? { eventLog: fromBase64url(evidence.eventLog) } : {}),
         }
         await tx.insertBaseImage(image)
+        await tell(tx, act, 'base-image.added', { cluster: host.cluster, detail: { name } })
         await record(tx, act, 'base-image.capture', `base-image:${host.cluster}/${name}`, {
           host: hostId,
         })
@@ -227,6 +233,7 @@ export function createAdministration(deps: {
         found(await tx.removeBaseImage(cluster, name), 'base image', `${cluster}/${name}`)
         const policy = await policyOf(tx, cluster)
         await tx.savePolicy(cluster, { ...policy, epoch: policy.epoch + 1 }, act.nowMs)
+        await tell(tx, act, 'base-image.removed', { cluster, detail: { name } })
         await record(tx, act, 'base-image.remove', `base-image:${cluster}/${name}`, {})
       }),
 
@@ -282,6 +289,10 @@ export function createAdministration(deps: {
           activatedAtMs: act.nowMs,
         })
         await tx.removePolicyDraft(cluster)
+        await tell(tx, act, 'policy.activated', {
+          cluster,
+          detail: { revision: after.revision, digest },
+        })
         await record(tx, act, 'policy.activate', `policy:${cluster}`, {
           revision: after.revision,
           digest,
@@ -356,7 +367,8 @@ function policyView(cluster: string, stored: StoredPolicy): PolicyView {
   }
 }
 
-async function record(
+/** Writes the audit record of an act. */
+export async function record(
   tx: AttestationTransaction,
   act: Act,
   action: string,
@@ -370,5 +382,25 @@ async function record(
     subject,
     outcome: 'done',
     detail,
+  })
+}
+
+async function tell(
+  tx: AttestationTransaction,
+  act: Act,
+  type: AttestationEventType,
+  about: {
+    readonly host?: StoredHost
+    readonly cluster?: string
+    readonly detail: { readonly [name: string]: CanonicalValue }
+  },
+): Promise<void> {
+  const cluster = about.host?.cluster ?? about.cluster
+  await tx.addEvent({
+    atMs: act.nowMs,
+    type,
+    ...(about.host ? { hostId: about.host.hostId } : {}),
+    ...(cluster === undefined ? {} : { cluster }),
+    detail: { ...about.detail, operator: act.operator },
   })
 }

@@ -24,6 +24,7 @@ import type {
   StoredPolicy,
 } from '../ports.js'
 import { createClaims } from './claims.js'
+import type { NewEvent } from './events.js'
 import { verifyNonce } from './nonce.js'
 import { readEventLog } from './read-event-log.js'
 
@@ -286,16 +287,50 @@ async function commit(
     ])
     return false
   }
-  if (verdict.accepted && input.identity.clock) await tx.setClock(hostId, input.identity.clock)
+  if (verdict.accepted && input.identity.clock) {
+    await tx.setClock(hostId, input.identity.clock)
+    await tx.setAccepted(hostId, nowMs)
+  }
   await tx.setState(now, verdict.accepted ? 'trusted' : 'refused', {
     newEpoch: false,
     policyEpoch: policy.epoch,
     nowMs,
   })
+  for (const event of eventsOf(now, input.identity, bundle, nowMs)) await tx.addEvent(event)
   await tx.addBundle(bundle, deps.bundlesPerHost)
   await tx.addVerdict(hostId, verdict, deps.verdictsPerHost)
   await audit(verdict.accepted ? 'allowed' : 'refused', verdict.findings as readonly Finding[])
   return verdict.accepted
+}
+
+/** What is worth telling: that the host came or fell out, and that it was rebooted. */
+function eventsOf(
+  host: StoredHost,
+  identity: IdentityVerdict,
+  { verdict }: EvidenceBundle,
+  nowMs: number,
+): readonly NewEvent[] {
+  const { hostId, cluster } = host
+  const about = { atMs: nowMs, hostId, cluster }
+  const events: NewEvent[] = []
+  const [before, after] = [host.clock?.resetCount, identity.clock?.resetCount]
+  if (before !== undefined && after !== undefined && before !== after) {
+    events.push({ ...about, type: 'host.rebooted', detail: { before, after } })
+  }
+  if (verdict.accepted && host.state !== 'trusted') {
+    const { baseImage = null } = verdict
+    events.push({ ...about, type: 'host.trusted', detail: { before: host.state, baseImage } })
+  }
+  if (!verdict.accepted && host.state !== 'refused') {
+    const reasons = failures(verdict.findings as readonly Finding[]).map(describeFinding)
+    const differences = [...verdict.differences]
+    events.push({
+      ...about,
+      type: 'host.refused',
+      detail: { before: host.state, reasons, differences },
+    })
+  }
+  return events
 }
 
 async function refuseUnauthentic(

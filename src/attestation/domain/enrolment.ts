@@ -150,6 +150,13 @@ export async function activateEnrolment(
     })
     const policyEpoch = (await tx.findPolicy(pending.cluster))?.epoch ?? 0
     await tx.setState(pending, state, { newEpoch: true, policyEpoch, nowMs })
+    await tx.addEvent({
+      atMs: nowMs,
+      type: 'host.enrolled',
+      hostId: pending.hostId,
+      cluster: pending.cluster,
+      detail: { state, endorsement: pending.endorsement },
+    })
     await tx.audit({
       atMs: nowMs,
       actor: `host:${pending.hostId}`,

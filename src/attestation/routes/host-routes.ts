@@ -25,7 +25,7 @@ export function addHostRoutes(
   deps: {
     readonly enrolment: EnrolmentDeps
     readonly attestation: AttestationDeps
-    readonly jwks: PublishedJwks
+    readonly jwks: () => PublishedJwks
     readonly clock: Clock
   },
 ): void {
@@ -94,13 +94,13 @@ export function addHostRoutes(
   )
 
   addOperation(app, getJwks, { access: 'public' }, async () => ({
-    keys: deps.jwks.keys.map((key) => ({ ...key })),
+    keys: deps.jwks().keys.map((key) => ({ ...key })),
   }))
 
   addOperation(app, getDiscovery, { access: 'public' }, async () => ({
     issuer: attestation.issuer,
     jwks_uri: `${attestation.issuer}/v1/jwks.json`,
-    id_token_signing_alg_values_supported: ['ES256'],
+    id_token_signing_alg_values_supported: [...new Set(deps.jwks().keys.map(({ alg }) => alg))],
     response_types_supported: ['none'],
     subject_types_supported: ['public'],
     eat_profile: ATTESTATION_RESULT_PROFILE,

@@ -15,7 +15,8 @@ import { fields, table } from '../output.js'
 import { integer } from '../values.js'
 import { addOperation } from './command.js'
 
-export function addHostCommands(program: Command): void {
+/** Adds the commands, and returns the group for others that are about hosts. */
+export function addHostCommands(program: Command): Command {
   const host = program.command('host').description('enrolled hosts and what they proved')
 
   addOperation<typeof listHosts, { readonly cluster?: string }>(host, {
@@ -114,6 +115,7 @@ export function addHostCommands(program: Command): void {
       'sigillo host revoke host-a --reason gone --yes && sigillo host remove host-a --yes',
     ],
   })
+  return host
 }
 
 function hostLines(host: HostView): readonly string[] {

@@ -6,6 +6,7 @@ import { PlatformError } from '../../core/errors.js'
 import {
   appendAudit,
   type FoundationTables,
+  isTokenRevoked,
   isUniqueViolation,
   readHostStatus,
   recordOnce,
@@ -148,6 +149,9 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
           'DPOP_REPLAYED',
           'expected a proof that was not used, found it used',
         )
+      }
+      if (await isTokenRevoked(tx, caller.tokenId)) {
+        throw new PlatformError('TOKEN_REVOKED', 'expected a token in force, found it revoked')
       }
       const status = await readHostStatus(tx, caller.issuer, caller.hostId)
       const current =

@@ -5,6 +5,7 @@ import { PlatformError } from '../../core/errors.js'
 import {
   appendAudit,
   type FoundationTables,
+  isTokenRevoked,
   isUniqueViolation,
   readHostStatus,
   recordOnce,
@@ -139,6 +140,8 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
     },
 
     readHostStatus: (issuer, hostId) => readHostStatus(tx, issuer, hostId),
+
+    isTokenRevoked: (tokenId) => isTokenRevoked(tx, tokenId),
 
     useProof: (thumbprint, id, expiresAtMs) =>
       recordOnce(tx, 'dpop', `${thumbprint}.${id}`, expiresAtMs),

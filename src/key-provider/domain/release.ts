@@ -183,6 +183,9 @@ async function admit(
   if (!(await tx.useProof(proof.jkt, proof.jti, caller.proofExpiresAtMs))) {
     return new PlatformError('DPOP_REPLAYED', 'expected a proof that was not used, found it used')
   }
+  if (await tx.isTokenRevoked(claims.jti)) {
+    return new PlatformError('TOKEN_REVOKED', 'expected a token in force, found it revoked')
+  }
   if (!provider) return noProvider(request.provider)
   const [failure] = failures(
     verifyRelease({

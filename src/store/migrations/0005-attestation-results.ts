@@ -46,6 +46,9 @@ export const attestationResultsMigration: Migration = {
       await db.schema.alterTable('attestation_base_images').addColumn(name, type).execute()
     }
 
+    // When the host was last accepted: who is late is found without reading verdicts.
+    await db.schema.alterTable('attestation_hosts').addColumn('accepted_at_ms', 'bigint').execute()
+
     await db.schema
       .createTable('attestation_events')
       .addColumn('seq', 'integer', (column) => column.primaryKey().autoIncrement())

@@ -12,12 +12,19 @@ import {
 } from '../../../src/tokens/index.js'
 import { ecKey } from './forge.js'
 
-test('a signing key survives export and import with its kid', async () => {
-  const key = await generateSigningKey()
-  const again = await importSigningKey(await exportSigningKey(key))
-  expect(again.kid).toBe(key.kid)
-  expect(again.publicJwk).toEqual(key.publicJwk)
-  expect(key.kid).toBe(await jwkThumbprint(key.publicJwk))
+test.each(['ES256', 'ES384', 'EdDSA'] as const)(
+  'a signing key of %s survives export and import with its kid',
+  async (alg) => {
+    const key = await generateSigningKey(alg)
+    const again = await importSigningKey(await exportSigningKey(key))
+    expect(again).toMatchObject({ kid: key.kid, alg, publicJwk: key.publicJwk })
+    expect((await importJwks(publicJwks([key]))).get(key.kid)?.alg).toBe(alg)
+  },
+)
+
+test('the kid of a key on P-256 is the thumbprint of its public half', async () => {
+  const { kid, publicJwk } = await generateSigningKey()
+  expect(kid).toBe(await jwkThumbprint(parsePublicJwk(publicJwk)))
 })
 
 test('a published key set holds public halves only', async () => {
@@ -47,7 +54,7 @@ test('the thumbprint of the example of RFC 9449 is the one printed there', async
 test.each([
   ['text', new TextEncoder().encode('no key')],
   ['an RSA key', pkcs8(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey)],
-  ['a key on P-384', pkcs8(ecKey('P-384').privateKey)],
+  ['a key on secp256k1', pkcs8(ecKey('secp256k1').privateKey)],
 ])('refuses %s as a signing key', async (_, octets) => {
   await expect(importSigningKey(octets)).rejects.toMatchObject({ code: 'TOKEN_KEY_INVALID' })
 })

@@ -1,0 +1,133 @@
+import {
+  ATTESTATION_EVENT_STREAM,
+  createWebhook,
+  introspectToken,
+  listAttestationEvents,
+  listSigningKeys,
+  listWebhooks,
+  removeWebhook,
+  revokeToken,
+  rotateSigningKey,
+} from '../../api/attestation.js'
+import type { Clock } from '../../core/clock.js'
+import { isoTime } from '../../core/clock.js'
+import { newUuid } from '../../core/random.js'
+import { type App, addEventStream, addOperation, type OperatorAccess } from '../../http/index.js'
+import type { SigningKeys } from '../adapters/signing-keys.js'
+import { type Introspection, introspect } from '../domain/introspection.js'
+import type { Results } from '../domain/results.js'
+import { eventView } from '../domain/webhooks.js'
+import type { AttestationStore, StoredSigningKey, StoredWebhook } from '../ports.js'
+
+const SERVICE = 'attestation'
+const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
+const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const DEFAULT_EVENTS = 100
+const EVENTS_AT_ONCE = 200
+
+/** Tokens after they were issued, the keys that sign them, and events. */
+export function addResultRoutes(
+  app: App,
+  deps: {
+    readonly store: AttestationStore
+    readonly results: Results
+    readonly signingKeys: SigningKeys
+    readonly issuer: string
+    readonly audiences: readonly string[]
+    readonly operators: OperatorAccess
+    readonly clock: Clock
+  },
+): void {
+  const { store, results, signingKeys, clock } = deps
+  const actOf = (request: Parameters<OperatorAccess['operatorOf']>[0]) => ({
+    operator: deps.operators.operatorOf(request).name,
+    nowMs: clock.nowMs(),
+  })
+
+  addOperation(app, introspectToken, CHANGE, async ({ body }) =>
+    introspectionView(
+      await introspect(
+        {
+          store,
+          keys: () => signingKeys.verificationKeys(),
+          issuer: deps.issuer,
+          audiences: deps.audiences,
+        },
+        body.token,
+        clock.nowMs(),
+      ),
+    ),
+  )
+  addOperation(app, revokeToken, CHANGE, async ({ params, body, request }) => {
+    await results.revokeToken(actOf(request), params.tokenId, body.reason)
+    return {}
+  })
+
+  addOperation(app, listSigningKeys, READ, async () => ({
+    keys: signingKeys.list().map(signingKeyView),
+  }))
+  addOperation(app, rotateSigningKey, CHANGE, async ({ body, request }) =>
+    signingKeyView(await results.rotateSigningKey(actOf(request), body.algorithm ?? 'ES256')),
+  )
+
+  addOperation(app, listAttestationEvents, READ, async ({ query }) => ({
+    events: (
+      await store.transaction((tx) =>
+        tx.listEvents(query.afterSeq ?? 0, query.limit ?? DEFAULT_EVENTS),
+      )
+    ).map(eventView),
+  }))
+  addEventStream(app, {
+    ...ATTESTATION_EVENT_STREAM,
+    access: READ.access,
+    newestId: () => store.transaction((tx) => tx.newestEvent()),
+    eventsAfter: async (seq) =>
+      (await store.transaction((tx) => tx.listEvents(seq, EVENTS_AT_ONCE))).map((event) => ({
+        id: event.seq,
+        type: event.type,
+        data: eventView(event),
+      })),
+  })
+
+  addOperation(app, createWebhook, CHANGE, async ({ body, request }) => {
+    const { secret, webhook } = await results.createWebhook(actOf(request), {
+      webhookId: newUuid(),
+      url: body.url,
+    })
+    return { secret, webhook: webhookView(webhook) }
+  })
+  addOperation(app, listWebhooks, READ, async () => ({
+    webhooks: (await store.transaction((tx) => tx.listWebhooks())).map(webhookView),
+  }))
+  addOperation(app, removeWebhook, CHANGE, async ({ params, request }) => {
+    await results.removeWebhook(actOf(request), params.webhookId)
+    return {}
+  })
+}
+
+function introspectionView(introspection: Introspection) {
+  return introspection.active
+    ? { active: true, claims: { ...introspection.claims } }
+    : { ...introspection }
+}
+
+function signingKeyView({ kid, algorithm, createdAtMs, retiredAtMs }: StoredSigningKey) {
+  return {
+    kid,
+    algorithm,
+    createdAt: isoTime(createdAtMs),
+    ...(retiredAtMs === undefined ? {} : { retiredAt: isoTime(retiredAtMs) }),
+  }
+}
+
+function webhookView(webhook: StoredWebhook) {
+  return {
+    webhookId: webhook.webhookId,
+    url: webhook.url,
+    deliveredSeq: webhook.deliveredSeq,
+    failures: webhook.failures,
+    ...(webhook.failures === 0 ? {} : { nextTryAt: isoTime(webhook.nextTryMs) }),
+    ...(webhook.lastError === undefined ? {} : { lastError: webhook.lastError }),
+    createdAt: isoTime(webhook.createdAtMs),
+  }
+}
