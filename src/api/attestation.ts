@@ -301,8 +301,15 @@ export const listHosts = operation({
   method: 'GET',
   path: `${BASE}/hosts`,
   status: 200,
-  query: Exactly({ cluster: Type.Optional(Name) }),
-  answer: Exactly({ hosts: Type.Array(HostView) }),
+  query: Exactly({
+    cluster: Type.Optional(Name),
+    after: Type.Optional(Name),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  }),
+  answer: Exactly({
+    hosts: Type.Array(HostView),
+    next: Type.Optional(Type.String({ description: 'give it as `after` for the next page' })),
+  }),
 })
 
 export const getHost = operation({

@@ -36,7 +36,8 @@ export interface AttestationTransaction {
   /** Returns an enrolment and removes it: there is no second look. */
   takeEnrolment(enrolmentId: string): Promise<PendingEnrolment | undefined>
 
-  listHosts(cluster?: string): Promise<readonly StoredHost[]>
+  /** By id, ascending. */
+  listHosts(filter: HostFilter): Promise<readonly StoredHost[]>
   findHost(hostId: string): Promise<StoredHost | undefined>
   findHostByEk(ekFingerprint: string): Promise<StoredHost | undefined>
   /** @throws PlatformError `HOST_ID_TAKEN` or `EK_TAKEN`, kept by the database's own constraints */
@@ -110,6 +111,12 @@ export interface AttestationTransaction {
   useNonce(nonce: Uint8Array, expiresAtMs: number): Promise<boolean>
 
   audit(record: AuditEntry): Promise<void>
+}
+
+export interface HostFilter {
+  readonly cluster?: string | undefined
+  readonly after?: string | undefined
+  readonly limit?: number | undefined
 }
 
 export interface AuditEntry {

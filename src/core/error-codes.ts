@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   CONFLICT: { status: 409, title: 'the object exists already or is in another state' },
   UNAUTHENTICATED: { status: 401, title: 'the caller is not known' },
   FORBIDDEN: { status: 403, title: 'the caller may not do this' },
+  IDEMPOTENCY_MISMATCH: { status: 422, title: 'the key was used for another request' },
+  IDEMPOTENCY_UNKNOWN: { status: 409, title: 'nobody knows whether the request was done' },
   RATE_LIMITED: { status: 429, title: 'too many requests' },
   INTERNAL: { status: 500, title: 'an error of our own' },
   UNAVAILABLE: { status: 503, title: 'the service cannot answer now' },

@@ -16,6 +16,7 @@ import type { Logger } from '../core/logger.js'
 import { newUuid } from '../core/random.js'
 import { type JsonLimits, parseStrictJson } from '../core/strict-json.js'
 import { admit, type Doors } from './access.js'
+import type { IdempotencyStore } from './idempotency.js'
 import { requestTimer } from './metrics.js'
 import { sendProblem } from './problem.js'
 import { checkRoute, type RouteEntry } from './route-rules.js'
@@ -35,6 +36,8 @@ export interface AppOptions extends Doors {
   readonly name: string
   readonly bodyLimitOctets: number
   readonly registry?: Registry
+  /** Lets operators repeat a POST by its `Idempotency-Key`. */
+  readonly idempotency?: IdempotencyStore
   /** For each public route and each address (IPv6: each /64). */
   readonly publicRequestsPerMinute?: number
 }
@@ -47,6 +50,7 @@ const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosnif
 
 const routeTables = new WeakMap<object, readonly RouteEntry[]>()
 const localApps = new WeakSet<object>()
+const idempotencyStores = new WeakMap<object, IdempotencyStore>()
 
 /**
  * An HTTP application that denies by default.
@@ -106,6 +110,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   recordRequests(app, options)
 
   routeTables.set(app, routes)
+  if (options.idempotency) idempotencyStores.set(app, options.idempotency)
   if (options.local) localApps.add(app)
   return app
 }
@@ -113,6 +118,11 @@ export async function createApp(options: AppOptions): Promise<App> {
 /** The routes of an app with their access, for the documents and for tests. */
 export function routesOf(app: App): readonly RouteEntry[] {
   return routeTables.get(app) ?? []
+}
+
+/** Where the app keeps answers that may be asked for again. */
+export function idempotencyOf(app: App): IdempotencyStore | undefined {
+  return idempotencyStores.get(app)
 }
 
 /** Whether an app has been made for a unix socket and must not be served elsewhere. */

@@ -9,8 +9,10 @@ export {
   type HostRefusal,
   hostAccess,
 } from './host-access.js'
+export type { IdempotencyStore } from './idempotency.js'
 export { type Listener, type ListenOptions, listen, type TlsFiles } from './listen.js'
 export { Counter, createRegistry, Gauge, Histogram, type Registry } from './metrics.js'
+export { addOpenApiRoute, type OpenApiInfo, openApiOf } from './open-api.js'
 export { addOperation, type OperationInput, type RouteSettings } from './operation-route.js'
 export {
   newOperatorToken,

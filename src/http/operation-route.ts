@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import type { AnswerOf, BodyOf, Operation, ParamsOf, QueryOf } from '../api/operation.js'
 import type { Access } from './access.js'
-import type { App } from './app.js'
+import { type App, idempotencyOf } from './app.js'
+import { once } from './idempotency.js'
 
 /** The checked parts of a request. Parts that the operation does not have are not to be read. */
 export interface OperationInput<O> {
@@ -47,13 +49,28 @@ export function addOperation<O extends Operation<TObject, TObject, TSchema, TSch
     },
     ...(bodyLimitOctets ? { bodyLimit: bodyLimitOctets } : {}),
     handler: async (request, reply) => {
-      const answer = await handle({
-        params: request.params as ParamsOf<O>,
-        query: request.query as QueryOf<O>,
-        body: request.body as BodyOf<O>,
-        request,
-      })
+      const work = () =>
+        handle({
+          params: request.params as ParamsOf<O>,
+          query: request.query as QueryOf<O>,
+          body: request.body as BodyOf<O>,
+          request,
+        })
+      const repeatable = operation.method === 'POST' ? keyOf(app, access, request) : undefined
+      const answer = await (repeatable ? once(repeatable.store, repeatable, work) : work())
       return reply.code(operation.status).send(answer)
     },
   })
+}
+
+/** The idempotency key of an operator's request, where there is one and the app keeps answers. */
+function keyOf(app: App, access: Access, request: FastifyRequest) {
+  const key = request.headers['idempotency-key']
+  const store = idempotencyOf(app)
+  if (typeof key !== 'string' || !store || typeof access !== 'object') return undefined
+  const { authorization = '' } = request.headers
+  const caller = createHash('sha256').update(authorization).digest('hex')
+  const { params, body, method } = request
+  const { url = '' } = request.routeOptions
+  return { store, key, scope: `${caller} ${method} ${url}`, content: { params, body } }
 }

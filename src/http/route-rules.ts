@@ -6,6 +6,10 @@ export interface RouteEntry {
   readonly method: string
   readonly path: string
   readonly access: Access
+  readonly schema: NonNullable<RouteOptions['schema']> & {
+    readonly operationId?: string
+    readonly summary?: string
+  }
 }
 
 const WITH_BODY: readonly string[] = ['POST', 'PUT', 'PATCH']
@@ -29,7 +33,7 @@ export function checkRoute(route: RouteOptions, doors: Doors): RouteEntry {
   if (path.includes('*')) throw new TypeError(`${name}: no wildcards in paths`)
   checkAccess(access, method, doors)
   checkSchemas(route, name)
-  return { method, path, access }
+  return { method, path, access, schema: route.schema ?? {} }
 }
 
 function checkSchemas(route: RouteOptions, name: string): void {

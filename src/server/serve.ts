@@ -9,6 +9,7 @@ import { readSecretFile } from '../core/secret-file.js'
 import {
   type App,
   addHealthRoutes,
+  addOpenApiRoute,
   createApp,
   createRegistry,
   type HostAccess,
@@ -25,6 +26,7 @@ import {
   type FoundationTables,
   findOperator,
   hasRootKey,
+  idempotentAnswers,
   openStore,
   purgeExpired,
   type RootKey,
@@ -88,15 +90,16 @@ export async function startAuthority(options: {
     for (const service of options.services) {
       const doors = doorsOf(service, { store, config, publicUrl, keysOf, clock })
       const registry = createRegistry()
+      const rootKey = rootKeyOf(rootKeys, service)
       const app = await createApp({
         logger,
         name: service,
         bodyLimitOctets: BODY_LIMIT_OCTETS,
         registry,
         publicRequestsPerMinute: config.server.publicRequestsPerMinute,
+        idempotency: idempotentAnswers(store, { service, rootKey, clock }),
         ...doors,
       })
-      const rootKey = rootKeyOf(rootKeys, service)
       switch (service) {
         case 'attestation':
           attestation?.addRoutes(app, doors)
@@ -119,6 +122,11 @@ export async function startAuthority(options: {
         prefix: `/${service}`,
         state: () => 'ok',
         metrics: { registry, access: { operator: ['administrator', 'auditor'], service } },
+      })
+      addOpenApiRoute(app, `/${service}/v1/openapi.json`, {
+        title: `Sigillo ${service}`,
+        version: options.build,
+        serverUrl: publicUrl,
       })
       apps.set(service, app)
     }

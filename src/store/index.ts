@@ -14,6 +14,7 @@ export {
   revokeToken,
   writeHostStatus,
 } from './host-status.js'
+export { idempotentAnswers } from './idempotent-answers.js'
 export { purgeExpired, recordOnce } from './once.js'
 export {
   createOperator,

@@ -46,6 +46,15 @@ export interface FoundationTables {
     expires_at_ms: number | null
     revoked_at_ms: number | null
   }
+  idempotent_answers: {
+    service: string
+    scope: string
+    key: string
+    request_digest: string
+    /** Absent until the request was answered. */
+    sealed: Uint8Array | null
+    expires_at_ms: number
+  }
   once_records: {
     kind: string
     key: string

@@ -190,13 +190,12 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       return row && pendingEnrolment(row)
     },
 
-    async listHosts(cluster) {
-      const all = hosts().orderBy('host.host_id')
-      const rows = await (cluster === undefined
-        ? all
-        : all.where('host.cluster', '=', cluster)
-      ).execute()
-      return rows.map(storedHost)
+    async listHosts({ cluster, after, limit }) {
+      let query = hosts().orderBy('host.host_id')
+      if (cluster !== undefined) query = query.where('host.cluster', '=', cluster)
+      if (after !== undefined) query = query.where('host.host_id', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map(storedHost)
     },
 
     findHost,

@@ -104,11 +104,14 @@ export function createAdministration(deps: {
         await record(tx, act, 'ticket.revoke', `ticket:${ticketId}`, {})
       }),
 
-    listHosts: (cluster: string | undefined) =>
+    /** One page; one host more than asked for tells that there is another. */
+    listHosts: (filter: { readonly cluster?: string; readonly after?: string }, limit: number) =>
       store.transaction(async (tx) => {
-        const views: HostView[] = []
-        for (const host of await tx.listHosts(cluster)) views.push(await hostView(tx, host))
-        return views
+        const found = await tx.listHosts({ ...filter, limit: limit + 1 })
+        const hosts: HostView[] = []
+        for (const host of found.slice(0, limit)) hosts.push(await hostView(tx, host))
+        const next = found.length > limit ? found[limit - 1]?.hostId : undefined
+        return { hosts, ...(next === undefined ? {} : { next }) }
       }),
 
     getHost: (hostId: string) =>

@@ -38,7 +38,7 @@ export async function testPolicyDraft(
     if (!draft) throw new PlatformError('NOT_FOUND', `no draft of a policy for cluster ${cluster}`)
     return {
       policy: draft.policy,
-      hosts: (await tx.listHosts(cluster)).filter(({ state }) => state !== 'revoked'),
+      hosts: (await tx.listHosts({ cluster })).filter(({ state }) => state !== 'revoked'),
       baseImages: await tx.listBaseImages(cluster),
     }
   })

@@ -43,6 +43,7 @@ const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 const DEFAULT_TICKET_TTL_SECONDS = 3600
+const DEFAULT_PAGE = 1000
 const PEM_BODY_OCTETS = 2 * 1024 * 1024
 
 /** What administrators and auditors call. */
@@ -99,9 +100,9 @@ export function addOperatorRoutes(
     return {}
   })
 
-  addOperation(app, listHosts, READ, async ({ query }) => ({
-    hosts: await administration.listHosts(query.cluster),
-  }))
+  addOperation(app, listHosts, READ, async ({ query: { limit, ...filter } }) =>
+    administration.listHosts(filter, limit ?? DEFAULT_PAGE),
+  )
   addOperation(app, getHost, READ, async ({ params }) => administration.getHost(params.hostId))
   addOperation(app, getHostHistory, READ, async ({ params, query }) => ({
     verdicts: [...(await administration.getHistory(params.hostId, query.limit ?? 10))],

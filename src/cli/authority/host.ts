@@ -15,17 +15,33 @@ import { fields, table } from '../output.js'
 import { integer } from '../values.js'
 import { addOperation } from './command.js'
 
+interface ListOptions {
+  readonly cluster?: string
+  readonly after?: string
+  readonly limit?: number
+}
+
 /** Adds the commands, and returns the group for others that are about hosts. */
 export function addHostCommands(program: Command): Command {
   const host = program.command('host').description('enrolled hosts and what they proved')
 
-  addOperation<typeof listHosts, { readonly cluster?: string }>(host, {
+  addOperation<typeof listHosts, ListOptions>(host, {
     usage: 'list',
     operation: listHosts,
-    configure: (command) => command.option('--cluster <name>', 'only hosts of this cluster'),
-    input: (_, { cluster }) => ({ query: cluster === undefined ? {} : { cluster } }),
-    text: ({ hosts }) =>
-      table([
+    configure: (command) =>
+      command
+        .option('--cluster <name>', 'only hosts of this cluster')
+        .option('--after <host>', 'only hosts after this one')
+        .option('--limit <n>', 'how many at most (default: 1000)', integer),
+    input: (_, { cluster, after, limit }) => ({
+      query: {
+        ...(cluster === undefined ? {} : { cluster }),
+        ...(after === undefined ? {} : { after }),
+        ...(limit === undefined ? {} : { limit }),
+      },
+    }),
+    text: ({ hosts, next }) => [
+      ...table([
         ['HOST', 'CLUSTER', 'STATE', 'BASE IMAGE', 'LAST VERDICT'],
         ...hosts.map((h) => [
           h.hostId,
@@ -35,6 +51,8 @@ export function addHostCommands(program: Command): Command {
           h.lastVerdict?.at ?? '-',
         ]),
       ]),
+      ...(next === undefined ? [] : [`there are more: --after ${next}`]),
+    ],
     examples: ['sigillo host list', 'sigillo host list --cluster lab --json'],
   })
 

@@ -4,6 +4,7 @@ import { attestationMigration } from './0002-attestation.js'
 import { keyProviderMigration } from './0003-key-provider.js'
 import { controlPlaneMigration } from './0004-control-plane.js'
 import { attestationResultsMigration } from './0005-attestation-results.js'
+import { idempotentAnswersMigration } from './0006-idempotent-answers.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -12,4 +13,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0003-key-provider': keyProviderMigration,
   '0004-control-plane': controlPlaneMigration,
   '0005-attestation-results': attestationResultsMigration,
+  '0006-idempotent-answers': idempotentAnswersMigration,
 }
