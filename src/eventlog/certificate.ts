@@ -1,5 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto'
-import { toHex } from '../core/bytes.js'
+import { hash, X509Certificate } from 'node:crypto'
 import { printable } from './printable.js'
 
 /** A certificate as a log has it. Nothing of it is verified: no signature, no date, no chain. */
@@ -13,14 +12,14 @@ export interface LoggedCertificate {
   readonly notAfter?: string
 }
 
-/** Certificates of one variable that are read for their names: real databases have fewer than ten. */
-export const MAX_CERTIFICATES_READ = 16
+/** Certificates of one variable that are read for their names: real databases have two to seven. */
+export const MAX_CERTIFICATES_READ = 8
 /** No X.509 certificate is shorter. */
 const MIN_CERTIFICATE_OCTETS = 128
 
 /** @param read whether to read the names too: that costs as much as hashing 50 KiB */
 export function describeCertificate(der: Uint8Array, read = true): LoggedCertificate {
-  const fingerprint = toHex(createHash('sha256').update(der).digest())
+  const fingerprint = hash('sha256', der)
   const names = read && der.length >= MIN_CERTIFICATE_OCTETS ? namesOf(der) : {}
   return { fingerprint, octets: der.length, ...names }
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { equalBytes } from '../core/bytes.js'
 import { isPlatformError } from '../core/errors.js'
 import type { HashName } from '../tpm/index.js'
@@ -105,10 +105,13 @@ export function coverageOf(event: LoggedEvent, bank: HashName): Coverage {
   if (rule === 'none' || rule === 'described') return { kind: rule, rule: source }
   const digest = event.digests.get(bank)
   const isOf = (octets: Uint8Array): boolean =>
-    digest !== undefined && equalBytes(digest, createHash(bank).update(octets).digest())
-  if (isOf(event.data)) return { kind: 'data', rule: source }
+    digest !== undefined && equalBytes(digest, hash(bank, octets, 'buffer'))
+  // Boot loaders measure a part as a rule, others the whole.
+  const isOfData = () => isOf(event.data)
+  if (rule !== 'loader' && isOfData()) return { kind: 'data', rule: source }
   const part = partsOf(rule, event.data).find(({ octets }) => isOf(octets))
   if (part) return { kind: 'part', part: part.part, rule: source }
+  if (rule === 'loader' && isOfData()) return { kind: 'data', rule: source }
   const isOpen = rule === 'open' || rule === 'loader' || rule === 'tag'
   return { kind: isOpen ? 'described' : 'mismatch', rule: source }
 }

@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto'
-import { toHex } from '../core/bytes.js'
+import { hash } from 'node:crypto'
 import { isPlatformError } from '../core/errors.js'
 import type { HashName } from '../tpm/index.js'
 import { coverageOf, isDataCovered } from './coverage.js'
 import { decodeEvent } from './decode-event.js'
 import { EVENT_TYPES, eventTypeName } from './event-types.js'
 import { knownMeasurement } from './known-measurements.js'
-import { readLoaderEvent } from './loader-event.js'
+import { loaderSource, readLoaderEvent } from './loader-event.js'
 import type { EventLog, LoggedEvent } from './parse-event-log.js'
 import { latinText, printable } from './printable.js'
 import { isExtending } from './replay.js'
@@ -113,7 +112,7 @@ function firmwareVersionOf(log: EventLog, bank: HashName): string | undefined {
 function revocationsOf(settings: readonly MeasuredSetting[]): RevocationList | undefined {
   const [dbx, ...others] = settings.filter(({ name }) => name === 'dbx')
   if (!dbx || others.length > 0) return undefined
-  const sha256 = toHex(createHash('sha256').update(dbx.value).digest())
+  const sha256 = hash('sha256', dbx.value)
   try {
     const hashes = dbx.covered ? imageHashesOf(parseSignatureLists(dbx.value)) : []
     return { covered: dbx.covered, sha256, hashes }
@@ -190,9 +189,7 @@ function commandLineOf(log: EventLog, bank: HashName): CommandLine | undefined {
 function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): CommandLine | undefined {
   // The type of an event is not measured: the text alone tells what it is of.
   const asLoader = events.map((event) => ({ ...event, type: EVENT_TYPES.EV_IPL }))
-  const isCovered = (event: LoggedEvent) =>
-    coverageOf(event, bank).kind === 'part' && readLoaderEvent(event.data).by === 'grub'
-  if (!asLoader.every(isCovered)) return undefined
+  if (!asLoader.every((event) => isGrubText(event, bank))) return undefined
   const texts = events.map(({ data }) => latinText(data))
   const [line, ...others] = texts.filter((text) => text.startsWith(KERNEL_COMMAND_LINE))
   if (line === undefined || others.length > 0) return undefined
@@ -201,6 +198,11 @@ function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): Comman
   const bare = (arguments_: string) => arguments_.replace(QUOTES, '').trim()
   const agrees = loaded.length > 0 && loaded.every((command) => bare(command) === bare(text))
   return agrees ? { text: printable(text), by: 'grub' } : undefined
+}
+
+function isGrubText(event: LoggedEvent, bank: HashName): boolean {
+  const { by, what } = loaderSource(event.data)
+  return by === 'grub' && what !== 'file' && coverageOf(event, bank).kind === 'part'
 }
 
 /** systemd-boot and the stub that it starts measure the same line each. */

@@ -13,6 +13,7 @@ export interface DevicePath {
 const HEADER_OCTETS = 4
 /** Paths of real machines have fewer than twenty nodes. */
 const MAX_NODES = 64
+const MAX_TEXT = 4096
 const MAX_GENERIC_OCTETS = 32
 const END = 0x7f
 const END_OF_INSTANCE = 0x01
@@ -37,7 +38,8 @@ export function parseDevicePath(octets: Uint8Array): DevicePath {
     if (length < HEADER_OCTETS) break
     const body = reader.take(length - HEADER_OCTETS)
     if (type === END && subtype !== END_OF_INSTANCE) break
-    if (nodes >= MAX_NODES) return { text: `${text}…`, ...(fileName ? { fileName } : {}) }
+    if (nodes >= MAX_NODES || text.length > MAX_TEXT)
+      return { text: `${text}…`, ...(fileName ? { fileName } : {}) }
     if (type === END) {
       joint = ','
       continue

@@ -21,6 +21,8 @@ export interface HandoffTables {
 }
 
 const TABLE_ENTRY_OCTETS = 24n
+/** Firmware hands over fewer than twenty. */
+const MAX_TABLES = 256
 
 /** @throws DecodeError @see TCG PC Client Platform Firmware Profile, clause 10.2 (UEFI_PLATFORM_FIRMWARE_BLOB) */
 export function parseFirmwareBlob(data: Uint8Array): FirmwareBlob {
@@ -55,6 +57,7 @@ export function parseHandoffTables2(data: Uint8Array): HandoffTables {
 function readTables(reader: ByteReader): HandoffTables {
   const count = reader.u64()
   const fits = count * TABLE_ENTRY_OCTETS === BigInt(reader.remaining)
+  must(count <= MAX_TABLES, reader, `at most ${MAX_TABLES} tables`)
   must(fits, reader, `${count} tables and nothing else`)
   const tables: HandoffTables['tables'][number][] = []
   while (reader.remaining > 0) {

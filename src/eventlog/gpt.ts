@@ -24,6 +24,8 @@ export interface Partition {
 const SIGNATURE = utf8('EFI PART')
 const MIN_ENTRY_OCTETS = 128
 const NAME_OCTETS = 72
+/** Partition tables have place for 128 as a rule. */
+const MAX_PARTITIONS = 256
 
 /**
  * Reads UEFI_GPT_DATA to the last octet. The checksums in it are not computed.
@@ -51,6 +53,7 @@ export function parsePartitionTable(data: Uint8Array): PartitionTable {
   const count = reader.u64()
   must(entryOctets >= MIN_ENTRY_OCTETS, reader, `entries of at least ${MIN_ENTRY_OCTETS} octets`)
   const fits = count * BigInt(entryOctets) === BigInt(reader.remaining)
+  must(count <= MAX_PARTITIONS, reader, `at most ${MAX_PARTITIONS} partitions`)
   must(fits, reader, `${count} entries of ${entryOctets} octets and nothing else`)
   const partitions: Partition[] = []
   while (reader.remaining > 0) partitions.push(readEntry(reader.take(entryOctets)))

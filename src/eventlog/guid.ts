@@ -1,5 +1,7 @@
 import { toHex } from '../core/bytes.js'
-import { ByteReader } from '../core/reader.js'
+import type { ByteReader } from '../core/reader.js'
+
+const GUID_OCTETS = 16
 
 export const GLOBAL_VARIABLE_GUID = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 export const IMAGE_SECURITY_GUID = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
@@ -43,15 +45,17 @@ export function guidName(guid: string): string | undefined {
 /**
  * The text of a GUID: the first three fields are little-endian.
  *
- * @throws DecodeError where fewer than 16 octets are left
+ * @param octets 16 of them
  * @see UEFI Specification, appendix A
  */
+export function guidText(octets: Uint8Array): string {
+  const hex = toHex(octets)
+  const at = (index: number) => hex.slice(index * 2, index * 2 + 2)
+  const time = `${at(3)}${at(2)}${at(1)}${at(0)}-${at(5)}${at(4)}-${at(7)}${at(6)}`
+  return `${time}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
+
+/** @throws DecodeError where fewer than 16 octets are left */
 export function readGuid(reader: ByteReader): string {
-  const octets = new ByteReader(reader.take(16), 'little')
-  const head = [
-    octets.u32().toString(16).padStart(8, '0'),
-    octets.u16().toString(16).padStart(4, '0'),
-    octets.u16().toString(16).padStart(4, '0'),
-  ]
-  return [...head, toHex(octets.take(2)), toHex(octets.take(6))].join('-')
+  return guidText(reader.take(GUID_OCTETS))
 }

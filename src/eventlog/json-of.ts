@@ -25,8 +25,11 @@ export function jsonOf(value: unknown): JsonValue {
   if (value instanceof Uint8Array) return octetsOf(value)
   if (Array.isArray(value)) return value.map(jsonOf)
   if (typeof value !== 'object') throw new TypeError(`no JSON for ${typeof value}`)
-  const members = Object.entries(value).filter(([, member]) => member !== undefined)
-  return Object.fromEntries(members.map(([name, member]) => [name, jsonOf(member)]))
+  const members: Record<string, JsonValue> = {}
+  for (const [name, member] of Object.entries(value)) {
+    if (member !== undefined) members[name] = jsonOf(member)
+  }
+  return members
 }
 
 function octetsOf(octets: Uint8Array): string {

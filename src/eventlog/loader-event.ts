@@ -1,5 +1,5 @@
 import { concat, utf8 } from '../core/bytes.js'
-import { latinText, printable } from './printable.js'
+import { printable } from './printable.js'
 import { isWide, loaderText } from './tagged-event.js'
 
 /** What a boot loader measured, by the text that it logged (EV_IPL). */
@@ -34,24 +34,25 @@ const SECTION = /^\.[a-z0-9]{1,16}$/
 /** Archives that systemd's stub makes, by the description that it logs. */
 const SYSTEMD_INITRD = /^(?:[A-Z][a-z ]*)(?:initrd|cpio)$/
 
-/** Tells what an EV_IPL event is of. Both are the host's word: see `coverageOf`. */
+/** Tells what an EV_IPL event is of. All of it is the host's word: see `coverageOf`. */
 export function readLoaderEvent(data: Uint8Array): LoaderEvent {
-  const raw = loaderText(data)
-  const event = (by: LoaderEvent['by'], what: LoaderEvent['what']) => ({
-    by,
-    what,
-    text: printable(raw),
-  })
-  const wide = isWide(data)
-  if (wide && SECTION.test(raw)) return event('systemd', 'section')
-  if (wide && SYSTEMD_INITRD.test(raw)) return event('systemd', 'initrd')
-  if (wide) return event('systemd', 'kernel-command-line')
-  const grub = GRUB_PREFIXES.find(([prefix]) => raw.startsWith(prefix))
-  if (grub) return event('grub', grub[1])
-  if (SHIM_VARIABLE.test(raw)) return event('shim', 'variable')
-  return raw.startsWith('/') || raw.startsWith('(')
-    ? event('grub', 'file')
-    : event('unknown', 'text')
+  return { ...loaderSource(data), text: printable(loaderText(data)) }
+}
+
+/** Who wrote an EV_IPL event, and of what: as its text says. */
+export function loaderSource(data: Uint8Array): Omit<LoaderEvent, 'text'> {
+  const text = loaderText(data)
+  if (isWide(data)) {
+    if (SECTION.test(text)) return { by: 'systemd', what: 'section' }
+    const what = SYSTEMD_INITRD.test(text) ? 'initrd' : 'kernel-command-line'
+    return { by: 'systemd', what }
+  }
+  const grub = GRUB_PREFIXES.find(([prefix]) => text.startsWith(prefix))
+  if (grub) return { by: 'grub', what: grub[1] }
+  if (SHIM_VARIABLE.test(text)) return { by: 'shim', what: 'variable' }
+  return text.startsWith('/') || text.startsWith('(')
+    ? { by: 'grub', what: 'file' }
+    : { by: 'unknown', what: 'text' }
 }
 
 /** A part of the data, or another form of it, that a boot loader measures in place of them. */
@@ -70,9 +71,9 @@ export interface MeasuredPart {
  * @see systemd, TPM2 PCR Measurements Made by systemd
  */
 export function measuredParts(data: Uint8Array): readonly MeasuredPart[] {
-  const { by, what } = readLoaderEvent(data)
+  const text = loaderText(data)
+  const { by, what } = loaderSource(data)
   if (by === 'grub' && what !== 'file') {
-    const text = latinText(data)
     const prefix = GRUB_PREFIXES.find(([start]) => text.startsWith(start))?.[0] ?? ''
     const measured = text.slice(prefix.length)
     const part = `the text behind "${prefix}"`
@@ -82,7 +83,7 @@ export function measuredParts(data: Uint8Array): readonly MeasuredPart[] {
     }))
   }
   if (what === 'section') {
-    return [{ part: 'the name of the section', octets: utf8(`${loaderText(data)}\0`) }]
+    return [{ part: 'the name of the section', octets: utf8(`${text}\0`) }]
   }
   if (by === 'systemd') {
     const ends = data.at(-1) === 0 && data.at(-2) === 0 && data.length % 2 === 0

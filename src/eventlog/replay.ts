@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
-import { utf8 } from '../core/bytes.js'
+import { hash } from 'node:crypto'
+import { concat, utf8 } from '../core/bytes.js'
 import { HASH_ALGORITHMS, type HashName } from '../tpm/index.js'
 import { EVENT_TYPES } from './event-types.js'
 import type { EventLog, LoggedEvent } from './parse-event-log.js'
@@ -43,7 +43,7 @@ export function replayEventLog(log: EventLog, bank: HashName): ReadonlyMap<numbe
     const digest = event.digests.get(bank)
     if (!digest || !isExtending(event)) continue
     const before = values.get(event.pcr) ?? initialPcr(event.pcr, bank, locality)
-    const after = createHash(bank).update(before).update(digest).digest()
+    const after = hash(bank, concat(before, digest), 'buffer')
     values.set(event.pcr, new Uint8Array(after))
   }
   return values

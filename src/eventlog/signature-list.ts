@@ -6,7 +6,7 @@ import {
   type LoggedCertificate,
   MAX_CERTIFICATES_READ,
 } from './certificate.js'
-import { readGuid } from './guid.js'
+import { guidText, readGuid } from './guid.js'
 import { must } from './sized.js'
 
 /** One EFI_SIGNATURE_LIST: entries of one kind. */
@@ -17,10 +17,17 @@ export interface SignatureList {
   readonly signatures: readonly EfiSignature[]
 }
 
-/** EFI_SIGNATURE_DATA: who put it there, by a GUID that anybody may use, and a view of what it is. */
+/** EFI_SIGNATURE_DATA: who put it there, by the GUID that it says, and what it is. Views of the value. */
 export interface EfiSignature {
-  readonly owner: string
+  readonly owner: Uint8Array
   readonly data: Uint8Array
+}
+
+/** A list for people: of a variable with more than 1024 entries the first are shown, and the others counted. */
+export interface DescribedSignatureList {
+  readonly type: string
+  readonly signatures: readonly DescribedSignature[]
+  readonly omitted?: number
 }
 
 /** An entry for people. */
@@ -41,6 +48,8 @@ const OWNER_OCTETS = 16
 const LIST_HEADER_OCTETS = 28
 /** Entries of one variable: the revocation list of 2025 has fewer than 500. */
 const MAX_ENTRIES = 10_000
+const MAX_LISTS = 1024
+const MAX_DESCRIBED = 1024
 
 const image = (octets: number) => ({ octets, hash: { octets, of: 'image' } }) as const
 /** A hash of a certificate is followed by the time of its revocation, 16 octets. */
@@ -86,8 +95,8 @@ export function parseSignatureLists(octets: Uint8Array): readonly SignatureList[
   while (reader.remaining > 0) {
     const list = readList(reader)
     entries += list.signatures.length
-    if (entries > MAX_ENTRIES) {
-      const expected = `expected at most ${MAX_ENTRIES} signatures`
+    if (entries > MAX_ENTRIES || lists.length >= MAX_LISTS) {
+      const expected = `expected at most ${MAX_ENTRIES} signatures in ${MAX_LISTS} lists`
       throw new DecodeError('DECODE_TOO_LARGE', reader.offset, expected)
     }
     lists.push(list)
@@ -111,8 +120,10 @@ function readList(reader: ByteReader): SignatureList {
   must(body.remaining / entryOctets <= MAX_ENTRIES, reader, `at most ${MAX_ENTRIES} entries`)
   const signatures: EfiSignature[] = []
   while (body.remaining > 0) {
-    const owner = readGuid(body)
-    signatures.push({ owner, data: body.take(entryOctets - OWNER_OCTETS) })
+    signatures.push({
+      owner: body.take(OWNER_OCTETS),
+      data: body.take(entryOctets - OWNER_OCTETS),
+    })
   }
   return { type, typeName: known?.name, signatures }
 }
@@ -125,25 +136,37 @@ export function imageHashesOf(lists: readonly SignatureList[]): readonly string[
 }
 
 /** The lists for people; names are read of the first few certificates. */
-export function describeSignatureLists(lists: readonly SignatureList[]): readonly {
-  readonly type: string
-  readonly signatures: readonly DescribedSignature[]
-}[] {
+export function describeSignatureLists(
+  lists: readonly SignatureList[],
+): readonly DescribedSignatureList[] {
+  let shown = 0
   let certificates = 0
-  return lists.map(({ type, typeName, signatures }) => ({
-    type: typeName ?? type,
-    signatures: signatures.map(({ owner, data }) => {
-      if (typeName === 'EFI_CERT_X509') {
-        certificates += 1
-        const read = certificates <= MAX_CERTIFICATES_READ
-        return { owner, certificate: describeCertificate(data, read) }
-      }
-      const hash = types.get(type)?.hash
-      return hash
-        ? { owner, hash: toHex(data.subarray(0, hash.octets)), of: hash.of }
-        : { owner, octets: data.length }
-    }),
-  }))
+  return lists.map(({ type, typeName, signatures }) => {
+    const some = signatures.slice(0, MAX_DESCRIBED - shown)
+    shown += some.length
+    const omitted = signatures.length - some.length
+    const described = some.map((signature) => {
+      if (typeName === 'EFI_CERT_X509') certificates += 1
+      return describeSignature(type, signature, certificates <= MAX_CERTIFICATES_READ)
+    })
+    const list = { type: typeName ?? type, signatures: described }
+    return omitted > 0 ? { ...list, omitted } : list
+  })
+}
+
+function describeSignature(
+  type: string,
+  { owner: ownerGuid, data }: EfiSignature,
+  readNames: boolean,
+): DescribedSignature {
+  const owner = guidText(ownerGuid)
+  const known = types.get(type)
+  if (known?.name === 'EFI_CERT_X509') {
+    return { owner, certificate: describeCertificate(data, readNames) }
+  }
+  return known?.hash
+    ? { owner, hash: toHex(data.subarray(0, known.hash.octets)), of: known.hash.of }
+    : { owner, octets: data.length }
 }
 
 const DER_SEQUENCE = 0x30

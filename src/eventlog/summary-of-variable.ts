@@ -13,7 +13,10 @@ export function summaryOfVariable(meaning: VariableMeaning, value: Uint8Array): 
     case 'flag':
       return meaning.set ? 'on' : 'off'
     case 'signature-lists':
-      return summaryOfSignatures(meaning.lists.flatMap(({ signatures }) => signatures))
+      return summaryOfSignatures(
+        meaning.lists.flatMap(({ signatures }) => signatures),
+        meaning.lists.reduce((sum, { omitted }) => sum + (omitted ?? 0), 0),
+      )
     case 'authority':
       return summaryOfSignatures([meaning.signature])
     case 'sbat-level':
@@ -37,14 +40,14 @@ export function summaryOfVariable(meaning: VariableMeaning, value: Uint8Array): 
   }
 }
 
-function summaryOfSignatures(signatures: readonly DescribedSignature[]): string {
+function summaryOfSignatures(signatures: readonly DescribedSignature[], omitted = 0): string {
   const names = signatures.flatMap((signature) =>
     'certificate' in signature
       ? [signature.certificate.subject ?? signature.certificate.fingerprint]
       : [],
   )
   const hashes = signatures.filter((signature) => 'hash' in signature).length
-  const others = signatures.length - names.length - hashes
+  const others = signatures.length - names.length - hashes + omitted
   return [
     ...names,
     ...(hashes > 0 ? [hashes === 1 ? '1 hash' : `${hashes} hashes`] : []),

@@ -8,6 +8,7 @@ import { type LoadOption, parseLoadOption } from './load-option.js'
 import { parseSbatLevel, type SbatEntry } from './sbat-level.js'
 import {
   type DescribedSignature,
+  type DescribedSignatureList,
   describeAuthority,
   describeSignatureLists,
   parseSignatureLists,
@@ -20,10 +21,7 @@ export type VariableMeaning =
   | { readonly kind: 'flag'; readonly set: boolean }
   | {
       readonly kind: 'signature-lists'
-      readonly lists: readonly {
-        readonly type: string
-        readonly signatures: readonly DescribedSignature[]
-      }[]
+      readonly lists: readonly DescribedSignatureList[]
     }
   | { readonly kind: 'authority'; readonly signature: DescribedSignature }
   | { readonly kind: 'sbat-level'; readonly entries: readonly SbatEntry[] }
@@ -51,12 +49,15 @@ const authority: Reading = (value) => ({ kind: 'authority', signature: describeA
 const sbatLevel: Reading = (value) => ({ kind: 'sbat-level', entries: parseSbatLevel(value) })
 const loadOption: Reading = (value) => ({ kind: 'load-option', option: parseLoadOption(value) })
 
+const MAX_OPTIONS = 1024
+
 /** @see UEFI Specification, clause 3.3 (globally defined variables) */
 const order =
   (prefix: string): Reading =>
   (value) => {
     const reader = new ByteReader(value, 'little')
     must(value.length % 2 === 0, reader, 'whole numbers of load options')
+    must(value.length <= 2 * MAX_OPTIONS, reader, `at most ${MAX_OPTIONS} load options`)
     const options: string[] = []
     while (reader.remaining > 0) {
       options.push(`${prefix}${reader.u16().toString(16).toUpperCase().padStart(4, '0')}`)

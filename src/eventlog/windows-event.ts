@@ -16,7 +16,7 @@ export interface WindowsEntry {
 }
 
 const MAX_DEPTH = 8
-const MAX_ENTRIES = 4096
+const MAX_ENTRIES = 2048
 const MAX_OCTETS_SHOWN = 64
 
 /** Flags of identifiers: an entry that is not measured, and one that holds others. */
@@ -88,7 +88,7 @@ export function isWindowsId(id: number): boolean {
 /**
  * Reads the nested entries of a tagged event of Windows. Unknown identifiers are kept as numbers.
  *
- * @throws DecodeError: `DECODE_TRUNCATED`, and `DECODE_TOO_LARGE` above 8 levels or 4096 entries
+ * @throws DecodeError: `DECODE_TRUNCATED`, and `DECODE_TOO_LARGE` above 8 levels or 2048 entries
  */
 export function parseWindowsEvent(data: Uint8Array): readonly WindowsEntry[] {
   return readEntries(data, { depth: 1, count: 0 })

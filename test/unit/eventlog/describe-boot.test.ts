@@ -95,6 +95,37 @@ describe('a boot is described by', () => {
     }
   })
 
+  describe('the command line of a unified kernel image', () => {
+    const wide = (text: string) => new Uint8Array(Buffer.from(text, 'utf16le'))
+    const stub = (text: string, measured = text): EventPlan => ({
+      pcr: 12,
+      type: 'EV_IPL',
+      data: wide(`${text}\0`),
+      measured: wide(measured),
+    })
+    const lineOf = (...plans: readonly EventPlan[]) =>
+      describeBoot(withMore(log, plans), 'sha256').commandLine
+
+    test('that was measured once, or twice the same', () => {
+      expect(lineOf(stub('root=/dev/vda'))).toBe('root=/dev/vda')
+      expect(lineOf(stub('root=/dev/vda'), stub('root=/dev/vda'))).toBe('root=/dev/vda')
+    })
+
+    test('and none that was not measured, or stands beside another event of its PCR', () => {
+      const tag = { pcr: 12, type: 'EV_EVENT_TAG', data: utf8('x') } as const
+      expect(lineOf(stub('quiet', 'init=/bin/sh'))).toBeUndefined()
+      expect(lineOf(stub('init=/bin/sh'), stub('quiet'))).toBeUndefined()
+      expect(lineOf(tag, stub('quiet'))).toBeUndefined()
+    })
+  })
+
+  test('microcode that the firmware loaded', () => {
+    const update = { pcr: 1, type: 'EV_CPU_MICROCODE', data: utf8('revision A1') } as const
+    const { microcode } = describeBoot(withMore(log, [update], 0), 'sha256')
+    expect(microcode).toMatchObject([{ event: 0, text: 'revision A1' }])
+    expect(describeBoot(log, 'sha256').microcode).toBeUndefined()
+  })
+
   test('the command line that was measured, whatever type its event is given', () => {
     const events = loads('/vmlinuz quiet')
     const booted = withMore(
