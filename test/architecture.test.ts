@@ -7,6 +7,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/core': [],
   'src/tpm': ['src/core'],
   'src/eventlog': ['src/core', 'src/tpm'],
+  'src/ima': ['src/core', 'src/tpm'],
   'src/pki': ['src/core'],
   'src/tokens': ['src/core'],
   'src/kmip': ['src/core'],
@@ -17,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/appraisal': ['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/tokens', 'src/api'],
   'src/attestation': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'src/http'],
-    ...['src/store', 'src/appraisal'],
+    ...['src/store', 'src/appraisal', 'src/ima'],
   ],
   'src/key-provider': [
     ...['src/core', 'src/pki', 'src/tokens', 'src/kmip', 'src/api', 'src/http', 'src/store'],
@@ -46,7 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/cli': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'native'],
     // the two commands that start a process, `sigillo serve` and `sigillo-agent run`, harden it and start these
-    ...['src/http', 'src/server', 'src/host-agent', 'src/appraisal'],
+    ...['src/http', 'src/server', 'src/host-agent', 'src/appraisal', 'src/ima'],
   ],
   'src/console': ['src/api', 'src/core'],
   native: ['src/core', 'src/tpm'],

@@ -226,6 +226,20 @@ export const ERROR_CODES = {
   },
   EVENTLOG_DEBUG_MODE: { status: 403, title: 'the firmware was in debug mode' },
 
+  // ima
+  IMALOG_TOO_LARGE: {
+    status: 413,
+    title: 'the measurement list or one of its entries is too large',
+  },
+  IMALOG_TEMPLATE: { status: 400, title: 'the template of a measurement is not known' },
+  IMALOG_ENTRY: { status: 400, title: 'an entry of the measurement list cannot be read' },
+  IMA_REPLAY: { status: 403, title: 'the measurement list does not replay to the quoted PCR' },
+  IMA_MISSING: { status: 403, title: 'the policy needs a measurement list and there is none' },
+  IMA_FROM: { status: 403, title: 'the measurement list does not go on where the last one ended' },
+  IMA_NOT_ALLOWED: { status: 403, title: 'a file was measured that the policy does not allow' },
+  IMA_VIOLATION: { status: 403, title: 'a file was changed while it was measured' },
+  IMA_BOOT_AGGREGATE: { status: 403, title: 'the measurement list is of another boot' },
+
   // pki
   CERT_TOO_LARGE: { status: 413, title: 'the certificate or bundle is too large' },
   CERT_UNREADABLE: { status: 400, title: 'the certificate cannot be read' },
