@@ -88,6 +88,7 @@ export const createNonce = operation({
     bank: Bank,
     pcrs: PcrList,
     bindingPcrs: PcrList,
+    ima: Type.Boolean({ description: 'whether the measurement list of the kernel is wanted' }),
   }),
 })
 
@@ -110,6 +111,18 @@ export const Evidence = Exactly({
     description: 'values of the quoted PCRs, ascending',
   }),
   eventLog: Type.Optional(Octets(1024 * 1024, 'boot event log as the firmware wrote it')),
+  ima: Type.Optional(
+    Exactly(
+      {
+        from: Type.Integer({
+          minimum: 0,
+          description: 'entries left out: accepted before in this boot',
+        }),
+        list: Octets(8 * 1024 * 1024, 'measurement list of the kernel from there on'),
+      },
+      'not bound to the quote by its digest: PCR 10 proves it',
+    ),
+  ),
   proofKey: PublicJwk,
   sessionKey: PublicJwk,
   bindingKey: Type.Optional(
@@ -129,7 +142,13 @@ export const createAttestation = operation({
   path: `${BASE}/attestations`,
   status: 201,
   body: Evidence,
-  answer: Exactly({ token: Type.String(), expiresAt: Time }),
+  answer: Exactly({
+    token: Type.String(),
+    expiresAt: Time,
+    imaEntries: Type.Optional(
+      Type.Integer({ description: 'entries of the measurement list that are accepted now' }),
+    ),
+  }),
 })
 
 export const getJwks = operation({
@@ -462,6 +481,20 @@ const PcrIndexes = (minItems: number, description: string) =>
     description,
   })
 
+/** What may run on hosts, by the measurement list of the kernel (IMA). */
+export const ImaRules = Exactly({
+  allow: Type.Array(
+    Exactly({ path: Pattern, digests: Type.Array(HexDigest, { minItems: 1, maxItems: 4096 }) }),
+    { maxItems: 20_000, description: 'accepted digests of files by patterns of their paths' },
+  ),
+  exclude: Type.Array(Pattern, { maxItems: 1024, description: 'paths that are not looked at' }),
+  allowViolations: Type.Boolean(),
+  signers: Type.Array(Type.String({ maxLength: 16_384 }), {
+    maxItems: 64,
+    description: 'public keys or certificates, PEM: files signed by them are accepted',
+  }),
+})
+
 /** What hosts of a cluster must prove. Members that are left out ask for nothing. */
 export const Policy = Exactly({
   bank: Bank,
@@ -498,6 +531,7 @@ export const Policy = Exactly({
     }),
   ),
   requireSafeClock: Type.Optional(Type.Boolean()),
+  ima: Type.Optional(ImaRules),
   maxAgeSeconds: Type.Optional(
     Type.Integer({
       minimum: 30,
@@ -548,6 +582,12 @@ export const EvidenceBundle = Exactly({
   policy: Policy,
   policyRevision: Type.Integer(),
   previousClock: Type.Optional(ClockView),
+  imaStart: Type.Optional(
+    Exactly(
+      { entries: Type.Integer(), value: HexDigest },
+      'where the measurement list goes on; the list is in the evidence unless it was too long to be kept',
+    ),
+  ),
   baseImage: Type.Optional(
     Exactly({ name: Name, bank: Bank, pcrs: ReferencePcrs }, 'the base image that came nearest'),
   ),

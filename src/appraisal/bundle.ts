@@ -1,11 +1,12 @@
 import type { EvidenceBundle } from '../api/attestation.js'
-import { fromBase64url } from '../core/bytes.js'
+import { fromBase64url, fromHex } from '../core/bytes.js'
 import { PlatformError } from '../core/errors.js'
 import { type Finding, failed, failures, passed } from '../core/finding.js'
 import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
 import { parsePublicArea } from '../tpm/index.js'
 import { appraise, type EventLogReport } from './appraise.js'
 import { type DecodedEvidence, decodeEvidence, verifyEvidence } from './evidence.js'
+import { appraiseIma } from './ima.js'
 
 /**
  * Judges a bundle again, with nothing but the bundle: signature, binding, log, policy and base image as they were.
@@ -38,9 +39,29 @@ export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Fin
     baseImages: bundle.baseImage ? [referenceOf(bundle.baseImage)] : [],
     nowMs: Date.parse(bundle.verdict.at),
   })
-  const findings = [...identity.findings, ...appraisal.findings]
+  const findings = [
+    ...identity.findings,
+    ...appraisal.findings,
+    ...(await verifyIma(bundle, decoded)),
+  ]
   const accepted = failures(findings).length === 0
   return [...findings, agreement(bundle.verdict.accepted, accepted)]
+}
+
+async function verifyIma(
+  { policy, evidence, imaStart }: EvidenceBundle,
+  { pcrValues }: DecodedEvidence,
+): Promise<readonly Finding[]> {
+  if (!policy.ima) return []
+  if (!evidence.ima || !imaStart)
+    return [passed('ima.replay', 'not checked: the list was not kept')]
+  const from = {
+    bank: policy.bank,
+    entries: imaStart.entries,
+    value: fromHex(imaStart.value),
+  }
+  const list = fromBase64url(evidence.ima.list)
+  return (await appraiseIma(policy, policy.ima, { list, from }, pcrValues)).findings
 }
 
 function agreement(then: boolean, now: boolean): Finding {

@@ -9,4 +9,5 @@ export {
   type IdentityVerdict,
   verifyEvidence,
 } from './evidence.js'
+export { appraiseIma, type ImaAppraisal, type ImaEvidence } from './ima.js'
 export { checkPolicy, DEFAULT_POLICY, policyDigest } from './policy.js'

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Policy } from '../api/attestation.js'
 import { canonicalJson } from '../core/canonical-json.js'
-import { PlatformError } from '../core/errors.js'
+import { isPlatformError, PlatformError } from '../core/errors.js'
+import { IMA_PCR, readImaSigner } from '../ima/index.js'
 
 /**
  * The policy of a cluster until an administrator sets one.
@@ -33,11 +34,29 @@ export function checkPolicy(policy: Policy): Policy {
       )
     }
   }
+  checkIma(policy)
   return {
     ...policy,
     pcrs: ascending(policy.pcrs),
     pinnedPcrs: ascending(policy.pinnedPcrs),
     bindingPcrs: ascending(policy.bindingPcrs),
+  }
+}
+
+/** PCR 10 grows while a host runs: it can be replayed, and never pinned. */
+function checkIma({ ima, pcrs, pinnedPcrs, bindingPcrs }: Policy): void {
+  const isFixed = pinnedPcrs.includes(IMA_PCR) || bindingPcrs.includes(IMA_PCR)
+  if (isFixed || (ima !== undefined && !pcrs.includes(IMA_PCR))) {
+    throw new PlatformError(
+      'POLICY_INVALID',
+      'expected PCR 10 among pcrs where there are rules for IMA, and never pinned or bound',
+    )
+  }
+  try {
+    ima?.signers.forEach(readImaSigner)
+  } catch (cause) {
+    if (!isPlatformError(cause)) throw cause
+    throw new PlatformError('POLICY_INVALID', `signer of files: ${cause.message}`, { cause })
   }
 }
 

@@ -11,6 +11,7 @@ import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
 import type { NewEvent, StoredEvent } from './domain/events.js'
+import type { AcceptedIma } from './domain/host-ima.js'
 
 /** The database, one transaction at a time: what is read, written and audited in `work` is true together or not at all. */
 export interface AttestationStore {
@@ -67,6 +68,9 @@ export interface AttestationTransaction {
   /** @throws PlatformError `CONFLICT` where the cluster has an image of this name */
   insertBaseImage(image: StoredBaseImage): Promise<void>
   removeBaseImage(cluster: string, name: string): Promise<boolean>
+
+  findIma(hostId: string): Promise<AcceptedIma | undefined>
+  saveIma(hostId: string, accepted: AcceptedIma): Promise<void>
 
   /** The newest bundle of a host, or the one of this id. */
   findBundle(hostId: string, bundleId?: string): Promise<EvidenceBundle | undefined>

@@ -235,7 +235,7 @@ export const ERROR_CODES = {
   IMALOG_ENTRY: { status: 400, title: 'an entry of the measurement list cannot be read' },
   IMA_REPLAY: { status: 403, title: 'the measurement list does not replay to the quoted PCR' },
   IMA_MISSING: { status: 403, title: 'the policy needs a measurement list and there is none' },
-  IMA_FROM: { status: 403, title: 'the measurement list does not go on where the last one ended' },
+  IMA_FROM: { status: 409, title: 'the measurement list has to be brought from its start' },
   IMA_NOT_ALLOWED: { status: 403, title: 'a file was measured that the policy does not allow' },
   IMA_VIOLATION: { status: 403, title: 'a file was changed while it was measured' },
   IMA_BOOT_AGGREGATE: { status: 403, title: 'the measurement list is of another boot' },

@@ -39,6 +39,7 @@ export interface AttestationLoopDeps {
   /** The enrolment ticket, read when it is needed. */
   readonly ticket: () => string | undefined
   readonly eventLogFile: string
+  readonly imaListFile: string
   readonly bindingKey: boolean
   readonly clock: Clock
   readonly random: () => number
@@ -56,6 +57,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
   let cluster: string | undefined
   let session: Session | undefined
   let lastError: AgentStatus['lastError']
+  const imaCursor = { entries: 0 }
   let awaitsApproval = false
   let failures = 0
   let underWay: Promise<void> | undefined
@@ -71,6 +73,8 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
         hostId: deps.hostId,
         eventLogFile: deps.eventLogFile,
         bindingKey: deps.bindingKey,
+        imaListFile: deps.imaListFile,
+        imaCursor,
         nowMs: () => clock.nowMs(),
       })
       state = 'attested'

@@ -50,6 +50,10 @@ export const AgentConfig = Exactly({
       default: true,
       description: 'keep a key in the TPM that opens answers only while the PCRs stay as attested',
     }),
+    imaListFile: Type.String({
+      default: '/sys/kernel/security/ima/binary_runtime_measurements',
+      description: 'measurement list of the kernel (IMA), binary; read where the policy wants it',
+    }),
     eventLogFile: Type.String({
       default: '/sys/kernel/security/tpm0/binary_bios_measurements',
       description: 'boot event log of the firmware; may be absent',

@@ -50,6 +50,7 @@ export async function startHostAgent(deps: {
     authorityUrl,
     ticket: () => ticketOf(config.authority.ticketFile),
     eventLogFile: config.tpm.eventLogFile,
+    imaListFile: config.tpm.imaListFile,
     bindingKey: config.tpm.bindingKey,
     clock,
     random: deps.random,

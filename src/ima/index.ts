@@ -1,6 +1,6 @@
 export type { ImaDigest, ImaEntry, ImaProgress, ImaTemplate } from './entry.js'
 export { isSignedBy, readImaSigner } from './file-signature.js'
 export { type ImaPolicy, judgeImaEntries } from './judge-entries.js'
-export { IMA_LIMITS, type ImaLimits, readImaList } from './read-list.js'
+export { IMA_LIMITS, type ImaLimits, readImaList, skipImaEntries } from './read-list.js'
 export { extendIma, hasOwnHash, IMA_PCR, startOfIma } from './replay.js'
 export { type ImaVerdict, verifyImaList } from './verify-list.js'

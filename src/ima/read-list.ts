@@ -58,6 +58,20 @@ export function* readImaList(
   }
 }
 
+/**
+ * The rest of a binary list after its first `entries` entries; nothing where there are fewer.
+ *
+ * @throws DecodeError as `readImaList`
+ */
+export function skipImaEntries(octets: Uint8Array, entries: number): Uint8Array | undefined {
+  const reader = new ByteReader(octets, 'little')
+  const read = readEntries(reader, IMA_LIMITS)
+  for (let skipped = 0; skipped < entries; skipped += 1) {
+    if (read.next().done) return undefined
+  }
+  return reader.rest()
+}
+
 /** A text list begins with the number of a PCR and a blank; a binary one with the same number in four octets. */
 function isText(octets: Uint8Array): boolean {
   const start = octets[0] === BLANK ? 1 : 0
@@ -65,8 +79,11 @@ function isText(octets: Uint8Array): boolean {
   return first >= DIGIT_0 && first <= DIGIT_9 && octets[start + 1] !== 0
 }
 
-function* readBinary(octets: Uint8Array, limits: ImaLimits): Generator<ImaEntry, void, void> {
-  const reader = new ByteReader(octets, 'little')
+function readBinary(octets: Uint8Array, limits: ImaLimits): Generator<ImaEntry, void, void> {
+  return readEntries(new ByteReader(octets, 'little'), limits)
+}
+
+function* readEntries(reader: ByteReader, limits: ImaLimits): Generator<ImaEntry, void, void> {
   for (let index = 0; reader.remaining > 0; index += 1) {
     const at = reader.offset
     const pcr = checkPcr(reader.u32(), at)

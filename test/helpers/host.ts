@@ -54,6 +54,7 @@ export async function bootHost(
     return { opened, identity }
   }
   let current = await open()
+  const imaCursor = { entries: 0 }
   return {
     ...{ hostId, tpm, eventLogFile, stateDirectory },
     get identity() {
@@ -65,6 +66,8 @@ export async function bootHost(
         hostId,
         eventLogFile,
         bindingKey: true,
+        imaListFile: join(stateDirectory, 'binary_runtime_measurements'),
+        imaCursor,
         nowMs: () => Date.now(),
       }),
     async reopen() {

@@ -2,7 +2,7 @@ import type { Insertable, Selectable, Transaction } from 'kysely'
 import { Value } from 'typebox/value'
 import { BaseImageSource, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
 import type { TpmClock } from '../../appraisal/index.js'
-import { toBase64url } from '../../core/bytes.js'
+import { fromHex, toBase64url, toHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import {
   appendAudit,
@@ -14,6 +14,7 @@ import {
   type Store,
   writeHostStatus,
 } from '../../store/index.js'
+import type { HashName } from '../../tpm/index.js'
 import type {
   AttestationStore,
   AttestationTransaction,
@@ -31,7 +32,12 @@ type Tables = AttestationTables & FoundationTables
 export type AttestationTx = Transaction<Tables>
 type Tx = AttestationTx
 
-const HOST_TABLES = ['attestation_hosts', 'attestation_bundles', 'attestation_verdicts'] as const
+const HOST_TABLES = [
+  'attestation_hosts',
+  'attestation_bundles',
+  'attestation_verdicts',
+  'attestation_ima',
+] as const
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'attestation'
@@ -426,6 +432,38 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .where('name', '=', name)
         .executeTakeFirst()
       return result.numDeletedRows > 0n
+    },
+
+    async findIma(hostId) {
+      const row = await tx
+        .selectFrom('attestation_ima')
+        .selectAll()
+        .where('host_id', '=', hostId)
+        .executeTakeFirst()
+      return (
+        row && {
+          resetCount: row.reset_count,
+          bank: row.bank as HashName,
+          entries: row.entries,
+          value: fromHex(row.pcr_value),
+          policyDigest: row.policy_digest,
+        }
+      )
+    },
+
+    async saveIma(hostId, accepted) {
+      const columns = {
+        reset_count: accepted.resetCount,
+        bank: accepted.bank,
+        entries: accepted.entries,
+        pcr_value: toHex(accepted.value),
+        policy_digest: accepted.policyDigest,
+      }
+      await tx
+        .insertInto('attestation_ima')
+        .values({ host_id: hostId, ...columns })
+        .onConflict((conflict) => conflict.column('host_id').doUpdateSet(columns))
+        .execute()
     },
 
     async findBundle(hostId, bundleId) {

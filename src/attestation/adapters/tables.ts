@@ -88,6 +88,14 @@ export interface AttestationTables {
     operator: string
     activated_at_ms: number
   }
+  attestation_ima: {
+    host_id: string
+    reset_count: number
+    bank: string
+    entries: number
+    pcr_value: string
+    policy_digest: string
+  }
   attestation_events: {
     seq: Generated<number>
     at_ms: number

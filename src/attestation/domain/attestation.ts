@@ -9,7 +9,7 @@ import {
   policyDigest,
   verifyEvidence,
 } from '../../appraisal/index.js'
-import { toBase64url } from '../../core/bytes.js'
+import { toBase64url, toHex } from '../../core/bytes.js'
 import { isoTime, secondsOf } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import { describeFinding, type Finding, failed, failures } from '../../core/finding.js'
@@ -25,6 +25,7 @@ import type {
 } from '../ports.js'
 import { createClaims } from './claims.js'
 import type { NewEvent } from './events.js'
+import { type AcceptedIma, type HostIma, judgeHostIma } from './host-ima.js'
 import { verifyNonce } from './nonce.js'
 import { readEventLog } from './read-event-log.js'
 
@@ -48,7 +49,8 @@ export interface AttestationDeps {
  * did sign is judged whole: every check is reported, the verdict is kept, the state of the host follows it, and the
  * nonce is spent, in one transaction with the audit record.
  *
- * @throws PlatformError `ATTESTATION_REFUSED`, always with the same words: which check failed is for administrators
+ * @throws PlatformError `ATTESTATION_REFUSED`, always with the same words: which check failed is for administrators;
+ *   `IMA_FROM` to a host that is genuine and has to bring its measurement list from the start
  */
 export async function attest(
   deps: AttestationDeps,
@@ -59,7 +61,7 @@ export async function attest(
     readonly nowMs: number
     readonly monotonicMs: () => number
   },
-): Promise<{ readonly token: string; readonly expiresAtMs: number }> {
+): Promise<{ readonly token: string; readonly expiresAtMs: number; readonly imaEntries?: number }> {
   const startedMs = input.monotonicMs()
   const { nowMs } = input
   const decoded = await decodeEvidence(evidence)
@@ -104,7 +106,15 @@ export async function attest(
     baseImages: before.baseImages,
     nowMs,
   })
-  const findings = [...identity.findings, ...appraisal.findings]
+  const ima = await judgeHostIma({
+    evidence: evidence.ima,
+    policy: policy.policy,
+    policyDigest: policyDigest(policy.policy),
+    clock: identity.clock,
+    accepted: before.ima,
+    pcrValues: decoded.pcrValues,
+  })
+  const findings = [...identity.findings, ...appraisal.findings, ...ima.findings]
   const accepted = failures(findings).length === 0
   const differences = accepted
     ? []
@@ -138,12 +148,13 @@ export async function attest(
         }),
       )
     : undefined
-  const bundle = bundleOf({ deps, evidence, before: { ...before, host }, appraisal, verdict })
+  const bundle = bundleOf({ deps, evidence, before: { ...before, host }, appraisal, ima, verdict })
   const committed = await deps.store.transaction((tx) =>
-    commit(tx, { deps, decoded, before: { host, policy }, identity, bundle, nowMs }),
+    commit(tx, { deps, decoded, before: { host, policy }, identity, ima, bundle, nowMs }),
   )
   if (!committed || token === undefined) throw refused()
-  return { token, expiresAtMs }
+  const { progress } = ima
+  return { token, expiresAtMs, ...(progress ? { imaEntries: progress.entries } : {}) }
 }
 
 interface Snapshot {
@@ -151,6 +162,7 @@ interface Snapshot {
   readonly notAllowed?: Finding
   readonly policy: StoredPolicy
   readonly baseImages: Awaited<ReturnType<AttestationTransaction['listBaseImages']>>
+  readonly ima?: AcceptedIma | undefined
 }
 
 async function snapshot(tx: AttestationTransaction, hostId: string): Promise<Snapshot> {
@@ -162,6 +174,7 @@ async function snapshot(tx: AttestationTransaction, hostId: string): Promise<Sna
     host,
     policy,
     baseImages: await tx.listBaseImages(host.cluster),
+    ima: policy.policy.ima ? await tx.findIma(hostId) : undefined,
     ...(notAllowed ? { notAllowed } : {}),
   }
 }
@@ -207,6 +220,7 @@ function bundleOf(input: {
   readonly evidence: Evidence
   readonly before: Snapshot & { readonly host: StoredHost }
   readonly appraisal: { readonly nearest?: string }
+  readonly ima: HostIma
   readonly verdict: VerdictView & { readonly bundleId: string }
 }): EvidenceBundle {
   const { before, evidence, verdict } = input
@@ -220,13 +234,23 @@ function bundleOf(input: {
     verifier: input.deps.issuer,
     akPublic: toBase64url(host.akPublic),
     ekFingerprint: host.ekFingerprint,
-    evidence,
+    evidence: withoutLongList(evidence),
     policy: policy.policy,
     policyRevision: policy.revision,
     ...(host.clock ? { previousClock: { ...host.clock, clock: host.clock.clock.toString() } } : {}),
+    ...(input.ima.from
+      ? { imaStart: { entries: input.ima.from.entries, value: toHex(input.ima.from.value) } }
+      : {}),
     ...(image ? { baseImage: referenceView(image) } : {}),
     verdict,
   }
+}
+
+/** A measurement list of more than this is judged and not kept. */
+const MAX_KEPT_LIST_CHARACTERS = 1024 * 1024
+
+function withoutLongList({ ima, ...evidence }: Evidence): Evidence {
+  return ima && ima.list.length <= MAX_KEPT_LIST_CHARACTERS ? { ...evidence, ima } : evidence
 }
 
 function referenceView({ name, bank, pcrs }: StoredBaseImage) {
@@ -244,6 +268,7 @@ async function commit(
     readonly decoded: DecodedEvidence
     readonly before: { readonly host: StoredHost; readonly policy: StoredPolicy }
     readonly identity: IdentityVerdict
+    readonly ima: HostIma
     readonly bundle: EvidenceBundle
     readonly nowMs: number
   },
@@ -290,6 +315,14 @@ async function commit(
   if (verdict.accepted && input.identity.clock) {
     await tx.setClock(hostId, input.identity.clock)
     await tx.setAccepted(hostId, nowMs)
+    const { progress } = input.ima
+    if (progress) {
+      await tx.saveIma(hostId, {
+        ...progress,
+        resetCount: input.identity.clock.resetCount,
+        policyDigest: policyDigest(policy.policy),
+      })
+    }
   }
   await tx.setState(now, verdict.accepted ? 'trusted' : 'refused', {
     newEpoch: false,

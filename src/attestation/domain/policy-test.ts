@@ -5,6 +5,7 @@ import { PlatformError } from '../../core/errors.js'
 import { type Finding, failed, failures } from '../../core/finding.js'
 import { parseAttest } from '../../tpm/index.js'
 import type { AttestationStore, EventLogReader, StoredBaseImage, StoredHost } from '../ports.js'
+import { judgeHostIma } from './host-ima.js'
 import { readEventLog } from './read-event-log.js'
 
 export interface PolicyTest {
@@ -72,6 +73,8 @@ async function judge(input: {
   if (policy.bank !== bundle.policy.bank || !policy.pcrs.every((pcr) => quoted.has(pcr))) {
     return undefined
   }
+  const { ima } = bundle.evidence
+  if (policy.ima && ima?.from !== 0) return undefined
   const attest = parseAttest(fromBase64url(bundle.evidence.attest))
   const pcrValues = new Map(
     policy.pcrs.map((pcr) => [pcr, quoted.get(pcr) ?? new Uint8Array()] as const),
@@ -89,7 +92,18 @@ async function judge(input: {
     baseImages: input.baseImages,
     nowMs: input.nowMs,
   })
-  return [...failures(findings), ...olderThanPolicyAllows(bundle, policy, input.nowMs)]
+  const { findings: ofIma } = await judgeHostIma({
+    evidence: ima,
+    policy,
+    policyDigest: policyDigest(policy),
+    clock: attest.clockInfo,
+    accepted: undefined,
+    pcrValues,
+  })
+  return [
+    ...failures([...findings, ...ofIma]),
+    ...olderThanPolicyAllows(bundle, policy, input.nowMs),
+  ]
 }
 
 function olderThanPolicyAllows(

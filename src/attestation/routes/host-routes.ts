@@ -16,7 +16,8 @@ import { activateEnrolment, beginEnrolment, type EnrolmentDeps } from '../domain
 import { createNonce as makeNonce } from '../domain/nonce.js'
 
 const SECRET_OCTETS = 32
-const EVIDENCE_BODY_OCTETS = 2 * 1024 * 1024
+/** An event log of 1 MiB and a measurement list of 8 MiB, as base64. */
+const EVIDENCE_BODY_OCTETS = 13 * 1024 * 1024
 const SMALL_BODY_OCTETS = 64 * 1024
 
 /** What hosts call. They are not known yet: each route says by itself what proves anything. */
@@ -75,6 +76,7 @@ export function addHostRoutes(
       bank: policy.bank,
       pcrs: [...policy.pcrs],
       bindingPcrs: [...policy.bindingPcrs],
+      ima: policy.ima !== undefined,
     }
   })
 
@@ -83,13 +85,17 @@ export function addHostRoutes(
     createAttestation,
     { access: 'public', bodyLimitOctets: EVIDENCE_BODY_OCTETS },
     async ({ body }) => {
-      const { token, expiresAtMs } = await attest(attestation, body, {
+      const { token, expiresAtMs, imaEntries } = await attest(attestation, body, {
         tokenId: newUuid(),
         bundleId: newUuid(),
         nowMs: clock.nowMs(),
         monotonicMs: () => clock.monotonicMs(),
       })
-      return { token, expiresAt: isoTime(expiresAtMs) }
+      return {
+        token,
+        expiresAt: isoTime(expiresAtMs),
+        ...(imaEntries === undefined ? {} : { imaEntries }),
+      }
     },
   )
 

@@ -43,6 +43,7 @@ const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 const DEFAULT_TICKET_TTL_SECONDS = 3600
+const POLICY_BODY_OCTETS = 16 * 1024 * 1024
 const DEFAULT_PAGE = 1000
 const PEM_BODY_OCTETS = 2 * 1024 * 1024
 
@@ -145,8 +146,12 @@ export function addOperatorRoutes(
   addOperation(app, getPolicyDraft, READ, async ({ params: { cluster } }) =>
     draftView(cluster, await administration.getDraft(cluster)),
   )
-  addOperation(app, setPolicyDraft, CHANGE, async ({ params: { cluster }, body, request }) =>
-    draftView(cluster, await administration.setDraft(actOf(request), cluster, body)),
+  addOperation(
+    app,
+    setPolicyDraft,
+    { ...CHANGE, bodyLimitOctets: POLICY_BODY_OCTETS },
+    async ({ params: { cluster }, body, request }) =>
+      draftView(cluster, await administration.setDraft(actOf(request), cluster, body)),
   )
   addOperation(app, removePolicyDraft, CHANGE, async ({ params, request }) => {
     await administration.removeDraft(actOf(request), params.cluster)

@@ -11,7 +11,8 @@ import type { Client } from '../../api/client.js'
 import type { Bank } from '../../api/common.js'
 import { evidenceDigest } from '../../api/evidence-binding.js'
 import { equalBytes, fromBase64url, toBase64url, toHex } from '../../core/bytes.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import { skipImaEntries } from '../../ima/index.js'
 import { generateSessionKeys, jwkThumbprint, type SessionKeys } from '../../tokens/index.js'
 import {
   type LoadedKey,
@@ -21,6 +22,11 @@ import {
   type Tpm,
 } from '../../tpm/index.js'
 import type { TpmIdentity } from './tpm-identity.js'
+
+/** How much of the measurement list was accepted in this boot, as the service said. */
+export interface ImaCursor {
+  entries: number
+}
 
 /** What one attestation gave: a token, and the keys that it is bound to. */
 export interface Session {
@@ -37,6 +43,7 @@ export interface Session {
 }
 
 const MAX_EVENT_LOG_OCTETS = 1024 * 1024
+const MAX_IMA_LIST_OCTETS = 8 * 1024 * 1024
 /** How often a quote is made again when PCRs changed between reading and quoting. */
 const QUOTE_TRIES = 3
 
@@ -89,6 +96,9 @@ export async function attest(
     readonly hostId: string
     readonly eventLogFile: string
     readonly bindingKey: boolean
+    /** Measurement list of the kernel, binary; read where the policy wants it. */
+    readonly imaListFile: string
+    readonly imaCursor: ImaCursor
     readonly nowMs: () => number
   },
 ): Promise<Session> {
@@ -123,6 +133,8 @@ export async function attest(
       if (left > 1) continue
       throw new PlatformError('AGENT_PCRS_UNSTABLE', 'PCRs changed while they were being quoted')
     }
+    // The list is read after the quote: PCR 10 proves its beginning, and what was added since is passed over.
+    const ima = demand.ima ? await readIma(options.imaListFile, options.imaCursor) : undefined
     const evidence: Evidence = {
       hostId: options.hostId,
       nonce: demand.nonce,
@@ -130,6 +142,7 @@ export async function attest(
       signature: toBase64url(quote.signature),
       pcrs: demand.pcrs.map((pcr) => ({ pcr, digest: toHex(valueAt(values, pcr)) })),
       ...(eventLog ? { eventLog: toBase64url(eventLog) } : {}),
+      ...(ima ? { ima } : {}),
       proofKey: keys.dpop.publicJwk,
       sessionKey: keys.session.publicJwk,
       ...(binding && certified
@@ -142,7 +155,10 @@ export async function attest(
           }
         : {}),
     }
-    const { token, expiresAt } = await client.call(createAttestation, { body: evidence })
+    const answer = await send(client, evidence, options.imaCursor)
+    if (!answer) continue
+    const { token, expiresAt, imaEntries } = answer
+    options.imaCursor.entries = imaEntries ?? 0
     const nowMs = options.nowMs()
     return {
       token,
@@ -155,6 +171,30 @@ export async function attest(
       tookMs: nowMs - startedMs,
     }
   }
+}
+
+/**
+ * Sends evidence. After a refusal the whole measurement list is brought again.
+ *
+ * @returns nothing where the service wants just that, at once
+ */
+async function send(client: Client, evidence: Evidence, cursor: ImaCursor) {
+  const { entries } = cursor
+  try {
+    return await client.call(createAttestation, { body: evidence })
+  } catch (error) {
+    cursor.entries = 0
+    if (entries > 0 && isPlatformError(error) && error.code === 'IMA_FROM') return undefined
+    throw error
+  }
+}
+
+async function readIma(file: string, cursor: ImaCursor): Promise<Evidence['ima']> {
+  const list = await readOptional(file, MAX_IMA_LIST_OCTETS)
+  if (!list) return undefined
+  const rest = skipImaEntries(list, cursor.entries)
+  if (!rest) cursor.entries = 0
+  return { from: cursor.entries, list: toBase64url(rest ?? list) }
 }
 
 /** A quote with a nonce of the caller, for verification anywhere. */
@@ -207,13 +247,17 @@ function pick(
 }
 
 /** The boot event log, or nothing where the firmware handed none over. */
-async function readEventLog(file: string): Promise<Uint8Array | undefined> {
+function readEventLog(file: string): Promise<Uint8Array | undefined> {
+  return readOptional(file, MAX_EVENT_LOG_OCTETS)
+}
+
+async function readOptional(file: string, maxOctets: number): Promise<Uint8Array | undefined> {
   try {
     const octets = new Uint8Array(await readFile(file))
-    if (octets.length > MAX_EVENT_LOG_OCTETS) {
+    if (octets.length > maxOctets) {
       throw new PlatformError(
         'DECODE_TOO_LARGE',
-        `expected an event log of at most ${MAX_EVENT_LOG_OCTETS} octets, found ${octets.length}`,
+        `expected ${file} to have at most ${maxOctets} octets, found ${octets.length}`,
       )
     }
     return octets

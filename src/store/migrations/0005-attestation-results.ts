@@ -89,7 +89,6 @@ export const attestationResultsMigration: Migration = {
       .addColumn('entries', 'integer', (column) => column.notNull())
       .addColumn('pcr_value', 'text', (column) => column.notNull())
       .addColumn('policy_digest', 'text', (column) => column.notNull())
-      .addColumn('findings', 'text', (column) => column.notNull())
       .execute()
 
     await db.schema

@@ -11,44 +11,14 @@ import {
   startOfIma,
   verifyImaList,
 } from '../../../src/ima/index.js'
+import { fileDigest, imaListOf, type MeasuredFile, sized, u32 } from '../../helpers/ima-list.js'
 
 const QUOTE = { bank: 'sha256', pcrValues: new Map<number, Uint8Array>() } as const
 const NOTHING: ImaPolicy = { allow: [], exclude: [], allowViolations: false, signers: [] }
 
-interface File {
-  readonly path: string
-  readonly content?: string
-  readonly signature?: Uint8Array
-  readonly violation?: boolean
-}
-
-const digestOf = (content: string) => createHash('sha256').update(content).digest()
-
-function u32(value: number): Uint8Array {
-  const octets = new Uint8Array(4)
-  new DataView(octets.buffer).setUint32(0, value, true)
-  return octets
-}
-const sized = (octets: Uint8Array) => concat(u32(octets.length), octets)
-
-/** A binary list as the kernel writes it, of template ima-sig. */
-function listOf(files: readonly File[]): Uint8Array {
-  return concat(
-    ...files.map(({ path, content = path, signature = new Uint8Array(), violation = false }) => {
-      const data = concat(
-        sized(concat(utf8('sha256:'), Uint8Array.of(0), digestOf(content))),
-        sized(concat(utf8(path), Uint8Array.of(0))),
-        sized(signature),
-      )
-      const hash = violation ? new Uint8Array(20) : createHash('sha1').update(data).digest()
-      return concat(u32(10), hash, sized(utf8('ima-sig')), sized(data))
-    }),
-  )
-}
-
 /** The same list as text. */
-function textOf(files: readonly File[]): Uint8Array {
-  const lines = [...readImaList(listOf(files))].map((entry) => {
+function textOf(files: readonly MeasuredFile[]): Uint8Array {
+  const lines = [...readImaList(imaListOf(files))].map((entry) => {
     const signature = entry.signature ? toHex(entry.signature) : ''
     return `10 ${toHex(entry.templateHash)} ima-sig sha256:${toHex(entry.digest.digest)} ${entry.path} ${signature}\n`
   })
@@ -56,12 +26,13 @@ function textOf(files: readonly File[]): Uint8Array {
 }
 
 function valueAfter(
-  files: readonly File[],
+  files: readonly MeasuredFile[],
   extension: 'own-digest' | 'padded-sha1' = 'own-digest',
   from = startOfIma('sha256'),
 ): ImaProgress {
   let progress = from
-  for (const entry of readImaList(listOf(files))) progress = extendIma(progress, entry, extension)
+  for (const entry of readImaList(imaListOf(files)))
+    progress = extendIma(progress, entry, extension)
   return progress
 }
 
@@ -72,14 +43,14 @@ const C = { path: '/usr/bin/c' }
 describe('a list', () => {
   test('is the same as text and as octets', () => {
     const files = [A, B, { ...C, violation: true }]
-    expect([...readImaList(textOf(files))]).toEqual([...readImaList(listOf(files))])
+    expect([...readImaList(textOf(files))]).toEqual([...readImaList(imaListOf(files))])
   })
 
   test.each(['own-digest', 'padded-sha1'] as const)(
     'is proved by the value that it leads to (%s)',
     async (extension) => {
       const { value } = valueAfter([A, B, C], extension)
-      const verdict = await verifyImaList(listOf([A, B, C]), {
+      const verdict = await verifyImaList(imaListOf([A, B, C]), {
         from: startOfIma('sha256'),
         quoted: value,
       })
@@ -91,7 +62,10 @@ describe('a list', () => {
 
   test('that grew since the quote is proved as far as the quote goes', async () => {
     const quoted = valueAfter([A, B]).value
-    const verdict = await verifyImaList(listOf([A, B, C]), { from: startOfIma('sha256'), quoted })
+    const verdict = await verifyImaList(imaListOf([A, B, C]), {
+      from: startOfIma('sha256'),
+      quoted,
+    })
     expect(verdict.proved).toHaveLength(2)
     expect(verdict).toMatchObject({ later: 1, progress: { entries: 2 } })
   })
@@ -99,7 +73,7 @@ describe('a list', () => {
   test('goes on where it ended before, and may have nothing new', async () => {
     const from = valueAfter([A, B])
     const quoted = valueAfter([C], 'own-digest', from).value
-    const verdict = await verifyImaList(listOf([C]), { from, quoted })
+    const verdict = await verifyImaList(imaListOf([C]), { from, quoted })
     expect(verdict.proved.map(({ path }) => path)).toEqual([C.path])
     expect(verdict.progress?.entries).toBe(3)
     const none = await verifyImaList(new Uint8Array(), { from, quoted: from.value })
@@ -117,7 +91,7 @@ describe('a list', () => {
     ['nothing', []],
   ])('is not proved with %s', async (_, files) => {
     const quoted = valueAfter([A, B, C]).value
-    const verdict = await verifyImaList(listOf(files), { from: startOfIma('sha256'), quoted })
+    const verdict = await verifyImaList(imaListOf(files), { from: startOfIma('sha256'), quoted })
     expect(verdict.findings).toMatchObject([{ ok: false, code: 'IMA_REPLAY', pcr: 10 }])
     expect(verdict).toMatchObject({ proved: [] })
     expect(verdict.progress).toBeUndefined()
@@ -157,14 +131,16 @@ describe('a list', () => {
 })
 
 describe('the entries of a list', () => {
-  const entries = (files: readonly File[]) => [...readImaList(listOf(files))]
-  const codes = (files: readonly File[], policy: Partial<ImaPolicy>) =>
+  const entries = (files: readonly MeasuredFile[]) => [...readImaList(imaListOf(files))]
+  const codes = (files: readonly MeasuredFile[], policy: Partial<ImaPolicy>) =>
     judgeImaEntries(entries(files), { ...NOTHING, ...policy }, QUOTE).flatMap((finding) =>
       finding.ok ? [] : [finding.code],
     )
   const allow = (path: string, ...contents: readonly string[]) => ({
     path,
-    digests: new Set(contents.map((content) => toHex(digestOf(content)))),
+    digests: new Set(
+      contents.map((content) => toHex(createHash('sha256').update(content).digest())),
+    ),
   })
 
   test('are accepted by digest under the patterns of their paths', () => {
@@ -214,7 +190,7 @@ describe('the entries of a list', () => {
       ['of version 1', Uint8Array.of(3, 1, ...sign(A.path).subarray(2))],
       ['cut short', sign(A.path).subarray(0, 100)],
       ['with octets after it', concat(sign(A.path), Uint8Array.of(0))],
-      ['that are a hash', concat(Uint8Array.of(4, 4), digestOf(A.path))],
+      ['that are a hash', concat(Uint8Array.of(4, 4), fileDigest(A))],
     ])('%s are not', (_, signature) => {
       expect(codes([{ ...A, signature }], { signers })).toEqual(['IMA_NOT_ALLOWED'])
     })
