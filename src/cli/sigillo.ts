@@ -13,6 +13,7 @@ import { addWebhookCommands } from './authority/webhook.js'
 import { buildVersion } from './build.js'
 import { addEkCommands } from './offline/ek-commands.js'
 import { addEventLogCommands } from './offline/event-log-commands.js'
+import { addImaCommands } from './offline/ima-commands.js'
 import { addVerifyCommands } from './offline/verify-commands.js'
 import { createProgram } from './run.js'
 
@@ -33,6 +34,7 @@ export function sigilloProgram(): Command {
   addAuditCommands(program)
   addVerifyCommands(program)
   addEventLogCommands(program)
+  addImaCommands(program)
   addEkCommands(program)
   return program
 }

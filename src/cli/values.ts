@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { isoTime } from '../core/clock.js'
+import type { HashName } from '../tpm/index.js'
 
 /** A whole number, as an option takes it. */
 export function integer(text: string): number {
@@ -43,4 +44,10 @@ export function moment(text: string): string {
   if (Number.isNaN(ms))
     throw new InvalidArgumentError('expected 2027-01-31 or 2027-01-31T12:00:00Z')
   return isoTime(ms)
+}
+
+/** A PCR bank by its name. */
+export function bank(text: string): HashName {
+  if (text === 'sha1' || text === 'sha256' || text === 'sha384' || text === 'sha512') return text
+  throw new InvalidArgumentError('expected sha1, sha256, sha384 or sha512')
 }

@@ -1,8 +1,18 @@
 import type { Command } from 'commander'
 import { toHex } from '../../core/bytes.js'
-import { initialPcr, parseEventLog, replayEventLog, startupLocality } from '../../eventlog/index.js'
+import {
+  describeBoot,
+  describeEvent,
+  eventLine,
+  initialPcr,
+  parseEventLog,
+  replayEventLog,
+  startupLocality,
+} from '../../eventlog/index.js'
+import type { HashName } from '../../tpm/index.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
+import { bank } from '../values.js'
 import { readOctets } from './files.js'
 
 const MAX_LOG_OCTETS = 1024 * 1024
@@ -11,6 +21,43 @@ const PCRS_OF_A_BOOT = 16
 /** `sigillo eventlog …` */
 export function addEventLogCommands(program: Command): void {
   const eventLog = program.command('eventlog').description('boot event logs of firmware')
+  eventLog
+    .command('show <file>')
+    .description('every event: its type, what its data say, and how far its digest proves them')
+    .option(
+      '--bank <name>',
+      'bank whose digests are shown (default: the strongest of the log)',
+      bank,
+    )
+    .addHelpText(
+      'after',
+      `\nIn brackets: data (the digest is of the data), part (of a named part), described (the data only describe what was\nmeasured), none (nothing was measured), mismatch (the digest should be of the data and is not).\n${examples(
+        'sigillo eventlog show /sys/kernel/security/tpm0/binary_bios_measurements',
+        'sigillo eventlog show boot.log --json',
+      )}`,
+    )
+    .action((file: string, options: { bank?: HashName }, command: Command) => {
+      const log = parseEventLog(readOctets(file, MAX_LOG_OCTETS))
+      const shown = options.bank ?? strongest(log.banks)
+      const { format, banks, quirks } = log
+      const boot = describeBoot(log, shown)
+      outputOf(command).data(
+        {
+          ...{ format, banks, quirks },
+          boot: {
+            ...boot,
+            bootApplications: boot.bootApplications.map((application) => ({
+              ...application,
+              digests: Object.fromEntries(
+                [...application.digests].map(([name, digest]) => [name, toHex(digest)]),
+              ),
+            })),
+          },
+          events: log.events.map((event) => describeEvent(event, shown)),
+        },
+        () => log.events.map((event) => eventLine(event, shown)),
+      )
+    })
   eventLog
     .command('replay <file>')
     .description('the PCR values that a log leads to, in each of its banks')
@@ -45,4 +92,10 @@ export function addEventLogCommands(program: Command): void {
         ]),
       )
     })
+}
+
+const BY_STRENGTH: readonly HashName[] = ['sha512', 'sha384', 'sha256', 'sha1']
+
+function strongest(banks: readonly HashName[]): HashName {
+  return BY_STRENGTH.find((name) => banks.includes(name)) ?? 'sha1'
 }

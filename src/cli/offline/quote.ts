@@ -2,6 +2,7 @@ import { equalBytes, fromHex, timingSafeEqual, toHex } from '../../core/bytes.js
 import { DecodeError, isPlatformError } from '../../core/errors.js'
 import { type Finding, failed, passed } from '../../core/finding.js'
 import { parseEventLog, verifyEventLog } from '../../eventlog/index.js'
+import { IMA_PCR, startOfIma, verifyImaList } from '../../ima/index.js'
 import {
   type HashName,
   type PcrSelection,
@@ -25,6 +26,8 @@ export interface QuoteFiles {
   readonly nonce: Uint8Array
   readonly pcrs?: Uint8Array | undefined
   readonly eventLog?: Uint8Array | undefined
+  /** Measurement list of the kernel, text or binary. */
+  readonly imaLog?: Uint8Array | undefined
 }
 
 export interface OfflineVerdict {
@@ -45,7 +48,7 @@ const MAGIC = Uint8Array.of(0xff, 0x54, 0x43, 0x47)
  *
  * @throws DecodeError where a file cannot be read
  */
-export function verifyQuoteFiles(files: QuoteFiles): OfflineVerdict {
+export async function verifyQuoteFiles(files: QuoteFiles): Promise<OfflineVerdict> {
   const signature = parseSignature(files.signature)
   const ak = parseAttestationKey(files.ak, signature)
   const { findings: signed, attest: quote } = verifyAttest('quote', {
@@ -59,7 +62,7 @@ export function verifyQuoteFiles(files: QuoteFiles): OfflineVerdict {
   findings.push(...verifyBanks(quote))
   if (!files.pcrs) {
     findings.push(
-      files.eventLog
+      files.eventLog || files.imaLog
         ? failed('quote.pcr-values', 'QUOTE_PCR_VALUES', 'the values of the PCRs (--pcrs)', 'none')
         : passed('quote.pcr-values', 'not checked: no values were given'),
     )
@@ -71,6 +74,7 @@ export function verifyQuoteFiles(files: QuoteFiles): OfflineVerdict {
   if (proved.some(({ ok }) => !ok)) return { findings, quote }
   const pcrs = byBank(given)
   if (files.eventLog) findings.push(...verifyLog(files.eventLog, pcrs))
+  if (files.imaLog) findings.push(...(await verifyImaLog(files.imaLog, pcrs)))
   return { findings, quote, pcrs }
 }
 
@@ -133,6 +137,21 @@ function verifyLog(
 ): readonly Finding[] {
   const log = parseEventLog(octets)
   return [...pcrs].flatMap(([bank, values]) => verifyEventLog(log, bank, values).findings)
+}
+
+async function verifyImaLog(
+  list: Uint8Array,
+  pcrs: ReadonlyMap<HashName, ReadonlyMap<number, Uint8Array>>,
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  for (const [bank, values] of pcrs) {
+    const quoted = values.get(IMA_PCR)
+    if (!quoted) continue
+    const { findings: found } = await verifyImaList(list, { from: startOfIma(bank), quoted })
+    findings.push(...found)
+  }
+  if (findings.length > 0) return findings
+  return [failed('ima.replay', 'IMA_REPLAY', 'a quote of PCR 10', 'none')]
 }
 
 /** A nonce as a person types it: hexadecimal, with or without `0x`. Throws DecodeError. */

@@ -5,6 +5,7 @@ import { policyDigest, verifyBundle } from '../../appraisal/index.js'
 import { parseUtf8, toHex } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
+import { IMA_LIMITS } from '../../ima/index.js'
 import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
@@ -23,6 +24,7 @@ interface QuoteOptions {
   readonly nonce: string
   readonly pcrs?: string
   readonly eventLog?: string
+  readonly imaLog?: string
 }
 
 /** `sigillo verify …`: needs no authority, no TPM and no network. */
@@ -37,6 +39,7 @@ export function addVerifyCommands(program: Command): void {
     .requiredOption('--nonce <hex>', 'qualifying data that the quote must carry')
     .option('--pcrs <file>', 'values of the PCRs (tpm2_quote -o, or values one after the other)')
     .option('--event-log <file>', 'boot event log, to be replayed to these values')
+    .option('--ima-log <file>', 'measurement list of the kernel, to be replayed to PCR 10')
     .addHelpText(
       'after',
       `\nExit status: 0 accepted, 3 refused, 1 unreadable, 2 wrong usage.\n${examples(
@@ -44,9 +47,9 @@ export function addVerifyCommands(program: Command): void {
         'sigillo verify quote --message quote.msg --signature quote.sig --ak ak.pub --nonce 0123abcd --pcrs quote.pcrs',
       )}`,
     )
-    .action((options: QuoteOptions, command: Command) => {
+    .action(async (options: QuoteOptions, command: Command) => {
       const structure = (file: string) => readOctets(file, MAX_STRUCTURE_OCTETS)
-      const verdict = verifyQuoteFiles({
+      const verdict = await verifyQuoteFiles({
         message: structure(options.message),
         signature: structure(options.signature),
         ak: structure(options.ak),
@@ -54,6 +57,10 @@ export function addVerifyCommands(program: Command): void {
         pcrs: options.pcrs === undefined ? undefined : structure(options.pcrs),
         eventLog:
           options.eventLog === undefined ? undefined : readOctets(options.eventLog, MAX_LOG_OCTETS),
+        imaLog:
+          options.imaLog === undefined
+            ? undefined
+            : readOctets(options.imaLog, IMA_LIMITS.maxOctets),
       })
       printVerdict(outputOf(command), verdict.findings, quoteFacts(verdict))
     })

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parsePublicArea, parseTpm2bPublic, publicKeyOf } from '../../../src/tpm/index.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
 import { GOOD_BOOT } from '../../helpers/host.js'
+import { MEASURED_BOOT_NONCE, measuredBoot, measuredPcrs } from '../../helpers/vectors.js'
 import { tpm2 } from '../native/tpm2-tools.js'
 import { sigillo } from './sigillo.js'
 
@@ -180,6 +181,88 @@ describe('sigillo verify quote', () => {
   test('says how it is used when something is left out', async () => {
     const { status, err } = await sigillo('verify', 'quote', '--nonce', '00')
     expect([status, err]).toEqual([2, expect.stringContaining('--message')])
+  })
+})
+
+describe('sigillo eventlog show', () => {
+  test('prints every event, with what its digest proves', async () => {
+    const { out, status } = await sigillo('eventlog', 'show', path('log'), '--json')
+    expect(status).toBe(0)
+    const shown = JSON.parse(out)
+    expect(shown.boot).toMatchObject({ secureBoot: 'on', kernel: '/vmlinuz' })
+    expect(shown.events.length).toBeGreaterThan(30)
+    const kinds = new Set(
+      shown.events.map((event: { coverage: { kind: string } }) => event.coverage.kind),
+    )
+    expect([...kinds]).toEqual(expect.arrayContaining(['data', 'described', 'part']))
+    const text = await sigillo('eventlog', 'show', path('log'), '--bank', 'sha256')
+    expect(text.out).toMatch(/EV_EFI_VARIABLE_DRIVER_CONFIG.*SecureBoot/)
+    expect((await sigillo('eventlog', 'show', path('log'), '--bank', 'md5')).status).toBe(2)
+    expect((await sigillo('eventlog', 'show', path('empty'))).status).toBe(1)
+  })
+})
+
+describe('sigillo ima replay', () => {
+  test('prints the value that PCR 10 of a real machine had', async () => {
+    const variant = '04-shim-grub-sb-on-mskeys'
+    writeFileSync(path('ima'), measuredBoot(variant, 'binary_runtime_measurements'))
+    const { out, status } = await sigillo('ima', 'replay', path('ima'), '--json')
+    expect(status).toBe(0)
+    const expected = Buffer.from(measuredPcrs(variant).get(10) ?? []).toString('hex')
+    expect(JSON.parse(out).pcr10).toContainEqual({
+      bank: 'sha256',
+      extension: 'own-digest',
+      digest: expected,
+    })
+    const bad = await sigillo('ima', 'replay', path('log'))
+    expect([bad.status, bad.err]).toEqual([1, expect.stringMatching(/IMALOG_|DECODE_/)])
+  })
+
+  test('is checked with a quote of the same machine', async () => {
+    const variant = '04-shim-grub-sb-on-mskeys'
+    for (const name of [
+      'quote.msg',
+      'quote.sig',
+      'binary_bios_measurements',
+      'binary_runtime_measurements',
+      'pcrs.sha256.bin',
+      'ak.tpmt.pub',
+    ]) {
+      writeFileSync(path(name), measuredBoot(variant, name))
+    }
+    const args = [
+      '--message',
+      path('quote.msg'),
+      '--signature',
+      path('quote.sig'),
+      '--ak',
+      path('ak.tpmt.pub'),
+      '--nonce',
+      MEASURED_BOOT_NONCE,
+    ]
+    const first = await sigillo('verify', 'quote', ...args, '--json')
+    const [selection] = JSON.parse(first.out).quote.selections as { bank: string; pcrs: number[] }[]
+    const all = readFileSync(path('pcrs.sha256.bin'))
+    writeFileSync(
+      path('values'),
+      Buffer.concat((selection?.pcrs ?? []).map((pcr) => all.subarray(pcr * 32, pcr * 32 + 32))),
+    )
+    const withLists = await sigillo(
+      'verify',
+      'quote',
+      ...args,
+      '--pcrs',
+      path('values'),
+      '--ima-log',
+      path('binary_runtime_measurements'),
+      '--event-log',
+      path('binary_bios_measurements'),
+      '--json',
+    )
+    const { findings } = JSON.parse(withLists.out) as { findings: { check: string; ok: boolean }[] }
+    const expected = selection?.pcrs.includes(10)
+    expect(findings.find(({ check }) => check === 'ima.replay')?.ok).toBe(expected)
+    expect(withLists.status).toBe(expected ? 0 : 3)
   })
 })
 
