@@ -45,7 +45,8 @@ export async function appraiseIma(
     ...(pause ? { pause } : {}),
   })
   if (!progress) return { findings }
-  const judged = judgeImaEntries(proved, imaPolicy(rules), { bank: policy.bank, pcrValues })
+  const quote = { bank: policy.bank, pcrValues }
+  const judged = await judgeImaEntries(proved, imaPolicy(rules), quote, pause)
   return { findings: [...findings, ...judged], progress }
 }
 

@@ -1,7 +1,7 @@
-import { fromHex, parseUtf8, toHex, utf8 } from '../core/bytes.js'
-import { DecodeError, isPlatformError } from '../core/errors.js'
+import { DecodeError } from '../core/errors.js'
 import { ByteReader } from '../core/reader.js'
-import { IMA_TEMPLATES, type ImaEntry, type ImaTemplate, isImaTemplate } from './entry.js'
+import { type ImaEntry, type ImaField, MAX_TEMPLATE_NAME_OCTETS, templateFields } from './entry.js'
+import { parseImaLine } from './read-line.js'
 import {
   encodeTemplateData,
   type ImaFields,
@@ -18,43 +18,53 @@ export interface ImaLimits {
   readonly maxEntryOctets: number
 }
 
-/** Real lists have 100 to 200 octets an entry. */
+/** Real lists have 100 to 200 octets an entry, with signatures up to 1000. */
 export const IMA_LIMITS: ImaLimits = {
   maxOctets: 64 * 1024 * 1024,
   maxEntries: 1_000_000,
   maxEntryOctets: 64 * 1024,
 }
 
-const HASH_OCTETS = 20
+/** Octets of the template hashes: SHA-1, or the hash of the bank that a list was shown for. */
+const HASH_OCTETS = [20, 32, 48, 64] as const
+const PCR_OCTETS = 4
+const SIZE_OCTETS = 4
 const MAX_PCR = 23
-const MAX_NAME_OCTETS = 32
 const DIGIT_0 = 0x30
 const DIGIT_9 = 0x39
 const BLANK = 0x20
 const NEWLINE = 0x0a
 
 /**
- * Reads a list of measurements as the kernel shows it: `ascii_runtime_measurements` or `binary_runtime_measurements`.
+ * Reads a list of measurements as the kernel shows it: `ascii_runtime_measurements` or `binary_runtime_measurements`, and
+ * those that kernels since 6.10 show for a bank (`…_sha256`).
  *
  * A generator, so that a reader of a long list may let others have their turn. Linear in the length of the list; sizes
- * are checked before anything is allocated for them.
+ * are checked before anything is allocated for them. Nothing is an empty list. Text lists cannot have paths with a
+ * newline or other than UTF-8; binary ones can.
  *
- * @throws DecodeError `IMALOG_TOO_LARGE`, `IMALOG_TEMPLATE`, `IMALOG_ENTRY`, `DECODE_TRUNCATED`
+ * @param first index of the first entry, where the list goes on behind others
+ * @throws DecodeError `IMALOG_TOO_LARGE`, `IMALOG_TEMPLATE`, `IMALOG_ENTRY`, `DECODE_TRUNCATED`, `DECODE_TRAILING`
  * @see Linux, security/integrity/ima/ima_fs.c
  */
 export function* readImaList(
   octets: Uint8Array,
   limits: ImaLimits = IMA_LIMITS,
+  first = 0,
 ): Generator<ImaEntry, void, void> {
   if (octets.length > limits.maxOctets) {
     throw tooLarge(0, `a list of at most ${limits.maxOctets} octets`, octets.length)
   }
-  const entries = isText(octets) ? readLines(octets, limits) : readBinary(octets, limits)
+  const entries = isText(octets)
+    ? readLines(octets, limits)
+    : readEntries(new ByteReader(octets, 'little'), hashOctetsOf(octets), limits)
   let count = 0
-  for (const entry of entries) {
+  for (const raw of entries) {
     count += 1
-    if (count > limits.maxEntries) throw tooLarge(0, `at most ${limits.maxEntries} entries`, count)
-    yield entry
+    if (count > limits.maxEntries) {
+      throw tooLarge(raw.at, `at most ${limits.maxEntries} entries`, count)
+    }
+    yield entryOf(raw, first + count - 1)
   }
 }
 
@@ -65,11 +75,23 @@ export function* readImaList(
  */
 export function skipImaEntries(octets: Uint8Array, entries: number): Uint8Array | undefined {
   const reader = new ByteReader(octets, 'little')
-  const read = readEntries(reader, IMA_LIMITS)
+  const read = readEntries(reader, hashOctetsOf(octets), IMA_LIMITS)
   for (let skipped = 0; skipped < entries; skipped += 1) {
     if (read.next().done) return undefined
   }
   return reader.rest()
+}
+
+/** An entry whose fields are told apart, and not read yet. */
+interface RawEntry {
+  readonly at: number
+  readonly pcr: number
+  readonly templateHash: Uint8Array
+  readonly template: string
+  readonly names: readonly ImaField[]
+  readonly fields: ImaFields
+  /** Where the list has what is hashed as it stands. */
+  readonly templateData?: Uint8Array
 }
 
 /** A text list begins with the number of a PCR and a blank; a binary one with the same number in four octets. */
@@ -79,134 +101,96 @@ function isText(octets: Uint8Array): boolean {
   return first >= DIGIT_0 && first <= DIGIT_9 && octets[start + 1] !== 0
 }
 
-function readBinary(octets: Uint8Array, limits: ImaLimits): Generator<ImaEntry, void, void> {
-  return readEntries(new ByteReader(octets, 'little'), limits)
+/** A binary list does not say how long its template hashes are: the name of a template stands behind the first. */
+function hashOctetsOf(octets: Uint8Array): number {
+  const data = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
+  const fits = (hashOctets: number): boolean => {
+    const at = PCR_OCTETS + hashOctets
+    if (octets.length < at + SIZE_OCTETS) return false
+    const size = data.getUint32(at, true)
+    if (size > MAX_TEMPLATE_NAME_OCTETS) return false
+    return (
+      templateFields(latin(octets.subarray(at + SIZE_OCTETS, at + SIZE_OCTETS + size))) !==
+      undefined
+    )
+  }
+  return HASH_OCTETS.find(fits) ?? HASH_OCTETS[0]
 }
 
-function* readEntries(reader: ByteReader, limits: ImaLimits): Generator<ImaEntry, void, void> {
-  for (let index = 0; reader.remaining > 0; index += 1) {
+function* readEntries(
+  reader: ByteReader,
+  hashOctets: number,
+  limits: ImaLimits,
+): Generator<RawEntry, void, void> {
+  while (reader.remaining > 0) {
     const at = reader.offset
     const pcr = checkPcr(reader.u32(), at)
-    const templateHash = reader.take(HASH_OCTETS)
+    const templateHash = reader.take(hashOctets)
     const nameOctets = reader.u32()
-    if (nameOctets > MAX_NAME_OCTETS) throw tooLarge(at, 'a name of a template', nameOctets)
-    const template = checkTemplate(Buffer.from(reader.take(nameOctets)).toString('latin1'), at)
-    const read =
-      template === 'ima' ? readLegacy(reader, limits) : readSized(reader, template, limits)
-    yield entryOf({ index, pcr, at }, template, templateHash, read)
+    if (nameOctets > MAX_TEMPLATE_NAME_OCTETS) {
+      throw tooLarge(at, 'a name of a template', nameOctets)
+    }
+    const template = latin(reader.take(nameOctets))
+    const names = checkTemplate(template, at)
+    const head = { at, pcr, templateHash, template, names }
+    if (template === 'ima') {
+      const digest = reader.take(LEGACY_DIGEST_OCTETS)
+      yield { ...head, fields: [digest, reader.take(checkSize(reader.u32(), at, limits))] }
+    } else {
+      const templateData = reader.take(checkSize(reader.u32(), at, limits))
+      yield { ...head, fields: readTemplateFields(names, templateData), templateData }
+    }
   }
 }
 
-interface ReadFields {
-  readonly fields: ImaFields
-  /** Where the list has what is hashed as it stands. */
-  readonly templateData?: Uint8Array
-}
-
-function readLegacy(reader: ByteReader, limits: ImaLimits): ReadFields {
-  const digest = reader.take(LEGACY_DIGEST_OCTETS)
-  const path = reader.take(checkSize(reader.u32(), reader.offset, limits))
-  return { fields: [digest, path] }
-}
-
-function readSized(reader: ByteReader, template: ImaTemplate, limits: ImaLimits): ReadFields {
-  const templateData = reader.take(checkSize(reader.u32(), reader.offset, limits))
-  return { fields: readTemplateFields(template, templateData), templateData }
-}
-
-function* readLines(octets: Uint8Array, limits: ImaLimits): Generator<ImaEntry, void, void> {
+function* readLines(octets: Uint8Array, limits: ImaLimits): Generator<RawEntry, void, void> {
   let at = 0
-  for (let index = 0; at < octets.length; index += 1) {
+  while (at < octets.length) {
     const newline = octets.indexOf(NEWLINE, at)
     const end = newline < 0 ? octets.length : newline
     // A line shows octets in hexadecimal: twice as long as in the binary list.
     if (end - at > 2 * limits.maxEntryOctets) throw tooLarge(at, 'a shorter line', end - at)
-    yield readLine(octets.subarray(at, end), index, at)
+    const line = parseImaLine(octets.subarray(at, end), at)
+    const names = checkTemplate(line.template, at)
+    const { template, templateHash } = line
+    yield {
+      at,
+      pcr: checkPcr(line.pcr, at),
+      templateHash,
+      template,
+      names,
+      fields: line.fields(names),
+    }
     at = end + 1
   }
 }
 
-function readLine(line: Uint8Array, index: number, at: number): ImaEntry {
-  const text = textOf(line, at)
-  const match = /^ ?(\d{1,2}) ((?:[0-9a-f]{2}){20,64}) (\S{1,32}) (\S+) (.*)$/s.exec(text)
-  if (!match) throw unreadable(at, 'PCR, template hash, template, digest and path')
-  const [, pcr = '', hash = '', name = '', digest = '', rest = ''] = match
-  const template = checkTemplate(name, at)
-  return entryOf({ index, pcr: checkPcr(Number(pcr), at), at }, template, fromHex(hash), {
-    fields: fieldsOfText(template, digest, rest, at),
-  })
-}
-
-/** Fields after the path are words, none of them with a blank; the path may have blanks. */
-function fieldsOfText(template: ImaTemplate, digest: string, rest: string, at: number): ImaFields {
-  const [digestField, , ...others] = IMA_TEMPLATES[template]
-  const words = rest.split(' ')
-  const path = words.slice(0, words.length - others.length).join(' ')
-  if (path === '') throw unreadable(at, 'a path')
-  const values = words.slice(words.length - others.length)
-  return [
-    digestField === 'd' ? hex(digest, at) : prefixedDigest(digest, at),
-    utf8(template === 'ima' ? path : `${path}\0`),
-    ...others.map((name, index) => {
-      const value = values[index] ?? ''
-      return name === 'd-modsig' && value !== '' ? prefixedDigest(value, at) : hex(value, at)
-    }),
-  ]
-}
-
-/** `sha256:ab12…` as the kernel hashes it: the text with its colon, NUL, octets. */
-function prefixedDigest(text: string, at: number): Uint8Array {
-  const colon = text.lastIndexOf(':')
-  if (colon < 1) throw unreadable(at, 'algorithm:digest')
-  return Uint8Array.of(...utf8(text.slice(0, colon + 1)), 0, ...hex(text.slice(colon + 1), at))
-}
-
-function hex(text: string, at: number): Uint8Array {
-  if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) throw unreadable(at, 'hexadecimal')
-  return fromHex(text)
-}
-
-function textOf(line: Uint8Array, at: number): string {
-  try {
-    return parseUtf8(line)
-  } catch (cause) {
-    if (isPlatformError(cause)) throw unreadable(at, 'UTF-8 (the binary list has any path)')
-    throw cause
-  }
-}
-
-function entryOf(
-  place: { readonly index: number; readonly at: number; readonly pcr: number },
-  template: ImaTemplate,
-  templateHash: Uint8Array,
-  { fields, templateData }: ReadFields,
-): ImaEntry {
-  const entry: ImaEntry = {
-    index: place.index,
-    pcr: place.pcr,
+function entryOf(raw: RawEntry, index: number): ImaEntry {
+  const { at, pcr, template, templateHash, names, fields } = raw
+  const violation = templateHash.every((octet) => octet === 0)
+  return {
+    index,
+    pcr,
     template,
     templateHash,
-    templateData: templateData ?? encodeTemplateData(template, fields),
-    digest: readDigest(template, fields, place.at),
+    templateData: raw.templateData ?? encodeTemplateData(template, fields),
+    digest: readDigest(names[0], fields, { at, violation }),
     path: readPath(fields),
-    violation: templateHash.every((octet) => octet === 0),
+    ...readExtras(names, fields),
+    violation,
   }
-  const extras = readExtras(template, fields)
-  return extras ? { ...entry, ...extras } : entry
 }
 
 function checkPcr(pcr: number, at: number): number {
   if (pcr <= MAX_PCR) return pcr
-  throw unreadable(at, `a PCR, found ${pcr}:`)
+  throw new DecodeError('IMALOG_ENTRY', at, `expected a PCR, found ${pcr}`)
 }
 
-function checkTemplate(name: string, at: number): ImaTemplate {
-  if (isImaTemplate(name)) return name
-  throw new DecodeError(
-    'IMALOG_TEMPLATE',
-    at,
-    `expected ${Object.keys(IMA_TEMPLATES).join(', ')}, found ${toHex(utf8(name)).slice(0, 64)}`,
-  )
+function checkTemplate(name: string, at: number): readonly ImaField[] {
+  const fields = templateFields(name)
+  if (fields) return fields
+  const found = JSON.stringify(name).replace(/[^\x20-\x7e]/g, '?')
+  throw new DecodeError('IMALOG_TEMPLATE', at, `expected a template of the kernel, found ${found}`)
 }
 
 function checkSize(size: number, at: number, limits: ImaLimits): number {
@@ -214,10 +198,10 @@ function checkSize(size: number, at: number, limits: ImaLimits): number {
   throw tooLarge(at, `an entry of at most ${limits.maxEntryOctets} octets`, size)
 }
 
-function tooLarge(at: number, expected: string, found: number): DecodeError {
-  return new DecodeError('IMALOG_TOO_LARGE', at, `expected ${expected}, found ${found}`)
+function latin(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString('latin1')
 }
 
-function unreadable(at: number, expected: string): DecodeError {
-  return new DecodeError('IMALOG_ENTRY', at, `expected ${expected} in an entry of the list`)
+function tooLarge(at: number, expected: string, found: number): DecodeError {
+  return new DecodeError('IMALOG_TOO_LARGE', at, `expected ${expected}, found ${found}`)
 }

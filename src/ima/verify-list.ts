@@ -1,8 +1,8 @@
 import { equalBytes, toHex } from '../core/bytes.js'
-import { type Finding, failed, passed } from '../core/finding.js'
+import { type FailedFinding, type Finding, failed, passed } from '../core/finding.js'
 import type { ImaEntry, ImaProgress } from './entry.js'
-import { readImaList } from './read-list.js'
-import { extendIma, type ImaExtension, startOfIma } from './replay.js'
+import { IMA_LIMITS, readImaList } from './read-list.js'
+import { extendIma, IMA_PCR, type ImaExtension, startOfIma } from './replay.js'
 
 export interface ImaVerdict {
   readonly findings: readonly Finding[]
@@ -14,6 +14,7 @@ export interface ImaVerdict {
   readonly later: number
 }
 
+const PAUSE_EVERY = 256
 const EXTENSIONS: readonly ImaExtension[] = ['own-digest', 'padded-sha1']
 
 /**
@@ -21,6 +22,9 @@ const EXTENSIONS: readonly ImaExtension[] = ['own-digest', 'padded-sha1']
  *
  * The list may have grown since the quote was made: what is after the entry that leads to the quoted value bears no
  * trust. The first part may be left out where it was proved before in the same boot: `from` says where to go on.
+ *
+ * A list in which nothing is proved at all is refused. Entries of other PCRs than 10 are among the proved ones, and are not
+ * proved: `judgeImaEntries` refuses them.
  *
  * Calls `pause` every few hundred entries, so that a long list does not hold up others.
  *
@@ -40,7 +44,8 @@ export async function verifyImaList(
   let found: { readonly extension: ImaExtension; readonly progress: ImaProgress } | undefined =
     equalBytes(from.value, quoted) ? running[0] : undefined
   let later = 0
-  for (const entry of readImaList(list)) {
+  for (const entry of readImaList(list, IMA_LIMITS, from.entries)) {
+    if ((entries.length + later) % PAUSE_EVERY === PAUSE_EVERY - 1) await input.pause?.()
     if (found) {
       later += 1
       continue
@@ -51,24 +56,25 @@ export async function verifyImaList(
       progress: extendIma(progress, entry, extension),
     }))
     found = running.find(({ progress }) => equalBytes(progress.value, quoted))
-    if (entries.length % PAUSE_EVERY === 0) await input.pause?.()
   }
   if (!found) {
     const reached = running[0]?.progress.value ?? startOfIma(from.bank).value
-    return {
-      findings: [
-        failed('ima.replay', 'IMA_REPLAY', toHex(quoted), `${toHex(reached)} at the end`, {
-          pcr: 10,
-        }),
-      ],
-      proved: [],
-      later: 0,
-    }
+    const reading = `${toHex(reached)} at the end`
+    return refusal(failed('ima.replay', 'IMA_REPLAY', toHex(quoted), reading, { pcr: IMA_PCR }))
   }
   const { extension, progress } = found
+  if (progress.entries === 0) return refusal(nothingMeasured(quoted))
   const quirk = extension === 'padded-sha1' && entries.length > 0 ? ', SHA-1 with zeros' : ''
   const text = `${progress.entries} entries, ${entries.length} of them new${quirk}`
   return { findings: [passed('ima.replay', text)], proved: entries, progress, later }
 }
 
-const PAUSE_EVERY = 256
+/** A kernel that measures begins with the boot aggregate: one that measured nothing says nothing of what runs. */
+function nothingMeasured(quoted: Uint8Array): FailedFinding {
+  const where = { pcr: IMA_PCR }
+  return failed('ima.replay', 'IMA_MISSING', 'at least one measurement', toHex(quoted), where)
+}
+
+function refusal(finding: FailedFinding): ImaVerdict {
+  return { findings: [finding], proved: [], later: 0 }
+}

@@ -1,16 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { toHex } from '../../src/core/bytes.js'
+import { fromHex, toHex } from '../../src/core/bytes.js'
 import {
   extendIma,
   hasOwnHash,
+  type ImaPolicy,
   type ImaProgress,
   judgeImaEntries,
   readImaList,
   startOfIma,
   verifyImaList,
 } from '../../src/ima/index.js'
+import type { HashName } from '../../src/tpm/index.js'
 import {
   MEASURED_BOOT_VARIANTS,
   measuredBoot,
@@ -50,16 +52,53 @@ describe('the lists of our own machines', () => {
       const quoted = pcrValues.get(10) ?? new Uint8Array()
       const verdict = await verifyImaList(list, { from: startOfIma('sha256'), quoted })
       expect(verdict.findings).toMatchObject([{ check: 'ima.replay', ok: true }])
-      const [aggregate] = verdict.proved
+      const [aggregate, ...files] = verdict.proved
       expect(aggregate?.path).toBe('boot_aggregate')
       expect(verdict.proved.every(hasOwnHash)).toBe(true)
-      const policy = { allow: [], exclude: ['*'], allowViolations: true, signers: [] }
-      const quote = { bank: 'sha256', pcrValues } as const
-      expect(judgeImaEntries(verdict.proved, policy, quote)).toMatchObject([{ ok: true }])
+      const allow = files.map(({ path, digest }) => ({
+        path,
+        digests: new Set([toHex(digest.digest)]),
+      }))
+      const judge = (values: typeof pcrValues, rules: ImaPolicy['allow']) => {
+        const policy = { allow: rules, exclude: [], allowViolations: false, signers: [] }
+        return judgeImaEntries(verdict.proved, policy, { bank: 'sha256', pcrValues: values })
+      }
+      expect(await judge(pcrValues, allow)).toMatchObject([{ ok: true }])
+      expect(await judge(pcrValues, allow.slice(1))).toMatchObject([
+        { code: 'IMA_NOT_ALLOWED', event: 1 },
+      ])
       const other = new Map(pcrValues).set(4, new Uint8Array(32))
-      expect(
-        judgeImaEntries(verdict.proved, policy, { bank: 'sha256', pcrValues: other }),
-      ).toMatchObject([{ code: 'IMA_BOOT_AGGREGATE' }])
+      expect(await judge(other, allow)).toMatchObject([{ code: 'IMA_BOOT_AGGREGATE', event: 0 }])
+    },
+  )
+
+  test.each(withList)('are the same as text and as octets (%s)', (variant) => {
+    const [text, octets] = (['ascii', 'binary'] as const).map((form) => [
+      ...readImaList(measuredBoot(variant, `${form}_runtime_measurements`)),
+    ])
+    expect(text).toEqual(octets)
+    expect(text?.length).toBeGreaterThan(3)
+  })
+
+  // Their kernels had no SHA-384 when they began to measure: they extended that bank by SHA-1 with zeros.
+  test.each(['05-uki-sb-on-multibank-tis', '08-shim-grub-sb-off-no-event-log'])(
+    'replay in each bank as the kernel extended it (%s)',
+    async (variant) => {
+      const { pcrs } = JSON.parse(
+        Buffer.from(measuredBoot(variant, 'expected.json')).toString(),
+      ) as { readonly pcrs: Readonly<Record<HashName, Readonly<Record<string, string>>>> }
+      const list = measuredBoot(variant, 'binary_runtime_measurements')
+      const found = async (bank: HashName) => {
+        const quoted = fromHex(pcrs[bank]['10'] ?? '')
+        const { findings } = await verifyImaList(list, { from: startOfIma(bank), quoted })
+        return findings
+      }
+      const whole = { ok: true, found: '5 entries, 5 of them new' }
+      expect(await found('sha1')).toMatchObject([whole])
+      expect(await found('sha256')).toMatchObject([whole])
+      expect(await found('sha384')).toMatchObject([
+        { ok: true, found: '5 entries, 5 of them new, SHA-1 with zeros' },
+      ])
     },
   )
 })
