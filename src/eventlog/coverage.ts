@@ -99,6 +99,19 @@ const SOURCES: Readonly<Record<Rule, string>> = {
 
 /** Tells how far the digest of one bank proves the data of an event. The type is the host's word. */
 export function coverageOf(event: LoggedEvent, bank: HashName): Coverage {
+  const known = coverages.get(event)
+  const before = known?.get(bank)
+  if (before) return before
+  const coverage = computeCoverage(event, bank)
+  if (known) known.set(bank, coverage)
+  else coverages.set(event, new Map([[bank, coverage]]))
+  return coverage
+}
+
+/** Several checks ask for the same event, and each answer costs a digest. */
+const coverages = new WeakMap<LoggedEvent, Map<HashName, Coverage>>()
+
+function computeCoverage(event: LoggedEvent, bank: HashName): Coverage {
   const name = eventTypeName(event.type)
   const rule = name ? RULES[name] : 'described'
   const source = SOURCES[rule]

@@ -37,7 +37,18 @@ type Decoding = (data: Uint8Array, type: EventTypeName) => EventContent
  *
  * @see TCG PC Client Platform Firmware Profile, clause 10.4.1 (event types)
  */
-export function decodeEvent({ type, data }: LoggedEvent): EventContent {
+export function decodeEvent(event: LoggedEvent): EventContent {
+  const known = contents.get(event)
+  if (known) return known
+  const content = decode(event)
+  contents.set(event, content)
+  return content
+}
+
+/** Several checks ask for the same event. */
+const contents = new WeakMap<LoggedEvent, EventContent>()
+
+function decode({ type, data }: LoggedEvent): EventContent {
   const name = eventTypeName(type)
   if (!name) return OPAQUE
   try {

@@ -42,5 +42,9 @@ export const HASH_ALGORITHMS: Readonly<Record<HashName, HashAlgorithm>> = {
 
 /** The hash algorithm with this identifier, or nothing: the caller decides whether unknown is an error. */
 export function hashById(id: number): HashAlgorithm | undefined {
-  return Object.values(HASH_ALGORITHMS).find((algorithm) => algorithm.id === id)
+  return byId.get(id)
 }
+
+const byId: ReadonlyMap<number, HashAlgorithm> = new Map(
+  Object.values(HASH_ALGORITHMS).map((algorithm) => [algorithm.id, algorithm]),
+)

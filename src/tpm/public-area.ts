@@ -171,15 +171,22 @@ const RSA_EXPONENTS: readonly number[] = [0, 65537]
  * curve or a modulus of another length than said
  */
 export function publicKeyOf(area: PublicArea): KeyObject {
+  const known = keys.get(area)
+  if (known) return known
   if (area.type === 'rsa') requireStrength(area)
   try {
-    return createPublicKey({ key: jwkOf(area), format: 'jwk' })
+    const key = createPublicKey({ key: jwkOf(area), format: 'jwk' })
+    keys.set(area, key)
+    return key
   } catch (cause) {
     throw new PlatformError('TPM_KEY_INVALID', `expected a valid public key: ${messageOf(cause)}`, {
       cause,
     })
   }
 }
+
+/** Making a key costs as much as verifying with it, and one area is asked for several times. */
+const keys = new WeakMap<PublicArea, KeyObject>()
 
 const EXPONENT_65537 = toBase64url(Uint8Array.of(1, 0, 1))
 

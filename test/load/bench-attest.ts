@@ -1,0 +1,227 @@
+import { fork } from 'node:child_process'
+import { createHash, type KeyObject, verify } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { fastify } from 'fastify'
+import { captureBaseImage, type Evidence } from '../../src/api/attestation.js'
+import {
+  appraise,
+  DEFAULT_POLICY,
+  decodeEvidence,
+  verifyEvidence,
+} from '../../src/appraisal/index.js'
+import { fromBase64url } from '../../src/core/bytes.js'
+import { failures, passed } from '../../src/core/finding.js'
+import {
+  type EventLog,
+  isDataCovered,
+  isExtending,
+  parseEventLog,
+  replayEventLog,
+  verifyEventLog,
+} from '../../src/eventlog/index.js'
+import { parseSignature, publicKeyOf } from '../../src/tpm/index.js'
+import { ticketFor } from '../helpers/host.js'
+import { openTestSite, setPolicy } from '../helpers/site.js'
+import { measuredBoot, sharedVectors } from '../helpers/vectors.js'
+import type { LoadOrder, LoadReport } from './attest-load.js'
+import { createSoftwareHost, type SoftwareBoot, type SoftwareHost } from './software-host.js'
+
+/*
+ * `npm run bench:attest -- [--seconds 10] [--hosts 32] [--json]`
+ *
+ * How fast the verifier alone is, beside the raw cost of its signatures and hashes; and how many whole attestations the
+ * service does in a second over TLS with its database and audit, beside an empty Fastify route that takes the same body.
+ * The load is made by a second process.
+ */
+const { values: flags } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '10' },
+    hosts: { type: 'string', default: '32' },
+    json: { type: 'boolean', default: false },
+  },
+})
+const seconds = Number(flags.seconds)
+
+const POLICY = {
+  ...DEFAULT_POLICY,
+  pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+  pinnedPcrs: [0, 4, 7],
+  bindingPcrs: [0, 4, 7],
+  requireSecureBoot: false,
+}
+
+function bootOf(eventLog: Uint8Array): SoftwareBoot {
+  const replayed = replayEventLog(parseEventLog(eventLog), 'sha256')
+  const pcrValues = new Map(
+    POLICY.pcrs.map((pcr) => [pcr, replayed.get(pcr) ?? new Uint8Array(32)]),
+  )
+  return { pcrValues, eventLog }
+}
+
+/** A log of a real machine with 116 events and 45 KB; a smaller one of ours where the shared vectors are absent. */
+function benchLog(): Uint8Array {
+  const shared = sharedVectors('attestation')
+  const name = 'google_go-tpm-tools/internal/test/eventlogs/ubuntu-2404-amd-sevsnp.bin'
+  return shared
+    ? new Uint8Array(readFileSync(join(shared, name)))
+    : measuredBoot('04-shim-grub-sb-on-mskeys', 'binary_bios_measurements')
+}
+
+/** Runs `work` for about a second; returns how often in a second. */
+async function rateOf(work: () => unknown): Promise<number> {
+  for (let warm = 0; warm < 100; warm += 1) await work()
+  const started = performance.now()
+  let runs = 0
+  while (performance.now() - started < 1500) {
+    await work()
+    runs += 1
+  }
+  return Math.round((runs / (performance.now() - started)) * 1000)
+}
+
+interface PureFigures {
+  readonly events: number
+  readonly octets: number
+  readonly perSecond: number
+  readonly rawPerSecond: number
+  readonly share: number
+}
+
+async function pure(host: SoftwareHost, boot: SoftwareBoot): Promise<PureFigures> {
+  const policy = { ...POLICY, requireEventLog: boot.eventLog !== undefined }
+  const verifier = 'https://bench.test/attestation'
+  const evidence = host.evidence({ nonce: new Uint8Array(40), verifier, policy })
+  const decoded = await decodeEvidence(evidence)
+  const { pcrValues, eventLog } = decoded
+  const image = {
+    name: 'bench',
+    bank: 'sha256',
+    pcrs: new Map(
+      [...pcrValues].map(([pcr, value]) => [pcr, [Buffer.from(value).toString('hex')]]),
+    ),
+  }
+  const judge = () => {
+    const nonceFinding = passed('nonce')
+    const identity = verifyEvidence(decoded, { ak: host.ak.area, verifier, policy, nonceFinding })
+    if (!identity.clock) throw new Error('the evidence is not genuine')
+    const report = eventLog && verifyEventLog(parseEventLog(eventLog), 'sha256', pcrValues)
+    const { findings } = appraise({
+      ...{ policy, pcrValues, clock: identity.clock, previousClock: undefined, eventLog: report },
+      ...{ eventLogOctets: eventLog?.length ?? 0, baseImages: [image], nowMs: 0 },
+    })
+    const failed = failures([...identity.findings, ...findings])
+    if (failed.length > 0) throw new Error(JSON.stringify(failed))
+  }
+  const log = eventLog ? parseEventLog(eventLog) : undefined
+  const perSecond = await rateOf(judge)
+  const rawPerSecond = await rateOf(() => raw(evidence, publicKeyOf(host.ak.area), eventLog, log))
+  return {
+    events: log?.events.length ?? 0,
+    octets: eventLog?.length ?? 0,
+    perSecond,
+    rawPerSecond,
+    share: Math.round((perSecond / rawPerSecond) * 100),
+  }
+}
+
+/** The two signatures and the hashes that nobody can do without: of the log, of each extension, of covered data. */
+function raw(evidence: Evidence, key: KeyObject, eventLog?: Uint8Array, log?: EventLog): void {
+  const { attest, signature, bindingKey } = evidence
+  for (const [message, text] of [
+    [attest, signature],
+    [bindingKey?.attest ?? '', bindingKey?.signature ?? ''],
+  ] as const) {
+    const parsed = parseSignature(fromBase64url(text))
+    if (parsed.kind !== 'ecdsa') throw new Error('an ECDSA signature')
+    const octets = Buffer.concat([parsed.r, parsed.s])
+    const options = { key, dsaEncoding: 'ieee-p1363' } as const
+    if (!verify('sha256', Buffer.from(message, 'base64url'), options, octets))
+      throw new Error('signature')
+  }
+  if (!log || !eventLog) return
+  createHash('sha256').update(eventLog).digest()
+  covered ??= log.events.map((event) => isDataCovered(event, 'sha256'))
+  for (const [index, event] of log.events.entries()) {
+    const digest = event.digests.get('sha256')
+    if (digest && isExtending(event)) createHash('sha256').update(digest).update(digest).digest()
+    if (covered[index]) createHash('sha256').update(event.data).digest()
+  }
+}
+let covered: readonly boolean[] | undefined
+
+const line = (text: string) => {
+  if (!flags.json) process.stdout.write(`${text}\n`)
+}
+
+const eventLog = benchLog()
+const boot = bootOf(eventLog)
+const withLog = await pure(await createSoftwareHost('bench', boot), boot)
+const bare = { pcrValues: boot.pcrValues }
+const withoutLog = await pure(await createSoftwareHost('bench', bare), bare)
+for (const [name, figures] of [
+  [`with a log of ${withLog.events} events and ${withLog.octets} octets`, withLog],
+  ['without a log', withoutLog],
+] as const) {
+  line(
+    `verifier ${name}: ${figures.perSecond}/s, raw ${figures.rawPerSecond}/s, ${figures.share} %`,
+  )
+}
+
+/** Forks the process that makes the load, and waits for its report. */
+function load(order: LoadOrder): Promise<LoadReport> {
+  const file = fileURLToPath(new URL('./attest-load.ts', import.meta.url))
+  const child = fork(file, { execArgv: ['--import', 'tsx'], serialization: 'advanced' })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code) => {
+      if (code !== 0) reject(new Error(`the load ended with ${code}`))
+    })
+    child.once('message', (report: LoadReport) => resolve(report))
+    child.send(order)
+  })
+}
+
+await using site = await openTestSite({
+  services: ['attestation', 'control-plane'],
+  settings: { SIGILLO_SERVER_PUBLIC_REQUESTS_PER_MINUTE: '10000000' },
+})
+await setPolicy(site, 'lab', POLICY)
+const count = Number(flags.hosts)
+const adminToken = readFileSync(join(site.folder, 'admin.token'), 'utf8').trim()
+const base = { url: site.url, caPem: site.caPem, adminToken, boot, hosts: count, seconds }
+const ticket = await ticketFor(site, { uses: count + 1 })
+
+const first = await createSoftwareHost('first', boot)
+await first.enrol(site.anybody, site.admin, ticket)
+const { createAttestation } = await import('../../src/api/attestation.js')
+await site.anybody
+  .call(createAttestation, { body: await first.answer(site.anybody) })
+  .catch(() => undefined)
+await site.admin.call(captureBaseImage, { body: { name: 'bench', hostId: 'first' } })
+
+const empty = fastify({ bodyLimit: 16 * 1024 * 1024 })
+empty.post('/', async () => ({}))
+const emptyUrl = await empty.listen({ port: 0, host: '127.0.0.1' })
+
+const lag = monitorEventLoopDelay({ resolution: 5 })
+lag.enable()
+const whole = await load({ ...base, ticket, what: 'attestations' })
+lag.disable()
+const lagMs = Math.round(lag.percentile(99) / 1e4) / 100
+const route = await load({ ...base, ticket, what: 'empty', emptyUrl })
+await empty.close()
+
+const share = Math.round((whole.perSecond / route.perSecond) * 100)
+line(
+  `attestations over HTTPS: ${whole.perSecond}/s (p50 ${whole.p50Ms} ms, p99 ${whole.p99Ms} ms, ${count} hosts, ${whole.failed} failed), ` +
+    `empty route with the same body: ${route.perSecond}/s, ${share} %; event loop lag p99 ${lagMs} ms`,
+)
+if (flags.json) {
+  process.stdout.write(
+    `${JSON.stringify({ withLog, withoutLog, whole, empty: route, share, lagMs }, null, 2)}\n`,
+  )
+}
