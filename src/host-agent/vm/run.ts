@@ -25,6 +25,8 @@ import { checkVtpm, markVtpmRunning, markVtpmStopped } from './vtpm.js'
 const POLL_MS = 10
 const LISTEN_TIMEOUT_MS = 20_000
 const QUIT_TIMEOUT_MS = 10_000
+/** How long a QEMU that closed its socket may take to be gone. */
+const ENDING_MS = 1_000
 const KILL_TIMEOUT_MS = 5_000
 const MAX_LOG_OCTETS = 1024 * 1024
 
@@ -97,7 +99,12 @@ export async function startMachine(
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
     })
-    await using qmp = await Qmp.connect(paths.qmpSocket)
+    await using qmp = await Qmp.connect(paths.qmpSocket).catch(async (cause: unknown) => {
+      // It listens before it reads all of its arguments: what it says at its end is the reason.
+      await waitForEnd(qemu, ENDING_MS)
+      if (await isAlive(qemu)) throw cause
+      throw programFailed(programs.qemuSystem, `ended: ${await wordsOf(paths.qemuLog)}`)
+    })
     onStep('disks')
     for (const [index, { name }] of home.disks.entries()) {
       await addDisk(qmp, paths, keys, name, index)
