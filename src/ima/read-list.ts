@@ -1,7 +1,7 @@
 import { DecodeError } from '../core/errors.js'
 import { ByteReader } from '../core/reader.js'
 import { type ImaEntry, type ImaField, MAX_TEMPLATE_NAME_OCTETS, templateFields } from './entry.js'
-import { parseImaLine } from './read-line.js'
+import { ImaLine, isImaText } from './read-line.js'
 import {
   encodeTemplateData,
   type ImaFields,
@@ -30,9 +30,6 @@ const HASH_OCTETS = [20, 32, 48, 64] as const
 const PCR_OCTETS = 4
 const SIZE_OCTETS = 4
 const MAX_PCR = 23
-const DIGIT_0 = 0x30
-const DIGIT_9 = 0x39
-const BLANK = 0x20
 const NEWLINE = 0x0a
 
 /**
@@ -40,8 +37,8 @@ const NEWLINE = 0x0a
  * those that kernels since 6.10 show for a bank (`…_sha256`).
  *
  * A generator, so that a reader of a long list may let others have their turn. Linear in the length of the list; sizes
- * are checked before anything is allocated for them. Nothing is an empty list. Text lists cannot have paths with a
- * newline or other than UTF-8; binary ones can.
+ * are checked before anything is allocated for them. Nothing is an empty list. A path has any octets, but no
+ * newline in a text list.
  *
  * @param first index of the first entry, where the list goes on behind others
  * @throws DecodeError `IMALOG_TOO_LARGE`, `IMALOG_TEMPLATE`, `IMALOG_ENTRY`, `DECODE_TRUNCATED`, `DECODE_TRAILING`
@@ -55,17 +52,10 @@ export function* readImaList(
   if (octets.length > limits.maxOctets) {
     throw tooLarge(0, `a list of at most ${limits.maxOctets} octets`, octets.length)
   }
-  const entries = isText(octets)
-    ? readLines(octets, limits)
-    : readEntries(new ByteReader(octets, 'little'), hashOctetsOf(octets), limits)
-  let count = 0
-  for (const raw of entries) {
-    count += 1
-    if (count > limits.maxEntries) {
-      throw tooLarge(raw.at, `at most ${limits.maxEntries} entries`, count)
-    }
-    yield entryOf(raw, first + count - 1)
-  }
+  // A view of one type, whatever was given: so are the octets of the entries
+  const list = new Uint8Array(octets.buffer, octets.byteOffset, octets.byteLength)
+  if (isImaText(list)) yield* readLines(list, limits, first)
+  else yield* readEntries(new ByteReader(list, 'little'), hashOctetsOf(list), limits, first)
 }
 
 /**
@@ -75,30 +65,11 @@ export function* readImaList(
  */
 export function skipImaEntries(octets: Uint8Array, entries: number): Uint8Array | undefined {
   const reader = new ByteReader(octets, 'little')
-  const read = readEntries(reader, hashOctetsOf(octets), IMA_LIMITS)
+  const read = readEntries(reader, hashOctetsOf(octets), IMA_LIMITS, 0)
   for (let skipped = 0; skipped < entries; skipped += 1) {
     if (read.next().done) return undefined
   }
   return reader.rest()
-}
-
-/** An entry whose fields are told apart, and not read yet. */
-interface RawEntry {
-  readonly at: number
-  readonly pcr: number
-  readonly templateHash: Uint8Array
-  readonly template: string
-  readonly names: readonly ImaField[]
-  readonly fields: ImaFields
-  /** Where the list has what is hashed as it stands. */
-  readonly templateData?: Uint8Array
-}
-
-/** A text list begins with the number of a PCR and a blank; a binary one with the same number in four octets. */
-function isText(octets: Uint8Array): boolean {
-  const start = octets[0] === BLANK ? 1 : 0
-  const first = octets[start] ?? 0
-  return first >= DIGIT_0 && first <= DIGIT_9 && octets[start + 1] !== 0
 }
 
 /** A binary list does not say how long its template hashes are: the name of a template stands behind the first. */
@@ -121,9 +92,12 @@ function* readEntries(
   reader: ByteReader,
   hashOctets: number,
   limits: ImaLimits,
-): Generator<RawEntry, void, void> {
-  while (reader.remaining > 0) {
+  first: number,
+): Generator<ImaEntry, void, void> {
+  const templates = new Templates()
+  for (let count = 0; reader.remaining > 0; count += 1) {
     const at = reader.offset
+    checkCount(count, at, limits)
     const pcr = checkPcr(reader.u32(), at)
     const templateHash = reader.take(hashOctets)
     const nameOctets = reader.u32()
@@ -131,54 +105,92 @@ function* readEntries(
       throw tooLarge(at, 'a name of a template', nameOctets)
     }
     const template = latin(reader.take(nameOctets))
-    const names = checkTemplate(template, at)
-    const head = { at, pcr, templateHash, template, names }
+    const names = templates.fields(template, at)
+    const head = { index: first + count, at, pcr, templateHash, template, names }
     if (template === 'ima') {
       const digest = reader.take(LEGACY_DIGEST_OCTETS)
-      yield { ...head, fields: [digest, reader.take(checkSize(reader.u32(), at, limits))] }
+      yield entryOf(head, [digest, reader.take(checkSize(reader.u32(), at, limits))])
     } else {
       const templateData = reader.take(checkSize(reader.u32(), at, limits))
-      yield { ...head, fields: readTemplateFields(names, templateData), templateData }
+      yield entryOf(head, readTemplateFields(names, templateData), templateData)
     }
   }
 }
 
-function* readLines(octets: Uint8Array, limits: ImaLimits): Generator<RawEntry, void, void> {
+function* readLines(
+  octets: Uint8Array,
+  limits: ImaLimits,
+  first: number,
+): Generator<ImaEntry, void, void> {
+  const templates = new Templates()
   let at = 0
-  while (at < octets.length) {
+  for (let count = 0; at < octets.length; count += 1) {
+    checkCount(count, at, limits)
     const newline = octets.indexOf(NEWLINE, at)
     const end = newline < 0 ? octets.length : newline
     // A line shows octets in hexadecimal: twice as long as in the binary list.
     if (end - at > 2 * limits.maxEntryOctets) throw tooLarge(at, 'a shorter line', end - at)
-    const line = parseImaLine(octets.subarray(at, end), at)
-    const names = checkTemplate(line.template, at)
-    const { template, templateHash } = line
-    yield {
-      at,
-      pcr: checkPcr(line.pcr, at),
-      templateHash,
-      template,
-      names,
-      fields: line.fields(names),
+    const line = new ImaLine(octets.subarray(at, end), at)
+    const pcr = checkPcr(line.pcr(), at)
+    const templateHash = line.hex()
+    if (!HASH_OCTETS.some((size) => size === templateHash.length)) {
+      throw new DecodeError(
+        'IMALOG_ENTRY',
+        at,
+        'expected a template hash of 20, 32, 48 or 64 octets',
+      )
     }
+    const template = line.word()
+    const names = templates.fields(template, at)
+    const fields = line.fields(names)
+    const head = { index: first + count, at, pcr, templateHash, template, names }
+    yield entryOf(head, fields)
     at = end + 1
   }
 }
 
-function entryOf(raw: RawEntry, index: number): ImaEntry {
-  const { at, pcr, template, templateHash, names, fields } = raw
-  const violation = templateHash.every((octet) => octet === 0)
-  return {
-    index,
-    pcr,
-    template,
-    templateHash,
-    templateData: raw.templateData ?? encodeTemplateData(template, fields),
-    digest: readDigest(names[0], fields, { at, violation }),
-    path: readPath(fields),
-    ...readExtras(names, fields),
-    violation,
+/** Fields of the templates of a list, which has one or two of them. */
+class Templates {
+  #name: string | undefined
+  #fields: readonly ImaField[] = []
+
+  fields(name: string, at: number): readonly ImaField[] {
+    if (name !== this.#name) {
+      this.#fields = checkTemplate(name, at)
+      this.#name = name
+    }
+    return this.#fields
   }
+}
+
+interface EntryHead {
+  readonly index: number
+  readonly at: number
+  readonly pcr: number
+  readonly templateHash: Uint8Array
+  readonly template: string
+  readonly names: readonly ImaField[]
+}
+
+/** @param data the template data where the list has them as they are hashed */
+function entryOf(head: EntryHead, fields: ImaFields, data?: Uint8Array): ImaEntry {
+  const { index, pcr, templateHash, template, names } = head
+  const violation = isZero(templateHash)
+  const digest = readDigest(names[0], fields, violation, head.at)
+  const path = readPath(fields)
+  const templateData = data ?? encodeTemplateData(template, fields)
+  const entry = { index, pcr, template, templateHash, templateData, digest, path, violation }
+  return fields.length === 2 ? entry : Object.assign(entry, readExtras(names, fields))
+}
+
+function isZero(octets: Uint8Array): boolean {
+  for (const octet of octets) if (octet !== 0) return false
+  return true
+}
+
+function checkCount(count: number, at: number, limits: ImaLimits): void {
+  if (count >= limits.maxEntries)
+    throw tooLarge(at, `at most ${limits.maxEntries} entries`, count + 1)
 }
 
 function checkPcr(pcr: number, at: number): number {

@@ -1,6 +1,6 @@
-import { concat, toHex, view } from '../core/bytes.js'
+import { toHex, view } from '../core/bytes.js'
 import { DecodeError } from '../core/errors.js'
-import { ByteReader, ByteWriter } from '../core/reader.js'
+import { ByteReader } from '../core/reader.js'
 import type { ImaDigest, ImaEntry, ImaField } from './entry.js'
 
 /** In the order of the template. */
@@ -31,6 +31,7 @@ const DIGEST_OCTETS: ReadonlyMap<string, number> = new Map([
   ['sha3-384', 48],
   ['sha3-512', 64],
 ])
+const SIZE_OCTETS = 4
 const NONE = new Uint8Array()
 
 /**
@@ -42,18 +43,29 @@ const NONE = new Uint8Array()
 export function encodeTemplateData(template: string, fields: ImaFields): Uint8Array {
   if (template === 'ima') {
     const [digest = NONE, path = NONE] = fields
-    const padding = new Uint8Array(Math.max(0, LEGACY_PATH_OCTETS - path.length))
-    return concat(digest, path.subarray(0, LEGACY_PATH_OCTETS), padding)
+    const data = new Uint8Array(LEGACY_DIGEST_OCTETS + LEGACY_PATH_OCTETS)
+    data.set(digest)
+    data.set(path.subarray(0, LEGACY_PATH_OCTETS), LEGACY_DIGEST_OCTETS)
+    return data
   }
-  const writer = new ByteWriter('little')
-  for (const field of fields) writer.u32(field.length).put(field)
-  return writer.finish()
+  let length = 0
+  for (const field of fields) length += SIZE_OCTETS + field.length
+  const data = new Uint8Array(length)
+  const sizes = new DataView(data.buffer)
+  let at = 0
+  for (const field of fields) {
+    sizes.setUint32(at, field.length, true)
+    data.set(field, at + SIZE_OCTETS)
+    at += SIZE_OCTETS + field.length
+  }
+  return data
 }
 
 /** The fields of template data as the binary list has them, to their end. */
 export function readTemplateFields(names: readonly ImaField[], data: Uint8Array): ImaFields {
   const reader = new ByteReader(data, 'little')
-  const fields = names.map(() => reader.take(reader.u32()))
+  const fields: Uint8Array[] = []
+  for (const _ of names) fields.push(reader.take(reader.u32()))
   reader.end('the template data')
   return fields
 }
@@ -62,12 +74,13 @@ export function readTemplateFields(names: readonly ImaField[], data: Uint8Array)
 export function readDigest(
   name: ImaField | undefined,
   [octets = NONE]: ImaFields,
-  place: { readonly at: number; readonly violation: boolean },
+  violation: boolean,
+  at: number,
 ): ImaDigest {
   if (name === 'd') {
     if (octets.length === LEGACY_DIGEST_OCTETS)
       return { kind: 'file', algorithm: 'sha1', digest: octets }
-    throw unreadable(octets, place.at)
+    throw unreadable(octets, at)
   }
   const end = octets.indexOf(0)
   const prefix = view(octets.subarray(0, Math.max(0, end))).toString('latin1')
@@ -75,8 +88,8 @@ export function readDigest(
     name === 'd-ngv2' ? (PREFIX_V2.exec(prefix)?.slice(1) ?? []) : ['ima', PREFIX.exec(prefix)?.[1]]
   const digest = octets.subarray(end + 1)
   const size = DIGEST_OCTETS.get(algorithm ?? '')
-  const isWhole = digest.length === size || (place.violation && digest.length === VIOLATION_OCTETS)
-  if (algorithm === undefined || size === undefined || !isWhole) throw unreadable(octets, place.at)
+  const isWhole = digest.length === size || (violation && digest.length === VIOLATION_OCTETS)
+  if (algorithm === undefined || size === undefined || !isWhole) throw unreadable(octets, at)
   return { kind: kind === 'verity' ? 'verity' : 'file', algorithm, digest }
 }
 
@@ -89,15 +102,15 @@ export function readExtras(
   names: readonly ImaField[],
   fields: ImaFields,
 ): Pick<ImaEntry, 'signature' | 'buffer' | 'moduleSignature'> {
-  const [signature, buffer, moduleSignature] = (['sig', 'buf', 'modsig'] as const).map((name) => {
-    const octets = fields[names.indexOf(name)]
-    return octets && octets.length > 0 ? octets : undefined
-  })
-  return {
-    ...(signature ? { signature } : {}),
-    ...(buffer ? { buffer } : {}),
-    ...(moduleSignature ? { moduleSignature } : {}),
+  const extras: { signature?: Uint8Array; buffer?: Uint8Array; moduleSignature?: Uint8Array } = {}
+  for (const [index, name] of names.entries()) {
+    const octets = fields[index]
+    if (octets === undefined || octets.length === 0) continue
+    if (name === 'sig') extras.signature = octets
+    else if (name === 'buf') extras.buffer = octets
+    else if (name === 'modsig') extras.moduleSignature = octets
   }
+  return extras
 }
 
 function unreadable(octets: Uint8Array, at: number): DecodeError {
