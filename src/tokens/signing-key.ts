@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto'
-import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose'
+import { calculateJwkThumbprint, generateKeyPair, type JWK } from 'jose'
 import { view } from '../core/bytes.js'
 import { TokenError } from './errors.js'
 import { type PublicJwk, parsePublicJwk, type SignatureAlgorithm } from './public-key.js'
@@ -44,7 +44,7 @@ export interface PublishedJwks {
 
 export async function generateSigningKey(alg: SignatureAlgorithm = 'ES256'): Promise<SigningKey> {
   const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true })
-  return signingKey(alg, await exportJWK(publicKey), privateKey)
+  return signingKey(alg, await jwkOf(publicKey), privateKey)
 }
 
 /**
@@ -136,6 +136,19 @@ function parsePkcs8(pkcs8: Uint8Array): KeyObject {
 }
 
 async function publicJwkOf(key: webcrypto.CryptoKey): Promise<PublicJwk> {
-  const { kty, crv, x, y } = await exportJWK(key)
+  const { kty, crv, x, y } = await jwkOf(key)
   return parsePublicJwk({ kty, crv, x, y })
+}
+
+/**
+ * The JWK of a public key that was generated, by way of its SubjectPublicKeyInfo.
+ *
+ * Node 20 may stand still for ever when the JWK of a generated EC key is asked for: the export holds the lock of the
+ * key while it allocates, and the collector, which that may start, wants the lock to free the job that made the key.
+ */
+async function jwkOf(key: webcrypto.CryptoKey): Promise<JWK> {
+  const spki = await webcrypto.subtle.exportKey('spki', key)
+  const imported = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
+  return imported.export({ format: 'jwk' }) as JWK
+}
 }

@@ -6,6 +6,7 @@ import {
   sign,
 } from 'node:crypto'
 import type { AttestationResultClaims } from '../../../src/tokens/index.js'
+import { imported } from '../../helpers/key-pair.js'
 
 export const ISSUER = 'https://authority.example/attestation'
 export const AUDIENCE = 'https://authority.example/key-provider'
@@ -62,7 +63,7 @@ export interface TestKey {
 }
 
 export function ecKey(namedCurve: 'P-256' | 'P-384' | 'secp256k1' = 'P-256'): TestKey {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve })
+  const { privateKey } = imported(generateKeyPairSync('ec', { namedCurve }))
   return { privateKey, jwk: jwkOf(privateKey) }
 }
 

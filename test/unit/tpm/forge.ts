@@ -13,6 +13,7 @@ import {
   parsePublicArea,
   TPM_GENERATED,
 } from '../../../src/tpm/index.js'
+import { imported } from '../../helpers/key-pair.js'
 
 /** A key pair whose public half is written as a TPM would write it. */
 export interface ForgedKey {
@@ -35,8 +36,8 @@ export function forgeKey(size: KeySize, scheme: SigningScheme, seed = 0): Forged
 
 function generateKey(size: KeySize): KeyObject {
   return typeof size === 'number'
-    ? generateKeyPairSync('rsa', { modulusLength: size }).privateKey
-    : generateKeyPairSync('ec', { namedCurve: size }).privateKey
+    ? imported(generateKeyPairSync('rsa', { modulusLength: size })).privateKey
+    : imported(generateKeyPairSync('ec', { namedCurve: size })).privateKey
 }
 
 const { nameAlg, attributes, authPolicy } = parsePublicArea(attestationKeyTemplate('ecc-p256'))
