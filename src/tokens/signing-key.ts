@@ -151,4 +151,3 @@ async function jwkOf(key: webcrypto.CryptoKey): Promise<JWK> {
   const imported = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
   return imported.export({ format: 'jwk' }) as JWK
 }
-}
