@@ -304,6 +304,10 @@ export const ERROR_CODES = {
   KEY_TOKEN_AGE: { status: 403, title: 'the token is older than the provider accepts' },
   KEY_ASSURANCE: { status: 403, title: 'the assurance of the answer is too low, or cannot be had' },
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
+
+  // kmip: key servers of others, and our reference server
+  KMIP_MESSAGE: { status: 400, title: 'a message is not one of KMIP' },
+  KMIP_XML: { status: 400, title: 'text is not a KMIP message in XML' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
