@@ -111,7 +111,7 @@ function checkRange(value: number, min: number, max: number): void {
 }
 
 /** Two's complement in the fewest octets that are a multiple of eight. @see KMIP 2.1, clause 10.1.4 */
-function bigIntegerOctets(value: bigint): Uint8Array {
+export function bigIntegerOctets(value: bigint): Uint8Array {
   const magnitude = value < 0n ? -value - 1n : value
   const signedBits = magnitude === 0n ? 1 : magnitude.toString(16).length * 4 + 1
   let length = padded(Math.ceil(signedBits / 8))
