@@ -308,6 +308,23 @@ export const ERROR_CODES = {
   // kmip: key servers of others, and our reference server
   KMIP_MESSAGE: { status: 400, title: 'a message is not one of KMIP' },
   KMIP_XML: { status: 400, title: 'text is not a KMIP message in XML' },
+  KMIP_VERSION: { status: 502, title: 'the version of KMIP does not have what is needed' },
+  KMS_UNREACHABLE: { status: 503, title: 'no key server can be reached' },
+  KMS_TLS: { status: 503, title: 'the key server is not the one that is trusted' },
+  KMS_TIMEOUT: { status: 503, title: 'the key server did not answer in time' },
+  KMS_UNAVAILABLE: { status: 503, title: 'the key server cannot do this now' },
+  KMS_PROTOCOL: { status: 502, title: 'the key server answered something else than was asked' },
+  KMS_UNSUPPORTED: { status: 502, title: 'the key server cannot do this' },
+  KMS_WRAP_UNSUPPORTED: { status: 502, title: 'the key server cannot give the key in this form' },
+  KMS_PERMISSION_DENIED: { status: 502, title: 'the key server does not allow this' },
+  KMS_AUTH_FAILED: { status: 502, title: 'the key server does not know who asks' },
+  KMS_CRYPTO: { status: 502, title: 'a cryptographic operation failed on the key server' },
+  KMS_LIMIT: { status: 429, title: 'a limit of the key server is reached' },
+  KMS_CREATE_UNKNOWN: { status: 503, title: 'nobody knows whether the key server made a key' },
+  KMS_KEY_NOT_FOUND: { status: 404, title: 'the key server does not have the key' },
+  KMS_KEY_DESTROYED: { status: 410, title: 'the key was destroyed on the key server' },
+  KMS_KEY_STATE: { status: 409, title: 'the key on the key server is in another state' },
+  KMS_KEY_NOT_EXTRACTABLE: { status: 409, title: 'the key may not leave the key server' },
 } as const satisfies Record<string, { readonly status: number; readonly title: string }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
