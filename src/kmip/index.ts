@@ -1,0 +1,35 @@
+export {
+  customAttribute,
+  type KmipAttribute,
+  type KmipAttributeName,
+  parseAttributeName,
+  standardAttribute,
+} from './attributes.js'
+export type {
+  DecryptRequest,
+  Encrypted,
+  EncryptRequest,
+  LocateRequest,
+  Revocation,
+  ServerDescription,
+} from './client/calls.js'
+export { createKmipClient, type KmipClient, type NewKey, nameAttribute } from './client/client.js'
+export type {
+  KmipClientEvent,
+  KmipClientOptions,
+  KmipPool,
+  KmipServerAddress,
+  KmipServerHealth,
+  KmipTimeouts,
+  KmipTls,
+} from './client/options.js'
+export type { CryptographicParameters, KeyWrapping, KmipKey } from './client/payloads.js'
+export { decodeTtlv, frameLength, TTLV_LIMITS, type TtlvLimits } from './decode.js'
+export { encodeTtlv } from './encode.js'
+export * from './enumerations.js'
+export { KmipError } from './errors.js'
+export { describeTtlv, maskSecrets } from './mask.js'
+export { TAG, tagName } from './tags.js'
+export type { Ttlv } from './ttlv.js'
+export { compareVersions, type ProtocolVersion, VERSIONS, versionText } from './version.js'
+export { messagesFromXml, ttlvFromXml, ttlvToXml } from './xml.js'
