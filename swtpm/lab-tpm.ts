@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PlatformError } from '../src/core/errors.js'
 import { isExtending, parseEventLog, startupLocality } from '../src/eventlog/index.js'
 import type { BankDigest, HashName } from '../src/tpm/index.js'
+import { accepts } from './accepts.js'
 import { extendPcr, shutdown } from './commands.js'
 
 const READY_TIMEOUT_MS = 10_000
@@ -70,7 +70,7 @@ export function createLabTpm(options: {
       if (child === running) child = undefined
     })
     const deadline = Date.now() + READY_TIMEOUT_MS
-    while (!(existsSync(socket) && existsSync(`${socket}.ctrl`))) {
+    while (!((await accepts(socket)) && (await accepts(`${socket}.ctrl`)))) {
       if (ended || Date.now() > deadline) {
         throw new PlatformError('LAB_PROCESS', `swtpm did not start; see ${join(folder, 'log')}`)
       }

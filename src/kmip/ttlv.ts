@@ -62,10 +62,6 @@ export function integer(tag: number, value: number): Ttlv {
   return { tag, type: 'Integer', value }
 }
 
-export function longInteger(tag: number, value: bigint): Ttlv {
-  return { tag, type: 'LongInteger', value }
-}
-
 export function bigInteger(tag: number, value: bigint): Ttlv {
   return { tag, type: 'BigInteger', value }
 }
@@ -92,10 +88,6 @@ export function dateTime(tag: number, value: bigint): Ttlv {
 
 export function interval(tag: number, value: number): Ttlv {
   return { tag, type: 'Interval', value }
-}
-
-export function dateTimeExtended(tag: number, value: bigint): Ttlv {
-  return { tag, type: 'DateTimeExtended', value }
 }
 
 /** The item as a structure; throws `KMIP_MESSAGE` when it is of another type. */

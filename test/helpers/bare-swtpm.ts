@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { accepts } from '../../swtpm/accepts.js'
 
 const READY_TIMEOUT_MS = 10_000
 const SHUTDOWN_TIMEOUT_MS = 2_000
@@ -75,7 +75,7 @@ async function start(folder: string, socket: string): Promise<ChildProcess> {
     failure = error
   })
   const deadline = Date.now() + READY_TIMEOUT_MS
-  while (!(existsSync(socket) && existsSync(`${socket}.ctrl`))) {
+  while (!((await accepts(socket)) && (await accepts(`${socket}.ctrl`)))) {
     if (failure || !isRunning(child) || Date.now() > deadline) {
       throw new Error('swtpm did not start', { cause: failure })
     }
