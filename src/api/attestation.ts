@@ -32,6 +32,17 @@ export const EnrolmentRequest = Exactly({
     Octets(8192, 'certificate of the endorsement key, DER, as the TPM holds it'),
   ),
   akPublic: Octets(1024, 'TPMT_PUBLIC of the attestation key'),
+  device: Type.Optional(
+    Exactly(
+      {
+        certificate: Octets(8192, 'certificate of the initial attestation key (IAK), DER'),
+        iakPublic: Octets(1024, 'TPMT_PUBLIC of the initial attestation key'),
+        attest: Octets(1024, 'TPMS_ATTEST of TPM2_Certify over the attestation key'),
+        signature: Octets(1024, 'TPMT_SIGNATURE of the initial attestation key'),
+      },
+      'the word of the key that the machine was delivered with',
+    ),
+  ),
 })
 export type EnrolmentRequest = Static<typeof EnrolmentRequest>
 
@@ -49,6 +60,14 @@ export const createEnrolment = operation({
     expiresAt: Time,
   }),
 })
+
+/** Who said that the keys are in a TPM. */
+const Endorsement = Type.Union([
+  Type.Literal('ca'),
+  Type.Literal('pinned'),
+  Type.Literal('device'),
+  Type.Literal('approved'),
+])
 
 export const HostState = Type.Union([
   Type.Literal('awaiting-approval'),
@@ -178,55 +197,6 @@ export const getDiscovery = operation({
 
 // ---------------------------------------------------------------- what administrators call
 
-const Fingerprint = Type.String({
-  pattern: '^[0-9a-f]{64}$',
-  description: 'SHA-256 of the certificate',
-})
-
-export const AnchorView = Exactly({
-  fingerprint: Fingerprint,
-  subject: Type.String(),
-  notAfter: Time,
-  insecureTest: Type.Boolean(),
-  addedAt: Time,
-})
-
-export const addAnchors = operation({
-  id: 'addAnchors',
-  summary: 'Trust the certificate authorities of a PEM bundle to endorse TPMs',
-  method: 'POST',
-  path: `${BASE}/anchors`,
-  status: 201,
-  body: Exactly({
-    pem: Type.String({ maxLength: 1024 * 1024 }),
-    insecureTest: Type.Optional(
-      Type.Boolean({
-        description: 'a laboratory authority: marked in every token, refused in production',
-      }),
-    ),
-  }),
-  answer: Exactly({ anchors: Type.Array(AnchorView) }),
-})
-
-export const listAnchors = operation({
-  id: 'listAnchors',
-  summary: 'Trust anchors for endorsement keys',
-  method: 'GET',
-  path: `${BASE}/anchors`,
-  status: 200,
-  answer: Exactly({ anchors: Type.Array(AnchorView) }),
-})
-
-export const removeAnchor = operation({
-  id: 'removeAnchor',
-  summary: 'Trust an authority no longer; enrolled hosts stay enrolled',
-  method: 'DELETE',
-  path: `${BASE}/anchors/:fingerprint`,
-  status: 200,
-  params: Exactly({ fingerprint: Fingerprint }),
-  answer: Empty,
-})
-
 export const TicketView = Exactly({
   ticketId: Uuid,
   cluster: Name,
@@ -301,7 +271,7 @@ export const HostView = Exactly({
   hostId: Name,
   cluster: Name,
   state: HostState,
-  endorsement: Type.Union([Type.Literal('ca'), Type.Literal('approved')]),
+  endorsement: Endorsement,
   insecureTest: Type.Boolean(),
   ekFingerprint: HexDigest,
   akName: HexDigest,

@@ -7,6 +7,26 @@ export const AttestationSection = Exactly({
     default: 'production',
     description: 'production refuses trust anchors that are marked as insecure test anchors',
   }),
+  endorsement: Type.Array(
+    Type.Union([
+      Type.Literal('ca'),
+      Type.Literal('pinned'),
+      Type.Literal('device'),
+      Type.Literal('approved'),
+    ]),
+    {
+      default: ['ca', 'pinned', 'device', 'approved'],
+      minItems: 1,
+      uniqueItems: true,
+      description:
+        'who may say that a key is in a TPM: an authority by its certificate, a list of keys, the key that the machine was delivered with, an administrator',
+    },
+  ),
+  revocation: Type.Union([Type.Literal('present'), Type.Literal('required')], {
+    default: 'present',
+    description:
+      'required refuses hosts below authorities without a current revocation list; present judges by the lists that are there',
+  }),
   nonceTtlSeconds: Type.Integer({
     default: 60,
     minimum: 5,

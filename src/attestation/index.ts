@@ -8,17 +8,18 @@ import type { App, OperatorAccess } from '../http/index.js'
 import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
 import { signAttestationResult, type VerificationKeys } from '../tokens/index.js'
 import type { HashName } from '../tpm/index.js'
-import { storedAnchors } from './adapters/anchors.js'
 import { deliverWebhooks } from './adapters/deliver-webhooks.js'
 import { openSigningKeys } from './adapters/signing-keys.js'
 import { AUDIT_CHAIN, attestationStore } from './adapters/store.js'
 import { WEBHOOK_PURPOSE, webhookContext } from './adapters/webhook-seal.js'
 import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
+import { createEndorsers } from './domain/endorsers.js'
 import { testPolicyDraft } from './domain/policy-test.js'
 import { createResults } from './domain/results.js'
 import { markLateHosts } from './domain/watch.js'
-import type { EventLogReader } from './ports.js'
+import type { AttestationStore, EventLogReader } from './ports.js'
+import { addEndorsementRoutes } from './routes/endorsement-routes.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 import { addResultRoutes } from './routes/result-routes.js'
@@ -35,6 +36,8 @@ export interface Attestation extends AsyncDisposable {
   /** Public keys of its tokens, as they are now. */
   verificationKeys(): VerificationKeys
   addRoutes(app: App, doors: { readonly operators: OperatorAccess }): void
+  /** Whether authorities that are for tests only are accepted, as of the last tick. */
+  hasTestAnchors(): boolean
   /**
    * Does what is due: finds late hosts, delivers events, takes over rotated keys, forgets old events. Called every few
    * seconds; one call at a time.
@@ -74,11 +77,12 @@ export async function openAttestation(deps: {
     verify: (log, bank, values) => workers.verify(log, bank as HashName, values),
     compare: (reference, found, bank) => workers.compare(reference, found, bank as HashName),
   }
+  let testAnchors = await readTestAnchors(store)
   return {
     verificationKeys: () => signingKeys.verificationKeys(),
     addRoutes(app, { operators }) {
       addHostRoutes(app, {
-        enrolment: { store, rules: config, parseAnchors: storedAnchors },
+        enrolment: { store, rules: config },
         attestation: {
           store,
           keys: {
@@ -97,9 +101,14 @@ export async function openAttestation(deps: {
         clock,
       })
       addOperatorRoutes(app, {
-        administration: createAdministration({ store, mode: config.mode }),
+        administration: createAdministration({ store }),
         testPolicyDraft: (cluster, nowMs) => testPolicyDraft({ store, eventLogs }, cluster, nowMs),
         audit: auditLog(deps.store, AUDIT_CHAIN),
+        operators,
+        clock,
+      })
+      addEndorsementRoutes(app, {
+        endorsers: createEndorsers({ store, rules: config }),
         operators,
         clock,
       })
@@ -120,7 +129,9 @@ export async function openAttestation(deps: {
         clock,
       })
     },
+    hasTestAnchors: () => testAnchors,
     async tick(nowMs) {
+      testAnchors = await readTestAnchors(store)
       await signingKeys.refresh(nowMs)
       await markLateHosts(store, nowMs)
       await store.transaction((tx) => tx.purgeEvents(EVENTS_KEPT))
@@ -132,4 +143,10 @@ export async function openAttestation(deps: {
       await workers[Symbol.asyncDispose]()
     },
   }
+}
+
+function readTestAnchors(store: AttestationStore): Promise<boolean> {
+  return store.transaction(async (tx) =>
+    (await tx.listAuthorities()).some(({ insecureTest }) => insecureTest),
+  )
 }

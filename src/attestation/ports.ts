@@ -18,12 +18,26 @@ export interface AttestationStore {
   transaction<R>(work: (tx: AttestationTransaction) => Promise<R>): Promise<R>
 }
 
-export interface AttestationTransaction {
-  listAnchors(): Promise<readonly StoredAnchor[]>
-  /** Does nothing where the anchor is there already with the same mark. */
-  saveAnchor(anchor: StoredAnchor): Promise<void>
-  removeAnchor(fingerprint: string): Promise<boolean>
+/** Whom enrolment believes that a key is in a TPM. */
+export interface EndorsementTransaction {
+  /** Anchors and intermediates, by subject. */
+  listAuthorities(): Promise<readonly StoredAuthority[]>
+  /** Replaces role and mark where the certificate is there already. */
+  saveAuthority(authority: StoredAuthority): Promise<void>
+  removeAuthority(fingerprint: string): Promise<boolean>
 
+  listRevocationLists(): Promise<readonly StoredRevocationList[]>
+  /** One list for each authority: replaces the one before. */
+  saveRevocationList(list: StoredRevocationList): Promise<void>
+  removeRevocationList(issuerFingerprint: string): Promise<boolean>
+
+  listEndorsementKeys(): Promise<readonly StoredEndorsementKey[]>
+  hasEndorsementKey(fingerprint: string): Promise<boolean>
+  saveEndorsementKey(key: StoredEndorsementKey): Promise<void>
+  removeEndorsementKey(fingerprint: string): Promise<boolean>
+}
+
+export interface AttestationTransaction extends EndorsementTransaction {
   listTickets(nowMs: number): Promise<readonly StoredTicket[]>
   findTicket(ticketHash: string): Promise<StoredTicket | undefined>
   insertTicket(ticket: StoredTicket, ticketHash: string): Promise<void>
@@ -133,14 +147,36 @@ export interface AuditEntry {
   readonly detail: { readonly [name: string]: CanonicalValue }
 }
 
-export interface StoredAnchor {
+export interface StoredAuthority {
   readonly fingerprint: string
+  /** `intermediate`: helps to find a path, and is trusted for nothing. */
+  readonly role: 'anchor' | 'intermediate'
   readonly subject: string
   readonly certificate: Uint8Array
   readonly notAfterMs: number
   readonly insecureTest: boolean
   readonly addedAtMs: number
 }
+
+export interface StoredRevocationList {
+  /** Of the authority's certificate. */
+  readonly issuerFingerprint: string
+  readonly list: Uint8Array
+  readonly thisUpdateMs: number
+  readonly nextUpdateMs: number
+  readonly addedAtMs: number
+}
+
+/** An endorsement key that an administrator trusts by itself. */
+export interface StoredEndorsementKey {
+  /** SHA-256 of SubjectPublicKeyInfo, hexadecimal. */
+  readonly fingerprint: string
+  readonly note: string
+  readonly addedAtMs: number
+}
+
+/** Who said that a host's keys are in a TPM. */
+export type Endorsement = 'ca' | 'pinned' | 'device' | 'approved'
 
 export interface StoredTicket {
   readonly ticketId: string
@@ -158,7 +194,9 @@ export interface HostKeys {
   readonly ekPublic: Uint8Array
   readonly ekFingerprint: string
   readonly akPublic: Uint8Array
-  readonly endorsement: 'ca' | 'approved'
+  readonly endorsement: Endorsement
+  /** DER; absent where the TPM has none. */
+  readonly ekCertificate?: Uint8Array
   readonly insecureTest: boolean
   readonly tpm?: string
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { addAnchorCommands } from './authority/anchor.js'
 import { addAuditCommands } from './authority/audit.js'
+import { addEndorsementCommands } from './authority/endorsement.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
@@ -22,7 +22,7 @@ export function sigilloProgram(): Command {
   const program = createProgram('sigillo', 'Trust authority for KVM hosts')
   program.version(buildVersion())
   addSiteCommands(program)
-  addAnchorCommands(program)
+  addEndorsementCommands(program)
   addTicketCommands(program)
   const host = addHostCommands(program)
   addWebhookCommands(program, host)

@@ -7,20 +7,28 @@ export interface HealthOptions {
   /** Before `/health` and `/metrics`: `/attestation`, or empty. */
   readonly prefix: string
   readonly state: () => 'ok' | 'sealed'
+  /** Whether trust anchors for tests are accepted here; absent where the service has none. */
+  readonly insecureTest?: () => boolean
   /** Both, or no `/metrics`. */
   readonly metrics?: { readonly registry: Registry; readonly access: Exclude<Access, 'public'> }
 }
 
-/** `/health`: one word to anybody. `/metrics`: figures in the text format of Prometheus, to known callers. */
-export function addHealthRoutes(app: App, { prefix, state, metrics }: HealthOptions): void {
+/** `/health`: one word to anybody, and whether what the service says is for tests only. `/metrics`: figures in the text format of Prometheus, to known callers. */
+export function addHealthRoutes(app: App, { prefix, state, insecureTest, metrics }: HealthOptions): void {
   const Health = Type.Object(
-    { status: Type.Union([Type.Literal('ok'), Type.Literal('sealed')]) },
+    {
+      status: Type.Union([Type.Literal('ok'), Type.Literal('sealed')]),
+      insecureTest: Type.Optional(Type.Boolean()),
+    },
     { additionalProperties: false },
   )
   app.get(
     `${prefix}/health`,
     { config: { access: 'public' }, schema: { response: { 200: Health } } },
-    async () => ({ status: state() }),
+    async () => ({
+      status: state(),
+      ...(insecureTest ? { insecureTest: insecureTest() } : {}),
+    }),
   )
   if (!metrics) return
   const { registry, access } = metrics

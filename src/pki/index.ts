@@ -11,10 +11,15 @@ export {
   certificatePem,
   describeCertificate,
   parseCertificate,
-  parseCertificates,
 } from './certificate.js'
+export type { Trust } from './path.js'
+export { parseCertificates, readCertificates } from './read-certificates.js'
 export {
-  type EkCertificateVerdict,
-  type TpmDescription,
-  verifyEkCertificate,
-} from './verify-ek-certificate.js'
+  parseRevocationList,
+  type RevocationList,
+  verifyRevocationList,
+} from './revocation-list.js'
+export type { TpmDescription } from './subject-alternative-name.js'
+export { spkiOf } from './subject-key.js'
+export { type EkCertificateVerdict, verifyEkCertificate } from './verify-ek-certificate.js'
+export { type IakCertificateVerdict, verifyIakCertificate } from './verify-iak-certificate.js'

@@ -121,6 +121,9 @@ export async function startAuthority(options: {
       addHealthRoutes(app, {
         prefix: `/${service}`,
         state: () => 'ok',
+        ...(service === 'attestation' && attestation
+          ? { insecureTest: () => attestation.hasTestAnchors() }
+          : {}),
         metrics: { registry, access: { operator: ['administrator', 'auditor'], service } },
       })
       addOpenApiRoute(app, `/${service}/v1/openapi.json`, {

@@ -91,7 +91,12 @@ export const AttestationResultSchema = exactly({
   submods: exactly({ host: Appraisal }),
   sigillo: exactly({
     cluster: Name,
-    ek: Type.Union([Type.Literal('ca'), Type.Literal('approved')]),
+    ek: Type.Union([
+      Type.Literal('ca'),
+      Type.Literal('pinned'),
+      Type.Literal('device'),
+      Type.Literal('approved'),
+    ]),
     insecure_test: Type.Boolean(),
     policy: exactly({
       id: Name,

@@ -24,6 +24,7 @@ import type {
   StoredTicket,
 } from '../ports.js'
 import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
+import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
 import type { AttestationTables } from './tables.js'
 
@@ -70,47 +71,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
   }
 
   return {
-    async listAnchors() {
-      const rows = await tx
-        .selectFrom('attestation_anchors')
-        .selectAll()
-        .orderBy('subject')
-        .orderBy('fingerprint')
-        .execute()
-      return rows.map((row) => ({
-        fingerprint: row.fingerprint,
-        subject: row.subject,
-        certificate: new Uint8Array(row.certificate),
-        notAfterMs: row.not_after_ms,
-        insecureTest: row.insecure_test === 1,
-        addedAtMs: row.added_at_ms,
-      }))
-    },
-
-    async saveAnchor(anchor) {
-      await tx
-        .insertInto('attestation_anchors')
-        .values({
-          fingerprint: anchor.fingerprint,
-          subject: anchor.subject,
-          certificate: anchor.certificate,
-          not_after_ms: anchor.notAfterMs,
-          insecure_test: flag(anchor.insecureTest),
-          added_at_ms: anchor.addedAtMs,
-        })
-        .onConflict((conflict) =>
-          conflict.column('fingerprint').doUpdateSet({ insecure_test: flag(anchor.insecureTest) }),
-        )
-        .execute()
-    },
-
-    async removeAnchor(fingerprint) {
-      const result = await tx
-        .deleteFrom('attestation_anchors')
-        .where('fingerprint', '=', fingerprint)
-        .executeTakeFirst()
-      return result.numDeletedRows > 0n
-    },
+    ...authoritiesAndKeys(tx),
 
     async listTickets(nowMs) {
       const rows = await tx
@@ -574,6 +535,7 @@ function keyColumns(host: HostKeys) {
     ek_fingerprint: host.ekFingerprint,
     ak_public: host.akPublic,
     endorsement: host.endorsement,
+    ek_certificate: host.ekCertificate ?? null,
     insecure_test: flag(host.insecureTest),
     tpm: host.tpm ?? null,
   } satisfies Partial<Insertable<AttestationTables['attestation_hosts']>>
@@ -589,6 +551,7 @@ function hostKeys(
     ekFingerprint: row.ek_fingerprint,
     akPublic: new Uint8Array(row.ak_public),
     endorsement: row.endorsement,
+    ...(row.ek_certificate === null ? {} : { ekCertificate: new Uint8Array(row.ek_certificate) }),
     insecureTest: row.insecure_test === 1,
     ...(row.tpm === null ? {} : { tpm: row.tpm }),
   }

@@ -1,13 +1,27 @@
 import type { Generated } from 'kysely'
+import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002 and 0005. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005 and 0007. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
+    role: 'anchor' | 'intermediate'
     subject: string
     certificate: Uint8Array
     not_after_ms: number
     insecure_test: number
+    added_at_ms: number
+  }
+  attestation_crls: {
+    issuer_fingerprint: string
+    crl: Uint8Array
+    this_update_ms: number
+    next_update_ms: number
+    added_at_ms: number
+  }
+  attestation_endorsements: {
+    ek_fingerprint: string
+    note: string
     added_at_ms: number
   }
   attestation_tickets: {
@@ -27,7 +41,8 @@ export interface AttestationTables {
     ek_public: Uint8Array
     ek_fingerprint: string
     ak_public: Uint8Array
-    endorsement: 'ca' | 'approved'
+    endorsement: Endorsement
+    ek_certificate: Uint8Array | null
     insecure_test: number
     tpm: string | null
     secret_hash: string
@@ -40,7 +55,8 @@ export interface AttestationTables {
     ek_public: Uint8Array
     ak_public: Uint8Array
     ak_name: string
-    endorsement: 'ca' | 'approved'
+    endorsement: Endorsement
+    ek_certificate: Uint8Array | null
     insecure_test: number
     tpm: string | null
     tpm_clock: string | null

@@ -14,7 +14,6 @@ import { parseAttest } from '../../tpm/index.js'
 import type {
   AttestationStore,
   AttestationTransaction,
-  StoredAnchor,
   StoredBaseImage,
   StoredHost,
   StoredPolicy,
@@ -32,40 +31,9 @@ export interface Act {
 }
 
 /** What administrators do. Each act is one transaction with its audit record. */
-export function createAdministration(deps: {
-  readonly store: AttestationStore
-  readonly mode: 'production' | 'lab'
-}) {
+export function createAdministration(deps: { readonly store: AttestationStore }) {
   const { store } = deps
   return {
-    addAnchors: (act: Act, anchors: readonly StoredAnchor[]) =>
-      store.transaction(async (tx) => {
-        for (const anchor of anchors) {
-          if (anchor.insecureTest && deps.mode === 'production') {
-            throw new PlatformError(
-              'ANCHOR_INSECURE',
-              'expected an anchor for production, found an insecure test anchor',
-            )
-          }
-          await tx.saveAnchor(anchor)
-          await tell(tx, act, 'anchor.added', { detail: { subject: anchor.subject } })
-          await record(tx, act, 'anchor.add', `anchor:${anchor.fingerprint}`, {
-            subject: anchor.subject,
-            insecureTest: anchor.insecureTest,
-          })
-        }
-        return anchors
-      }),
-
-    listAnchors: () => store.transaction((tx) => tx.listAnchors()),
-
-    removeAnchor: (act: Act, fingerprint: string) =>
-      store.transaction(async (tx) => {
-        found(await tx.removeAnchor(fingerprint), 'anchor', fingerprint)
-        await tell(tx, act, 'anchor.removed', { detail: { fingerprint } })
-        await record(tx, act, 'anchor.remove', `anchor:${fingerprint}`, {})
-      }),
-
     createTicket: (
       act: Act,
       request: {
@@ -327,11 +295,13 @@ async function knownHost(tx: AttestationTransaction, hostId: string): Promise<St
   return host
 }
 
-function found(removed: boolean, what: string, name: string): void {
+/** @throws PlatformError `NOT_FOUND` */
+export function found(removed: boolean, what: string, name: string): void {
   if (!removed) throw new PlatformError('NOT_FOUND', `no ${what} ${name}`)
 }
 
-async function setState(
+/** State of a host, under the policy of its cluster. */
+export async function setState(
   tx: AttestationTransaction,
   host: StoredHost,
   state: StoredHost['state'],
@@ -388,7 +358,8 @@ export async function record(
   })
 }
 
-async function tell(
+/** Adds an event about an act. */
+export async function tell(
   tx: AttestationTransaction,
   act: Act,
   type: AttestationEventType,

@@ -59,7 +59,7 @@ export function createClaims(input: {
               ? CONFIGURATION_APPROVED
               : CONFIGURATION_NO_KNOWN_FLAW,
           executables: EXECUTABLES_APPROVED_AT_BOOT,
-          hardware: host.endorsement === 'ca' && !host.insecureTest ? HARDWARE_GENUINE : NO_CLAIM,
+          hardware: isGenuine(host) ? HARDWARE_GENUINE : NO_CLAIM,
         },
         ear_appraisal_policy_ids: [`${host.cluster}#${policy.revision}`],
       },
@@ -97,4 +97,9 @@ export function createClaims(input: {
       checks: verdict.findings.map(({ check, ok }) => ({ check, ok })),
     },
   }
+}
+
+/** Whether an authority that is not for tests said that the keys are in a TPM of a maker. */
+function isGenuine({ endorsement, insecureTest }: StoredHost): boolean {
+  return (endorsement === 'ca' || endorsement === 'device') && !insecureTest
 }

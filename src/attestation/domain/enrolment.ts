@@ -6,14 +6,22 @@ import { makeCredential, nameOf, parsePublicArea } from '../../tpm/index.js'
 import type {
   AttestationStore,
   AttestationTransaction,
+  HostKeys,
   PendingEnrolment,
   StoredTicket,
 } from '../ports.js'
 import { ticketHash } from './tickets.js'
-import { type Anchor, type HostIdentity, secretHash, verifyEnrolment } from './verify-enrolment.js'
+import { type EndorsementRules, storedTrust } from './trust.js'
+import {
+  deviceQualification,
+  type EnrolmentClaims,
+  endorsementKeyFingerprint,
+  type HostIdentity,
+  secretHash,
+  verifyEnrolment,
+} from './verify-enrolment.js'
 
-export interface EnrolmentRules {
-  readonly mode: 'production' | 'lab'
+export interface EnrolmentRules extends EndorsementRules {
   readonly enrolmentTtlSeconds: number
   readonly maxPendingEnrolments: number
 }
@@ -21,7 +29,6 @@ export interface EnrolmentRules {
 export interface EnrolmentDeps {
   readonly store: AttestationStore
   readonly rules: EnrolmentRules
-  readonly parseAnchors: (tx: AttestationTransaction) => Promise<readonly Anchor[]>
 }
 
 export interface Challenge {
@@ -44,12 +51,7 @@ export async function beginEnrolment(
   request: EnrolmentRequest,
   input: { readonly enrolmentId: string; readonly secret: Uint8Array; readonly nowMs: number },
 ): Promise<Challenge> {
-  const claims = {
-    ekPublic: fromBase64url(request.ekPublic),
-    akPublic: fromBase64url(request.akPublic),
-    ekCertificate:
-      request.ekCertificate === undefined ? undefined : fromBase64url(request.ekCertificate),
-  }
+  const claims = claimsOf(request)
   const { nowMs } = input
   return audited(deps.store, async (tx) => {
     const refuse = refusal(tx, request.hostId, nowMs)
@@ -58,8 +60,9 @@ export async function beginEnrolment(
       return refuse('TICKET_INVALID', 'expected a ticket for this host that is not used up')
     }
     const verdict = verifyEnrolment(claims, {
-      anchors: await deps.parseAnchors(tx),
-      mode: deps.rules.mode,
+      trust: await storedTrust(tx, deps.rules),
+      pinned: await tx.hasEndorsementKey(endorsementKeyFingerprint(claims.ekPublic)),
+      rules: deps.rules,
       nowMs,
     })
     if (!verdict.identity) {
@@ -87,6 +90,7 @@ export async function beginEnrolment(
       ekFingerprint: identity.ekFingerprint,
       akPublic: claims.akPublic,
       endorsement: identity.endorsement,
+      ...(claims.ekCertificate ? { ekCertificate: claims.ekCertificate } : {}),
       insecureTest: identity.insecureTest,
       ...(identity.tpm === undefined ? {} : { tpm: identity.tpm }),
       secretHash: secretHash(input.secret),
@@ -142,7 +146,7 @@ export async function activateEnrolment(
     if (!(await tx.useTicket(pending.ticketId))) {
       return refuse('TICKET_INVALID', 'expected a ticket with a use left')
     }
-    const state: HostState = pending.endorsement === 'ca' ? 'enrolled' : 'awaiting-approval'
+    const state: HostState = pending.endorsement === 'approved' ? 'awaiting-approval' : 'enrolled'
     await tx.insertHost({
       ...hostKeysOf(pending),
       akName: toHex(nameOf(parsePublicArea(pending.akPublic))),
@@ -169,19 +173,29 @@ export async function activateEnrolment(
   })
 }
 
-function hostKeysOf(pending: PendingEnrolment) {
-  const { hostId, cluster, ekPublic, ekFingerprint, akPublic, endorsement, insecureTest, tpm } =
-    pending
+function claimsOf(request: EnrolmentRequest): EnrolmentClaims {
+  const { ekCertificate, device } = request
   return {
-    hostId,
-    cluster,
-    ekPublic,
-    ekFingerprint,
-    akPublic,
-    endorsement,
-    insecureTest,
-    ...(tpm === undefined ? {} : { tpm }),
+    ekPublic: fromBase64url(request.ekPublic),
+    akPublic: fromBase64url(request.akPublic),
+    ...(ekCertificate === undefined ? {} : { ekCertificate: fromBase64url(ekCertificate) }),
+    ...(device
+      ? {
+          device: {
+            certificate: fromBase64url(device.certificate),
+            iakPublic: fromBase64url(device.iakPublic),
+            attest: fromBase64url(device.attest),
+            signature: fromBase64url(device.signature),
+            qualification: deviceQualification(request.hostId, request.ticket),
+          },
+        }
+      : {}),
   }
+}
+
+function hostKeysOf(pending: PendingEnrolment): HostKeys {
+  const { enrolmentId, ticketId, secretHash, expiresAtMs, ...keys } = pending
+  return keys
 }
 
 function ticketFits(ticket: StoredTicket, hostId: string, nowMs: number): boolean {

@@ -14,6 +14,10 @@ export const EVENT_TYPES = [
   'base-image.removed',
   'anchor.added',
   'anchor.removed',
+  'revocation-list.added',
+  'revocation-list.removed',
+  'endorsement-key.added',
+  'endorsement-key.removed',
   'signing-key.rotated',
 ] as const
 

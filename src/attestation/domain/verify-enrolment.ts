@@ -1,29 +1,42 @@
 import { createHash } from 'node:crypto'
 import { concat, toHex } from '../../core/bytes.js'
 import { type Finding, failed, failures, passed } from '../../core/finding.js'
-import { type Certificate, verifyEkCertificate } from '../../pki/index.js'
+import { spkiOf, verifyEkCertificate, verifyIakCertificate } from '../../pki/index.js'
 import {
   nameOf,
   type PublicArea,
   parsePublicArea,
   publicKeyOf,
   verifyAttestationKey,
+  verifyCertify,
   verifyEndorsementKey,
 } from '../../tpm/index.js'
-
-/** A trust anchor as the store keeps it. */
-export interface Anchor {
-  readonly certificate: Certificate
-  readonly insecureTest: boolean
-}
+import type { Endorsement } from '../ports.js'
+import { type EndorsementRules, judgeMarks, type SiteTrust } from './trust.js'
 
 export interface EnrolmentClaims {
   /** TPMT_PUBLIC of the endorsement key. */
   readonly ekPublic: Uint8Array
-  /** DER, as the TPM holds it; absent where the TPM has none. */
+  /** As the TPM holds it; absent where the TPM has none. */
   readonly ekCertificate?: Uint8Array | undefined
   /** TPMT_PUBLIC of the attestation key. */
   readonly akPublic: Uint8Array
+  /** The word of the key that the machine was delivered with. */
+  readonly device?: DeviceClaims | undefined
+}
+
+/** An initial attestation key (IAK) with its certificate, and what it certified. */
+export interface DeviceClaims {
+  /** As the TPM holds it. */
+  readonly certificate: Uint8Array
+  /** TPMT_PUBLIC */
+  readonly iakPublic: Uint8Array
+  /** TPMS_ATTEST of TPM2_Certify over the attestation key, qualified by `qualification`. */
+  readonly attest: Uint8Array
+  /** TPMT_SIGNATURE */
+  readonly signature: Uint8Array
+  /** What the host has to have given to TPM2_Certify: see `deviceQualification`. */
+  readonly qualification: Uint8Array
 }
 
 export interface EnrolmentVerdict {
@@ -39,35 +52,42 @@ export interface HostIdentity {
   readonly ekFingerprint: string
   /** Computed here from the public area, never taken from the host. */
   readonly akName: Uint8Array
-  /** `ca`: a trusted authority certified the endorsement key. `approved`: an administrator has to. */
-  readonly endorsement: 'ca' | 'approved'
+  readonly endorsement: Endorsement
   readonly insecureTest: boolean
-  /** Manufacturer, model and version as the certificate names them. */
+  /** Manufacturer, model and version as the certificate names them, or the serial number of the TPM. */
   readonly tpm?: string
 }
 
 /**
- * Judges the keys and the certificate that a host enrols with.
+ * Judges the keys and the certificates that a host enrols with.
  *
- * Does not prove that the keys are in a TPM: credential activation does, with the name computed here.
+ * The endorsement is the first of these that the site accepts: the endorsement key is on its list (`pinned`); an initial
+ * attestation key that a trusted authority certified vouches for the attestation key (`device`); a trusted authority
+ * certified the endorsement key (`ca`); an administrator has to approve (`approved`), for TPMs without a certificate.
+ * A certificate that a host shows is judged, and the host is refused where a check fails: approval does not mend it.
  *
- * @throws DecodeError where a public area or the certificate cannot be read
+ * Does not prove that the keys are in one TPM: credential activation does, with the name computed here.
+ *
+ * @param pinned whether the endorsement key is on the site's list, by `endorsementKeyFingerprint`
+ * @throws DecodeError where a public area, a certificate or an attestation cannot be read
  */
 export function verifyEnrolment(
   claims: EnrolmentClaims,
   input: {
-    readonly anchors: readonly Anchor[]
-    readonly mode: 'production' | 'lab'
+    readonly trust: SiteTrust
+    readonly pinned: boolean
+    readonly rules: EndorsementRules
     readonly nowMs: number
   },
 ): EnrolmentVerdict {
   const ek = parsePublicArea(claims.ekPublic)
   const ak = parsePublicArea(claims.akPublic)
-  const keys = [...verifyEndorsementKey(ek), ...verifyAttestationKey(ak)]
-  const endorsement = claims.ekCertificate
-    ? verifyEndorsement(ek, claims.ekCertificate, input)
-    : ({ findings: [passed('ek.certificate', 'none: needs approval')], kind: 'approved' } as const)
-  const findings = [...keys, ...endorsement.findings]
+  const endorsement = judgeEndorsement(claims, { ek, ak }, input)
+  const findings = [
+    ...verifyEndorsementKey(ek),
+    ...verifyAttestationKey(ak),
+    ...endorsement.findings,
+  ]
   if (failures(findings).length > 0) return { findings }
   return {
     findings,
@@ -76,48 +96,131 @@ export function verifyEnrolment(
       ekFingerprint: createHash('sha256').update(claims.ekPublic).digest('hex'),
       akName: nameOf(ak),
       endorsement: endorsement.kind,
-      insecureTest: endorsement.insecureTest ?? false,
+      insecureTest: endorsement.insecureTest,
       ...(endorsement.tpm === undefined ? {} : { tpm: endorsement.tpm }),
     },
   }
 }
 
-interface Endorsement {
+/** SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal: the same for its certificate and for its public area. */
+export function endorsementKeyFingerprint(ekPublic: Uint8Array): string {
+  return createHash('sha256')
+    .update(spkiOf(publicKeyOf(parsePublicArea(ekPublic))))
+    .digest('hex')
+}
+
+/**
+ * What an initial attestation key certifies with: bound to the host's name and to its ticket, so that it vouches for one
+ * enrolment. SHA-256 of `sigillo device enrolment`, the host id and the ticket, each ended by a zero octet.
+ */
+export function deviceQualification(hostId: string, ticket: string): Uint8Array {
+  const text = ['sigillo device enrolment', hostId, ticket, ''].join('\0')
+  return new Uint8Array(createHash('sha256').update(text).digest())
+}
+
+interface EndorsementVerdict {
   readonly findings: readonly Finding[]
-  readonly kind: 'ca' | 'approved'
-  readonly insecureTest?: boolean
+  readonly kind: Endorsement
+  readonly insecureTest: boolean
   readonly tpm?: string
 }
 
-function verifyEndorsement(
-  ek: PublicArea,
-  certificate: Uint8Array,
-  input: { readonly anchors: readonly Anchor[]; readonly mode: string; readonly nowMs: number },
-): Endorsement {
-  const verdict = verifyEkCertificate({
-    certificate,
-    intermediates: [],
-    anchors: input.anchors.map((anchor) => anchor.certificate),
-    ekPublicKeySpki: new Uint8Array(publicKeyOf(ek).export({ type: 'spki', format: 'der' })),
-    now: input.nowMs,
-  })
-  const fingerprints = new Set(verdict.chain.map((link) => link.fingerprint))
-  const insecureTest = input.anchors.some(
-    (anchor) => anchor.insecureTest && fingerprints.has(anchor.certificate.fingerprint),
-  )
-  const findings = [...verdict.findings]
-  if (insecureTest && input.mode === 'production') {
-    findings.push(
-      failed('ek.anchor', 'ANCHOR_INSECURE', 'an anchor for production', 'an insecure test anchor'),
-    )
+interface Keys {
+  readonly ek: PublicArea
+  readonly ak: PublicArea
+}
+
+type Input = Parameters<typeof verifyEnrolment>[1]
+
+function judgeEndorsement(claims: EnrolmentClaims, keys: Keys, input: Input): EndorsementVerdict {
+  const accepts = (kind: Endorsement) => input.rules.endorsement.includes(kind)
+  const { ekCertificate, device } = claims
+  if (input.pinned && accepts('pinned')) return judgePinned(keys.ek, ekCertificate, input)
+  if (device && accepts('device')) return judgeDevice(device, keys.ak, input)
+  if (ekCertificate && accepts('ca')) return judgeCertificate(keys.ek, ekCertificate, input)
+  if (accepts('approved') && !ekCertificate) {
+    const findings = [passed('ek.certificate', 'none: needs approval')]
+    return { findings, kind: 'approved', insecureTest: false }
   }
-  const { tpm } = verdict
+  const expected = `an endorsement of kind ${input.rules.endorsement.join(' or ')}`
+  const finding = accepts('ca')
+    ? failed('ek.certificate', 'EK_CERT_MISSING', expected, 'no certificate')
+    : failed('ek.pin', 'EK_PIN_UNKNOWN', expected, 'a key that is not listed')
+  return { findings: [finding], kind: 'approved', insecureTest: false }
+}
+
+/** The list is the administrator's word for the key; only that its authority revoked the certificate is stronger. */
+function judgePinned(
+  ek: PublicArea,
+  certificate: Uint8Array | undefined,
+  input: Input,
+): EndorsementVerdict {
+  const listed = passed('ek.pin', 'on the list of endorsement keys')
+  if (!certificate) return { findings: [listed], kind: 'pinned', insecureTest: false }
+  const { findings, tpm } = ekVerdict(ek, certificate, input)
+  const revoked = findings.filter((finding) => !finding.ok && finding.code === 'CERT_REVOKED')
   return {
-    findings,
-    kind: 'ca',
-    insecureTest,
+    findings: [listed, ...revoked],
+    kind: 'pinned',
+    insecureTest: false,
     ...(tpm ? { tpm: `${tpm.manufacturer} ${tpm.model} ${tpm.version}` } : {}),
   }
+}
+
+function judgeCertificate(
+  ek: PublicArea,
+  certificate: Uint8Array,
+  input: Input,
+): EndorsementVerdict {
+  const { findings, chain, tpm } = ekVerdict(ek, certificate, input)
+  const marks = judgeMarks(chain, input.trust, input.rules.mode)
+  return {
+    findings: [...findings, ...marks.findings],
+    kind: 'ca',
+    insecureTest: marks.insecureTest,
+    ...(tpm ? { tpm: `${tpm.manufacturer} ${tpm.model} ${tpm.version}` } : {}),
+  }
+}
+
+function judgeDevice(device: DeviceClaims, ak: PublicArea, input: Input): EndorsementVerdict {
+  const iak = parsePublicArea(device.iakPublic)
+  const verdict = verifyIakCertificate({
+    certificate: device.certificate,
+    iakPublicKeySpki: spkiOf(publicKeyOf(iak)),
+    trust: input.trust,
+    now: input.nowMs,
+  })
+  const certified = verifyCertify({
+    attest: device.attest,
+    signature: device.signature,
+    ak: iak,
+    expectedExtraData: device.qualification,
+    certified: ak,
+  })
+  const marks = judgeMarks(verdict.chain, input.trust, input.rules.mode)
+  return {
+    findings: [
+      ...verdict.findings,
+      ...verifyAttestationKey(iak).map((finding) => ({
+        ...finding,
+        check: finding.check.replace(/^ak\./, 'iak.'),
+      })),
+      ...certified.findings,
+      ...marks.findings,
+    ],
+    kind: 'device',
+    insecureTest: marks.insecureTest,
+    ...(verdict.serial === undefined ? {} : { tpm: `TPM 2.0 ${verdict.serial}` }),
+  }
+}
+
+function ekVerdict(ek: PublicArea, certificate: Uint8Array, input: Input) {
+  return verifyEkCertificate({
+    certificate,
+    ekPublicKeySpki: spkiOf(publicKeyOf(ek)),
+    trust: input.trust,
+    now: input.nowMs,
+  })
 }
 
 /** What the service keeps of the secret in a credential: enough to compare, not to open. */

@@ -2,7 +2,6 @@ import type { FastifyRequest } from 'fastify'
 import {
   acceptHostReboot,
   activatePolicyDraft,
-  addAnchors,
   approveHost,
   type BaseImageView,
   captureBaseImage,
@@ -12,13 +11,11 @@ import {
   getHostHistory,
   getPolicy,
   getPolicyDraft,
-  listAnchors,
   listAttestationAudit,
   listBaseImages,
   listHosts,
   listPolicyRevisions,
   listTickets,
-  removeAnchor,
   removeBaseImage,
   removeHost,
   removePolicyDraft,
@@ -34,10 +31,9 @@ import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
 import type { AuditLog } from '../../store/index.js'
-import { parseAnchors } from '../adapters/anchors.js'
 import type { Administration } from '../domain/administration.js'
 import type { PolicyTest } from '../domain/policy-test.js'
-import type { StoredAnchor, StoredBaseImage, StoredPolicyDraft, StoredTicket } from '../ports.js'
+import type { StoredBaseImage, StoredPolicyDraft, StoredTicket } from '../ports.js'
 
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
@@ -45,7 +41,6 @@ const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as 
 const DEFAULT_TICKET_TTL_SECONDS = 3600
 const POLICY_BODY_OCTETS = 16 * 1024 * 1024
 const DEFAULT_PAGE = 1000
-const PEM_BODY_OCTETS = 2 * 1024 * 1024
 
 /** What administrators and auditors call. */
 export function addOperatorRoutes(
@@ -62,24 +57,6 @@ export function addOperatorRoutes(
   const actOf = (request: FastifyRequest) => ({
     operator: deps.operators.operatorOf(request).name,
     nowMs: clock.nowMs(),
-  })
-
-  addOperation(
-    app,
-    addAnchors,
-    { ...CHANGE, bodyLimitOctets: PEM_BODY_OCTETS },
-    async ({ body, request }) => {
-      const act = actOf(request)
-      const anchors = parseAnchors(body.pem, body.insecureTest === true, act.nowMs)
-      return { anchors: (await administration.addAnchors(act, anchors)).map(anchorView) }
-    },
-  )
-  addOperation(app, listAnchors, READ, async () => ({
-    anchors: (await administration.listAnchors()).map(anchorView),
-  }))
-  addOperation(app, removeAnchor, CHANGE, async ({ params, request }) => {
-    await administration.removeAnchor(actOf(request), params.fingerprint)
-    return {}
   })
 
   addOperation(app, createTicket, CHANGE, async ({ body, request }) => {
@@ -176,16 +153,6 @@ export function addOperatorRoutes(
 
   addOperation(app, listAttestationAudit, READ, async ({ query }) => audit.list(query))
   addOperation(app, verifyAttestationAudit, READ, async () => audit.verify())
-}
-
-function anchorView(anchor: StoredAnchor) {
-  return {
-    fingerprint: anchor.fingerprint,
-    subject: anchor.subject,
-    notAfter: isoTime(anchor.notAfterMs),
-    insecureTest: anchor.insecureTest,
-    addedAt: isoTime(anchor.addedAtMs),
-  }
 }
 
 function ticketView(ticket: StoredTicket) {

@@ -21,6 +21,13 @@ interface ListOptions {
   readonly limit?: number
 }
 
+const ENDORSERS: Readonly<Record<HostView['endorsement'], string>> = {
+  ca: 'a certificate authority',
+  pinned: 'the list of endorsement keys',
+  device: 'the key that the machine was delivered with',
+  approved: 'an administrator',
+}
+
 /** Adds the commands, and returns the group for others that are about hosts. */
 export function addHostCommands(program: Command): Command {
   const host = program.command('host').description('enrolled hosts and what they proved')
@@ -142,7 +149,7 @@ function hostLines(host: HostView): readonly string[] {
       ['host', host.hostId],
       ['cluster', host.cluster],
       ['state', host.state],
-      ['endorsed by', host.endorsement === 'ca' ? 'a certificate authority' : 'an administrator'],
+      ['endorsed by', ENDORSERS[host.endorsement]],
       ['test anchor', host.insecureTest ? 'yes: not for production' : undefined],
       ['TPM', host.tpm],
       ['EK', host.ekFingerprint],

@@ -5,6 +5,7 @@ import { keyProviderMigration } from './0003-key-provider.js'
 import { controlPlaneMigration } from './0004-control-plane.js'
 import { attestationResultsMigration } from './0005-attestation-results.js'
 import { idempotentAnswersMigration } from './0006-idempotent-answers.js'
+import { endorsementMigration } from './0007-endorsement.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -14,4 +15,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0004-control-plane': controlPlaneMigration,
   '0005-attestation-results': attestationResultsMigration,
   '0006-idempotent-answers': idempotentAnswersMigration,
+  '0007-endorsement': endorsementMigration,
 }

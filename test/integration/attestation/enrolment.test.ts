@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   activateEnrolment,
-  addAnchors,
   approveHost,
   createEnrolment,
   createTicket,
@@ -15,6 +14,7 @@ import {
   revokeHost,
   revokeTicket,
 } from '../../../src/api/attestation.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, issueEkCertificate, openAuthority } from '../../../src/pki/index.js'
 import { parsePublicArea, publicKeyOf } from '../../../src/tpm/index.js'

@@ -2,7 +2,6 @@ import { cp, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
-  addAnchors,
   captureBaseImage,
   createAttestation,
   createNonce,
@@ -17,6 +16,7 @@ import {
   revokeHost,
   verifyAttestationAudit,
 } from '../../../src/api/attestation.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import {
   generateSessionKeys,

@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
-  addAnchors,
   createAttestation,
   type Evidence,
   getEvidenceBundle,
@@ -11,6 +10,7 @@ import {
   setPolicyDraft,
   testPolicyDraft,
 } from '../../../src/api/attestation.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import { DEFAULT_POLICY, verifyBundle } from '../../../src/appraisal/index.js'
 import { toHex } from '../../../src/core/bytes.js'
 import { failures } from '../../../src/core/finding.js'

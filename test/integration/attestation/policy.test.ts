@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   acceptHostReboot,
   activatePolicyDraft,
-  addAnchors,
   captureBaseImage,
   type EvidenceBundle,
   getEvidenceBundle,
@@ -17,6 +16,7 @@ import {
   setPolicyDraft,
   testPolicyDraft,
 } from '../../../src/api/attestation.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import { DEFAULT_POLICY, policyDigest, verifyBundle } from '../../../src/appraisal/index.js'
 import { failures } from '../../../src/core/finding.js'
 import { createLab, type Lab, withOtherBootLoader } from '../../../swtpm/index.js'

@@ -4,7 +4,6 @@ import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   activatePolicyDraft,
-  addAnchors,
   createWebhook,
   getHost,
   getJwks,
@@ -20,6 +19,7 @@ import {
   setPolicyDraft,
 } from '../../../src/api/attestation.js'
 import { createCluster, listVms, reportVm } from '../../../src/api/control-plane.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
 import { createAuthority } from '../../../src/host-agent/adapters/authority.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'

@@ -3,9 +3,10 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { addAnchors, captureBaseImage, getPolicy } from '../../../src/api/attestation.js'
+import { captureBaseImage, getPolicy } from '../../../src/api/attestation.js'
 import { type Client, createClient } from '../../../src/api/client.js'
 import { createCluster } from '../../../src/api/control-plane.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import {
   type AgentStatus,
   attestNow,

@@ -5,6 +5,7 @@ import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as attestationApi from '../../../src/api/attestation.js'
 import * as controlPlaneApi from '../../../src/api/control-plane.js'
+import * as endorsementApi from '../../../src/api/endorsement.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
 import type { Operation } from '../../../src/api/operation.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
@@ -12,7 +13,7 @@ import { bootHost, ticketFor } from '../../helpers/host.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
 
 const SERVICES = {
-  attestation: attestationApi,
+  attestation: { ...attestationApi, ...endorsementApi },
   'key-provider': keyProviderApi,
   'control-plane': controlPlaneApi,
 } as const
@@ -156,7 +157,7 @@ describe('lists of hosts', () => {
   let lab: Lab
   beforeAll(async () => {
     lab = await createLab()
-    await site.admin.call(attestationApi.addAnchors, {
+    await site.admin.call(endorsementApi.addAnchors, {
       body: { pem: lab.anchorsPem, insecureTest: true },
     })
     for (const name of ['a', 'b', 'c']) {

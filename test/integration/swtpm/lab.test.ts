@@ -36,8 +36,11 @@ describe('a software TPM of the lab', () => {
       const key = publicKeyOf(parsePublicArea(ek.publicArea))
       const { findings, tpm: description } = verifyEkCertificate({
         certificate: certificate ?? new Uint8Array(),
-        intermediates: [],
-        anchors: parseCertificates(lab.anchorsPem),
+        trust: {
+          anchors: parseCertificates(lab.anchorsPem),
+          intermediates: [],
+          revocation: { lists: [], mode: 'present' },
+        },
         ekPublicKeySpki: new Uint8Array(key.export({ type: 'spki', format: 'der' })),
         now: Date.now(),
       })

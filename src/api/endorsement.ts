@@ -1,0 +1,154 @@
+import { Type } from 'typebox'
+import { Empty, Exactly, Name, Time } from './common.js'
+import { operation } from './operation.js'
+
+const BASE = '/attestation/v1'
+
+const Fingerprint = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  description: 'SHA-256 of the certificate',
+})
+
+const KeyFingerprint = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  description: 'SHA-256 of the SubjectPublicKeyInfo of the endorsement key',
+})
+
+const Note = Type.String({ minLength: 1, maxLength: 200, description: 'for people' })
+
+const AnchorView = Exactly({
+  fingerprint: Fingerprint,
+  role: Type.Union([Type.Literal('anchor'), Type.Literal('intermediate')], {
+    description: 'an intermediate helps to find a path and is trusted for nothing',
+  }),
+  subject: Type.String(),
+  notAfter: Time,
+  insecureTest: Type.Boolean(),
+  addedAt: Time,
+})
+
+export const addAnchors = operation({
+  id: 'addAnchors',
+  summary: 'Trust the certificate authorities of a PEM bundle to endorse TPMs',
+  method: 'POST',
+  path: `${BASE}/anchors`,
+  status: 201,
+  body: Exactly({
+    pem: Type.String({ maxLength: 1024 * 1024 }),
+    trustIntermediates: Type.Optional(
+      Type.Boolean({
+        description: 'makes every authority of the bundle an anchor, not only the roots',
+      }),
+    ),
+    insecureTest: Type.Optional(
+      Type.Boolean({
+        description: 'a laboratory authority: marked in every token, refused in production',
+      }),
+    ),
+  }),
+  answer: Exactly({ anchors: Type.Array(AnchorView) }),
+})
+
+export const listAnchors = operation({
+  id: 'listAnchors',
+  summary: 'Authorities that endorse TPMs: trust anchors, and intermediates between',
+  method: 'GET',
+  path: `${BASE}/anchors`,
+  status: 200,
+  answer: Exactly({ anchors: Type.Array(AnchorView) }),
+})
+
+export const removeAnchor = operation({
+  id: 'removeAnchor',
+  summary:
+    'Trust an authority no longer, and forget its revocation list; enrolled hosts stay enrolled',
+  method: 'DELETE',
+  path: `${BASE}/anchors/:fingerprint`,
+  status: 200,
+  params: Exactly({ fingerprint: Fingerprint }),
+  answer: Empty,
+})
+
+const RevocationListView = Exactly({
+  issuer: Type.String(),
+  issuerFingerprint: Fingerprint,
+  certificates: Type.Integer({ description: 'how many are revoked' }),
+  thisUpdate: Time,
+  nextUpdate: Time,
+  addedAt: Time,
+})
+
+export const addRevocationList = operation({
+  id: 'addRevocationList',
+  summary:
+    'Take in the revocation list of an authority; hosts whose certificate is on it are revoked',
+  method: 'POST',
+  path: `${BASE}/revocation-lists`,
+  status: 201,
+  body: Exactly({
+    list: Type.String({
+      maxLength: 1_400_000,
+      description: 'DER as base64, or PEM; at most 1 MiB of DER',
+    }),
+  }),
+  answer: Exactly({
+    list: RevocationListView,
+    revokedHosts: Type.Array(Name, { description: 'hosts that lost their trust by it' }),
+  }),
+})
+
+export const listRevocationLists = operation({
+  id: 'listRevocationLists',
+  summary: 'Revocation lists of the authorities that endorse TPMs',
+  method: 'GET',
+  path: `${BASE}/revocation-lists`,
+  status: 200,
+  answer: Exactly({ lists: Type.Array(RevocationListView) }),
+})
+
+export const removeRevocationList = operation({
+  id: 'removeRevocationList',
+  summary: 'Forget the revocation list of an authority',
+  method: 'DELETE',
+  path: `${BASE}/revocation-lists/:fingerprint`,
+  status: 200,
+  params: Exactly({ fingerprint: Fingerprint }),
+  answer: Empty,
+})
+
+const EndorsementKeyView = Exactly({ fingerprint: KeyFingerprint, note: Note, addedAt: Time })
+
+export const addEndorsementKey = operation({
+  id: 'addEndorsementKey',
+  summary: 'Trust one endorsement key by itself, whoever certified it',
+  method: 'POST',
+  path: `${BASE}/endorsement-keys`,
+  status: 201,
+  body: Exactly({
+    pem: Type.String({
+      maxLength: 64 * 1024,
+      description: 'its certificate or its public key, PEM',
+    }),
+    note: Note,
+  }),
+  answer: EndorsementKeyView,
+})
+
+export const listEndorsementKeys = operation({
+  id: 'listEndorsementKeys',
+  summary: 'Endorsement keys that are trusted by themselves',
+  method: 'GET',
+  path: `${BASE}/endorsement-keys`,
+  status: 200,
+  answer: Exactly({ keys: Type.Array(EndorsementKeyView) }),
+})
+
+export const removeEndorsementKey = operation({
+  id: 'removeEndorsementKey',
+  summary: 'Trust an endorsement key by itself no longer; enrolled hosts stay enrolled',
+  method: 'DELETE',
+  path: `${BASE}/endorsement-keys/:fingerprint`,
+  status: 200,
+  params: Exactly({ fingerprint: KeyFingerprint }),
+  answer: Empty,
+})

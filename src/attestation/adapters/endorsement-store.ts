@@ -1,0 +1,136 @@
+import type { Transaction } from 'kysely'
+import type { EndorsementTransaction } from '../ports.js'
+import type { AttestationTables } from './tables.js'
+
+/** The queries about whom enrolment believes, in one transaction. */
+export function authoritiesAndKeys<T extends AttestationTables>(
+  transaction: Transaction<T>,
+): EndorsementTransaction {
+  const tx = transaction as unknown as Transaction<AttestationTables>
+  return {
+    async listAuthorities() {
+      const rows = await tx
+        .selectFrom('attestation_anchors')
+        .selectAll()
+        .orderBy('subject')
+        .orderBy('fingerprint')
+        .execute()
+      return rows.map((row) => ({
+        fingerprint: row.fingerprint,
+        role: row.role,
+        subject: row.subject,
+        certificate: new Uint8Array(row.certificate),
+        notAfterMs: row.not_after_ms,
+        insecureTest: row.insecure_test === 1,
+        addedAtMs: row.added_at_ms,
+      }))
+    },
+
+    async saveAuthority(authority) {
+      const { role } = authority
+      const insecure_test = authority.insecureTest ? 1 : 0
+      await tx
+        .insertInto('attestation_anchors')
+        .values({
+          fingerprint: authority.fingerprint,
+          role,
+          subject: authority.subject,
+          certificate: authority.certificate,
+          not_after_ms: authority.notAfterMs,
+          insecure_test,
+          added_at_ms: authority.addedAtMs,
+        })
+        .onConflict((conflict) =>
+          conflict.column('fingerprint').doUpdateSet({ role, insecure_test }),
+        )
+        .execute()
+    },
+
+    async removeAuthority(fingerprint) {
+      const result = await tx
+        .deleteFrom('attestation_anchors')
+        .where('fingerprint', '=', fingerprint)
+        .executeTakeFirst()
+      await tx
+        .deleteFrom('attestation_crls')
+        .where('issuer_fingerprint', '=', fingerprint)
+        .execute()
+      return result.numDeletedRows > 0n
+    },
+
+    async listRevocationLists() {
+      const rows = await tx
+        .selectFrom('attestation_crls')
+        .selectAll()
+        .orderBy('issuer_fingerprint')
+        .execute()
+      return rows.map((row) => ({
+        issuerFingerprint: row.issuer_fingerprint,
+        list: new Uint8Array(row.crl),
+        thisUpdateMs: row.this_update_ms,
+        nextUpdateMs: row.next_update_ms,
+        addedAtMs: row.added_at_ms,
+      }))
+    },
+
+    async saveRevocationList(list) {
+      const values = {
+        crl: list.list,
+        this_update_ms: list.thisUpdateMs,
+        next_update_ms: list.nextUpdateMs,
+        added_at_ms: list.addedAtMs,
+      }
+      await tx
+        .insertInto('attestation_crls')
+        .values({ issuer_fingerprint: list.issuerFingerprint, ...values })
+        .onConflict((conflict) => conflict.column('issuer_fingerprint').doUpdateSet(values))
+        .execute()
+    },
+
+    async removeRevocationList(issuerFingerprint) {
+      const result = await tx
+        .deleteFrom('attestation_crls')
+        .where('issuer_fingerprint', '=', issuerFingerprint)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
+    async listEndorsementKeys() {
+      const rows = await tx
+        .selectFrom('attestation_endorsements')
+        .selectAll()
+        .orderBy('ek_fingerprint')
+        .execute()
+      return rows.map((row) => ({
+        fingerprint: row.ek_fingerprint,
+        note: row.note,
+        addedAtMs: row.added_at_ms,
+      }))
+    },
+
+    async hasEndorsementKey(fingerprint) {
+      const row = await tx
+        .selectFrom('attestation_endorsements')
+        .select('ek_fingerprint')
+        .where('ek_fingerprint', '=', fingerprint)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+
+    async saveEndorsementKey(key) {
+      await tx
+        .insertInto('attestation_endorsements')
+        .values({ ek_fingerprint: key.fingerprint, note: key.note, added_at_ms: key.addedAtMs })
+        .onConflict((conflict) => conflict.column('ek_fingerprint').doUpdateSet({ note: key.note }))
+        .execute()
+    },
+
+    async removeEndorsementKey(fingerprint) {
+      const result = await tx
+        .deleteFrom('attestation_endorsements')
+        .where('ek_fingerprint', '=', fingerprint)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+  }
+}

@@ -1,0 +1,111 @@
+import type { FastifyRequest } from 'fastify'
+import {
+  addAnchors,
+  addEndorsementKey,
+  addRevocationList,
+  listAnchors,
+  listEndorsementKeys,
+  listRevocationLists,
+  removeAnchor,
+  removeEndorsementKey,
+  removeRevocationList,
+} from '../../api/endorsement.js'
+import { type Clock, isoTime } from '../../core/clock.js'
+import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
+import { parseRevocationList } from '../../pki/index.js'
+import type { Endorsers } from '../domain/endorsers.js'
+import type { StoredAuthority, StoredEndorsementKey, StoredRevocationList } from '../ports.js'
+
+const SERVICE = 'attestation'
+const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
+const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const PEM_BODY_OCTETS = 2 * 1024 * 1024
+
+/** Who endorses TPMs: authorities, their revocation lists, and single keys. */
+export function addEndorsementRoutes(
+  app: App,
+  deps: {
+    readonly endorsers: Endorsers
+    readonly operators: OperatorAccess
+    readonly clock: Clock
+  },
+): void {
+  const { endorsers, clock } = deps
+  const large = { ...CHANGE, bodyLimitOctets: PEM_BODY_OCTETS }
+  const actOf = (request: FastifyRequest) => ({
+    operator: deps.operators.operatorOf(request).name,
+    nowMs: clock.nowMs(),
+  })
+
+  addOperation(app, addAnchors, large, async ({ body, request }) => {
+    const anchors = await endorsers.addAuthorities(actOf(request), {
+      pem: body.pem,
+      trustIntermediates: body.trustIntermediates === true,
+      insecureTest: body.insecureTest === true,
+    })
+    return { anchors: anchors.map(anchorView) }
+  })
+  addOperation(app, listAnchors, READ, async () => ({
+    anchors: (await endorsers.listAuthorities()).map(anchorView),
+  }))
+  addOperation(app, removeAnchor, CHANGE, async ({ params, request }) => {
+    await endorsers.removeAuthority(actOf(request), params.fingerprint)
+    return {}
+  })
+
+  addOperation(app, addRevocationList, large, async ({ body, request }) => {
+    const octets = listOctets(body.list)
+    const { stored, revokedHosts } = await endorsers.addRevocationList(actOf(request), octets)
+    return { list: listView(stored), revokedHosts: [...revokedHosts] }
+  })
+  addOperation(app, listRevocationLists, READ, async () => ({
+    lists: (await endorsers.listRevocationLists()).map(listView),
+  }))
+  addOperation(app, removeRevocationList, CHANGE, async ({ params, request }) => {
+    await endorsers.removeRevocationList(actOf(request), params.fingerprint)
+    return {}
+  })
+
+  addOperation(app, addEndorsementKey, CHANGE, async ({ body, request }) =>
+    keyView(await endorsers.addEndorsementKey(actOf(request), body)),
+  )
+  addOperation(app, listEndorsementKeys, READ, async () => ({
+    keys: (await endorsers.listEndorsementKeys()).map(keyView),
+  }))
+  addOperation(app, removeEndorsementKey, CHANGE, async ({ params, request }) => {
+    await endorsers.removeEndorsementKey(actOf(request), params.fingerprint)
+    return {}
+  })
+}
+
+/** PEM as it is; else base64 of DER. What is neither is refused where it is parsed. */
+function listOctets(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, text.includes('-----BEGIN') ? 'latin1' : 'base64'))
+}
+
+function anchorView(anchor: StoredAuthority) {
+  return {
+    fingerprint: anchor.fingerprint,
+    role: anchor.role,
+    subject: anchor.subject,
+    notAfter: isoTime(anchor.notAfterMs),
+    insecureTest: anchor.insecureTest,
+    addedAt: isoTime(anchor.addedAtMs),
+  }
+}
+
+function listView(stored: StoredRevocationList) {
+  const { issuer, serials } = parseRevocationList(stored.list)
+  return {
+    issuer,
+    issuerFingerprint: stored.issuerFingerprint,
+    certificates: serials.size,
+    thisUpdate: isoTime(stored.thisUpdateMs),
+    nextUpdate: isoTime(stored.nextUpdateMs),
+    addedAt: isoTime(stored.addedAtMs),
+  }
+}
+
+function keyView({ fingerprint, note, addedAtMs }: StoredEndorsementKey) {
+  return { fingerprint, note, addedAt: isoTime(addedAtMs) }
+}

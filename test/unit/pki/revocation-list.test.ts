@@ -1,0 +1,144 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import {
+  parseCertificate,
+  parseRevocationList,
+  verifyRevocationList,
+} from '../../../src/pki/index.js'
+import {
+  authority,
+  basicConstraints,
+  certificate,
+  commonName,
+  ecKeys,
+  extension,
+  integer,
+  keyUsage,
+  pemOf,
+  RSA_SHA1,
+  revocationList,
+  sequence,
+} from '../../helpers/certificates.js'
+
+const issuer = authority('Issuer')
+const CRL = 'X509 CRL'
+
+describe('a revocation list', () => {
+  test('has its authority, its dates and the serial numbers of what was revoked', () => {
+    const list = parseRevocationList(revocationList(issuer, { serials: [1, 'ff01'] }))
+    expect(list.issuer).toBe('CN=Issuer')
+    expect([...list.serials]).toEqual(['01', '00ff01'])
+    expect(list.nextUpdateMs).toBeGreaterThan(list.thisUpdateMs)
+    expect(verifyRevocationList(list, parseCertificate(issuer.der))).toBeUndefined()
+  })
+
+  test('may be empty, and may be PEM', () => {
+    const octets = revocationList(issuer)
+    const list = parseRevocationList(Buffer.from(pemOf(CRL, octets)))
+    expect(list.serials.size).toBe(0)
+    expect(list.der).toEqual(octets)
+  })
+
+  test('may have ten thousand entries, and is read in less than a second', () => {
+    const serials = Array.from({ length: 10_000 }, (_, index) => index + 1)
+    const octets = revocationList(issuer, { serials })
+    const started = performance.now()
+    expect(parseRevocationList(octets).serials.size).toBe(10_000)
+    expect(performance.now() - started).toBeLessThan(1000)
+  })
+
+  test.each<[string, string, Uint8Array]>([
+    ['nothing', 'CRL_UNREADABLE', new Uint8Array()],
+    ['a certificate', 'CRL_UNREADABLE', issuer.der],
+    [
+      'a list with something after it',
+      'CRL_UNREADABLE',
+      Buffer.concat([revocationList(issuer), Uint8Array.of(0)]),
+    ],
+    ['half of a list', 'CRL_UNREADABLE', revocationList(issuer).subarray(0, 90)],
+    ['version 1', 'CRL_UNREADABLE', revocationList(issuer, { version: 0 })],
+    ['too much', 'CRL_TOO_LARGE', new Uint8Array(3 * 1024 * 1024)],
+    ['two lists', 'CRL_UNREADABLE', Buffer.from(pemOf(CRL, revocationList(issuer)).repeat(2))],
+    ['the changes of a list', 'CRL_DELTA', withExtension('2.5.29.27', integer(1))],
+    ['a list of some certificates', 'CRL_SCOPE', withExtension('2.5.29.28', sequence())],
+    [
+      'what nobody knows and is critical',
+      'CRL_CRITICAL_EXTENSION',
+      withExtension('1.2.3.4', sequence()),
+    ],
+    [
+      'certificates of others',
+      'CRL_CRITICAL_EXTENSION',
+      revocationList(issuer, {
+        serials: [1],
+        entryExtensions: [extension('2.5.29.29', sequence(), true)],
+      }),
+    ],
+  ])('is not %s (%s)', (_, code, octets) => {
+    expect(() => parseRevocationList(octets)).toThrow(expect.objectContaining({ code }))
+  })
+})
+
+function withExtension(id: string, value: Uint8Array): Uint8Array {
+  return revocationList(issuer, { extensions: [extension(id, value, true)] })
+}
+
+describe('the word of an authority', () => {
+  const list = parseRevocationList(revocationList(issuer, { serials: [1] }))
+
+  test('is not that of one with the same name and another key', () => {
+    const other = parseCertificate(authority('Issuer').der)
+    expect(verifyRevocationList(list, other)).toBe('CHAIN_SIGNATURE')
+  })
+
+  test('is not that of one with another name and the same key', () => {
+    const other = parseCertificate(authority('Other', { keys: issuer.keys }).der)
+    expect(verifyRevocationList(list, other)).toBe('CRL_ISSUER')
+  })
+
+  test('is not that of a certificate that is of no authority', () => {
+    const octets = certificate({
+      issuer,
+      subject: commonName('Issuer'),
+      publicKey: issuer.keys.publicKey,
+      extensions: [basicConstraints(false)],
+    })
+    expect(verifyRevocationList(list, parseCertificate(octets))).toBe('CRL_ISSUER')
+  })
+
+  test('is not that of one that may not sign lists', () => {
+    const keys = ecKeys()
+    const some = authority('Some', { keys, extensions: [basicConstraints(true), keyUsage(5)] })
+    const octets = revocationList(some)
+    expect(verifyRevocationList(parseRevocationList(octets), parseCertificate(some.der))).toBe(
+      'CHAIN_KEY_USAGE',
+    )
+  })
+
+  test('is not signed with SHA-1', () => {
+    const rsa = authority('RSA', { keys: generateKeyPairSync('rsa', { modulusLength: 2048 }) })
+    const octets = revocationList(rsa, { algorithm: RSA_SHA1, hash: 'sha1' })
+    expect(verifyRevocationList(parseRevocationList(octets), parseCertificate(rsa.der))).toBe(
+      'CHAIN_SHA1',
+    )
+  })
+
+  test('is not what was changed in any bit', () => {
+    const octets = revocationList(issuer, { serials: [1] })
+    const trusted = parseCertificate(issuer.der)
+    for (let bit = 0; bit < octets.length * 8; bit += 1) {
+      const changed = octets.slice()
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      expect(outcome(changed, trusted), `bit ${bit}`).not.toBe('accepted')
+    }
+  })
+})
+
+function outcome(octets: Uint8Array, trusted: ReturnType<typeof parseCertificate>): string {
+  try {
+    return verifyRevocationList(parseRevocationList(octets), trusted) ?? 'accepted'
+  } catch (error) {
+    expect(error).toMatchObject({ code: expect.stringMatching(/^CRL_/) })
+    return 'refused'
+  }
+}
