@@ -83,6 +83,7 @@ export async function openTpm(options: {
     createPrimary: queued(keys.createPrimary),
     create: queued(keys.create),
     load: queued(keys.load),
+    openPersistent: queued(keys.openPersistent),
     quote: queued(signing.quote),
     certify: queued(signing.certify),
     activateCredential: queued(secrets.activateCredential),

@@ -17,7 +17,7 @@ import {
   flushHandle,
   type Sessions,
 } from '../sessions.js'
-import { tpmError } from '../tpm-error.js'
+import { isMissingHandle, tpmError } from '../tpm-error.js'
 import { ESYS_TR, esys } from '../tss2/esys.js'
 
 const { NONE } = ESYS_TR
@@ -52,6 +52,9 @@ export function keyCommands(context: number, sessions: Sessions, keysInTpm: Set<
       pcrsIn.from(EMPTY_LIST),
     ] as const
 
+  /** Handles of keys that stay in the TPM when this side forgets them. */
+  const persistent = new Set<number>()
+
   const nameInTpm = async (handle: number): Promise<Uint8Array> => {
     const code = await esys.Esys_TR_GetName(context, handle, nameOut)
     if (code !== 0) throw tpmError('TR_GetName', code)
@@ -75,7 +78,12 @@ export function keyCommands(context: number, sessions: Sessions, keysInTpm: Set<
   }
 
   const flush = async (handle: number): Promise<void> => {
-    await flushHandle(context, handle)
+    if (persistent.delete(handle)) {
+      object.octets.writeUInt32LE(handle)
+      await esys.Esys_TR_Close(context, object)
+    } else {
+      await flushHandle(context, handle)
+    }
     keysInTpm.delete(handle)
   }
 
@@ -118,6 +126,23 @@ export function keyCommands(context: number, sessions: Sessions, keysInTpm: Set<
       )
       if (code !== 0) throw tpmError('Load', code)
       return loadedKey(integerIn(object), Uint8Array.from(blob.publicBlob))
+    },
+
+    async openPersistent(tpmHandle: number): Promise<LoadedKey | undefined> {
+      const found = await esys.Esys_TR_FromTPMPublic(context, tpmHandle, NONE, NONE, NONE, object)
+      if (isMissingHandle(found)) return undefined
+      if (found !== 0) throw tpmError('TR_FromTPMPublic', found)
+      const handle = integerIn(object)
+      persistent.add(handle)
+      const code = await esys.Esys_ReadPublic(
+        ...([context, handle, NONE, NONE, NONE, publicOut, nameOut, privateOut] as const),
+      )
+      release(nameOut, privateOut)
+      if (code !== 0) {
+        await flush(handle)
+        throw tpmError('ReadPublic', code)
+      }
+      return loadedKey(handle, takeResult('TPM2B_PUBLIC', publicOut))
     },
 
     flush: (key: LoadedKey): Promise<void> => flush(key.handle),

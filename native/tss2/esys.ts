@@ -36,6 +36,8 @@ export const esys = bindAsync('libtss2-esys.so.0', {
   Esys_NV_ReadPublic: [context, 'u32', ...sessions, 'pointer', 'pointer'],
   // authHandle, nvIndex, sessions, size, offset, data**
   Esys_NV_Read: [context, 'u32', 'u32', ...sessions, 'u16', 'u16', 'pointer'],
+  // objectHandle, sessions, outPublic**, name**, qualifiedName**
+  Esys_ReadPublic: [context, 'u32', ...sessions, 'pointer', 'pointer', 'pointer'],
   // tpm_handle, sessions, object*
   Esys_TR_FromTPMPublic: [context, 'u32', ...sessions, 'pointer'],
   // rsrc_handle*

@@ -17,6 +17,7 @@ export interface EvidenceBinding {
 }
 
 const DOMAIN = 'sigillo evidence v1'
+const DEVICE_DOMAIN = 'sigillo device enrolment v1'
 
 /**
  * The 32 octets that a quote carries as qualifying data (`extraData`), and the certification of the binding key too.
@@ -43,4 +44,12 @@ export function evidenceDigest(binding: EvidenceBinding): Uint8Array {
 
 function sha256(octets: Uint8Array): Uint8Array {
   return new Uint8Array(createHash('sha256').update(octets).digest())
+}
+
+/**
+ * The 32 octets that an initial attestation key certifies an attestation key with: bound to one host id and one ticket,
+ * so that what it says is of use for one enrolment.
+ */
+export function deviceQualification(hostId: string, ticket: string): Uint8Array {
+  return sha256(lengthPrefixed(utf8(DEVICE_DOMAIN), utf8(hostId), utf8(ticket)))
 }

@@ -288,6 +288,7 @@ export const ERROR_CODES = {
   EK_CERT_VENDOR: { status: 403, title: 'the maker of the TPM is not one of the TCG' },
   EK_CERT_KEY_TYPE: { status: 403, title: 'the endorsement key is of another type or size' },
   EK_CERT_MISSING: { status: 403, title: 'the TPM has no endorsement certificate' },
+  DEVICE_KEY_MISSING: { status: 400, title: 'the TPM has no initial attestation key' },
   EK_PIN_UNKNOWN: { status: 403, title: 'the endorsement key is not one of those that are listed' },
   CERT_PEM: { status: 400, title: 'text is not a list of certificates in PEM' },
   CERT_PRIVATE_KEY: { status: 400, title: 'a file of certificates holds a private key' },
@@ -357,6 +358,8 @@ export const ERROR_CODES = {
   // kmip: key servers of others, and our reference server
   KMIP_MESSAGE: { status: 400, title: 'a message is not one of KMIP' },
   KMIP_XML: { status: 400, title: 'text is not a KMIP message in XML' },
+  KMIP_REFUSED: { status: 400, title: 'the reference key server refused the operation' },
+  KMIP_LISTEN: { status: 500, title: 'the reference key server cannot be started' },
   KMIP_VERSION: { status: 502, title: 'the version of KMIP does not have what is needed' },
   KMS_UNREACHABLE: { status: 503, title: 'no key server can be reached' },
   KMS_TLS: { status: 503, title: 'the key server is not the one that is trusted' },

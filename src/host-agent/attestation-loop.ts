@@ -4,7 +4,7 @@ import { type Clock, isoTime } from '../core/clock.js'
 import type { ErrorCode } from '../core/error-codes.js'
 import { isPlatformError, messageOf, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
-import { attest, enrol, type Session } from './adapters/attester.js'
+import { attest, type DeviceKey, enrol, type Session } from './adapters/attester.js'
 import type { TpmIdentity } from './adapters/tpm-identity.js'
 import { renewalDelayMs, retryDelayMs } from './domain/schedule.js'
 
@@ -38,6 +38,8 @@ export interface AttestationLoopDeps {
   readonly authorityUrl: string
   /** The enrolment ticket, read when it is needed. */
   readonly ticket: () => string | undefined
+  /** Read when the host enrols; absent where the machine has none. */
+  readonly deviceKey: () => DeviceKey | undefined
   readonly eventLogFile: string
   readonly imaListFile: string
   readonly bindingKey: boolean
@@ -98,7 +100,11 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
     if (ticket === undefined) {
       throw new PlatformError('AGENT_NOT_ENROLLED', 'expected an enrolment ticket, found none')
     }
-    const host = await enrol(deps.client, identity, { hostId: deps.hostId, ticket })
+    const host = await enrol(deps.client, identity, {
+      hostId: deps.hostId,
+      ticket,
+      device: deps.deviceKey(),
+    })
     identity.saveEnrolment({
       hostId: deps.hostId,
       cluster: host.cluster,

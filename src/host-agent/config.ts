@@ -42,6 +42,21 @@ export const AgentConfig = Exactly({
         description: 'endorsement key to enrol with; auto takes the first that has a certificate',
       },
     ),
+    device: Type.Optional(
+      Exactly(
+        {
+          handle: Type.Integer({
+            minimum: 0x8100_0000,
+            maximum: 0x81ff_ffff,
+            description: 'persistent handle of the initial attestation key (IAK) of the machine',
+          }),
+          certificateFile: Type.String({
+            description: 'its certificate, PEM or DER: the host enrols by it',
+          }),
+        },
+        'key that the machine was delivered with (IAK): `handle`, its persistent handle in the TPM, and `certificateFile`',
+      ),
+    ),
     attestationKey: Type.Union([Type.Literal('ecc-p256'), Type.Literal('rsa-2048')], {
       default: 'ecc-p256',
       description: 'kind of the attestation key',

@@ -8,6 +8,8 @@ import { messageOf, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
 import { readSecretFile } from '../core/secret-file.js'
 import { createApp, listen } from '../http/index.js'
+import { readCertificates } from '../pki/index.js'
+import type { DeviceKey } from './adapters/attester.js'
 import { createAuthority } from './adapters/authority.js'
 import { createInventory } from './adapters/inventory.js'
 import { createKeyClient } from './adapters/key-client.js'
@@ -49,6 +51,7 @@ export async function startHostAgent(deps: {
     hostId: config.hostId,
     authorityUrl,
     ticket: () => ticketOf(config.authority.ticketFile),
+    deviceKey: () => deviceKeyOf(config.tpm.device),
     eventLogFile: config.tpm.eventLogFile,
     imaListFile: config.tpm.imaListFile,
     bindingKey: config.tpm.bindingKey,
@@ -110,9 +113,21 @@ function ticketOf(file: string | undefined): string | undefined {
   return secret.use((octets) => Buffer.from(octets).toString('utf8'))
 }
 
+/** Read anew at each enrolment, so that a file that was mended is found. */
+function deviceKeyOf(device: Static<typeof AgentConfig>['tpm']['device']): DeviceKey | undefined {
+  if (!device) return undefined
+  const { handle, certificateFile } = device
+  const [certificate] = readCertificates(readOctets(certificateFile)).all
+  return certificate && { handle, certificate: certificate.der }
+}
+
 function readText(file: string): string {
+  return Buffer.from(readOctets(file)).toString('utf8')
+}
+
+function readOctets(file: string): Uint8Array {
   try {
-    return readFileSync(file, 'utf8')
+    return new Uint8Array(readFileSync(file))
   } catch (cause) {
     throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
       cause,

@@ -29,6 +29,13 @@ export interface Tpm extends AsyncDisposable {
 
   load(parent: LoadedKey, blob: KeyBlob): Promise<LoadedKey>
 
+  /**
+   * A key that was made persistent, by its handle in the TPM (0x81……); nothing where there is none.
+   *
+   * `flush` forgets it here and leaves it in the TPM.
+   */
+  openPersistent(handle: number): Promise<LoadedKey | undefined>
+
   /** Signs the PCRs named, with the scheme of the key. */
   quote(request: QuoteRequest): Promise<Attested>
 

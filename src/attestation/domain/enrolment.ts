@@ -1,4 +1,5 @@
 import type { EnrolmentRequest, HostState } from '../../api/attestation.js'
+import { deviceQualification } from '../../api/evidence-binding.js'
 import { fromBase64url, fromHex, timingSafeEqual, toHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { describeFinding, failures } from '../../core/finding.js'
@@ -13,7 +14,6 @@ import type {
 import { ticketHash } from './tickets.js'
 import { type EndorsementRules, storedTrust } from './trust.js'
 import {
-  deviceQualification,
   type EnrolmentClaims,
   endorsementKeyFingerprint,
   type HostIdentity,

@@ -35,7 +35,7 @@ export interface DeviceClaims {
   readonly attest: Uint8Array
   /** TPMT_SIGNATURE */
   readonly signature: Uint8Array
-  /** What the host has to have given to TPM2_Certify: see `deviceQualification`. */
+  /** What the host has to have given to TPM2_Certify: `deviceQualification`. */
   readonly qualification: Uint8Array
 }
 
@@ -107,15 +107,6 @@ export function endorsementKeyFingerprint(ekPublic: Uint8Array): string {
   return createHash('sha256')
     .update(spkiOf(publicKeyOf(parsePublicArea(ekPublic))))
     .digest('hex')
-}
-
-/**
- * What an initial attestation key certifies with: bound to the host's name and to its ticket, so that it vouches for one
- * enrolment. SHA-256 of `sigillo device enrolment`, the host id and the ticket, each ended by a zero octet.
- */
-export function deviceQualification(hostId: string, ticket: string): Uint8Array {
-  const text = ['sigillo device enrolment', hostId, ticket, ''].join('\0')
-  return new Uint8Array(createHash('sha256').update(text).digest())
 }
 
 interface EndorsementVerdict {

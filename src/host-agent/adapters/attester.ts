@@ -4,12 +4,13 @@ import {
   createAttestation,
   createEnrolment,
   createNonce,
+  type EnrolmentRequest,
   type Evidence,
   type HostState,
 } from '../../api/attestation.js'
 import type { Client } from '../../api/client.js'
 import type { Bank } from '../../api/common.js'
-import { evidenceDigest } from '../../api/evidence-binding.js'
+import { deviceQualification, evidenceDigest } from '../../api/evidence-binding.js'
 import { equalBytes, fromBase64url, toBase64url, toHex } from '../../core/bytes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { skipImaEntries } from '../../ima/index.js'
@@ -26,6 +27,14 @@ import type { TpmIdentity } from './tpm-identity.js'
 /** How much of the measurement list was accepted in this boot, as the service said. */
 export interface ImaCursor {
   entries: number
+}
+
+/** The initial attestation key (IAK) that the machine was delivered with. */
+export interface DeviceKey {
+  /** Persistent handle in the TPM. */
+  readonly handle: number
+  /** DER */
+  readonly certificate: Uint8Array
 }
 
 /** What one attestation gave: a token, and the keys that it is bound to. */
@@ -55,8 +64,13 @@ const QUOTE_TRIES = 3
 export async function enrol(
   client: Client,
   identity: TpmIdentity,
-  request: { readonly hostId: string; readonly ticket: string },
+  request: {
+    readonly hostId: string
+    readonly ticket: string
+    readonly device?: DeviceKey | undefined
+  },
 ): Promise<{ readonly cluster: string; readonly state: HostState }> {
+  const device = request.device && (await deviceClaims(identity, request.device, request))
   return identity.withEndorsementKey(async (ek, certificate) => {
     const challenge = await client.call(createEnrolment, {
       body: {
@@ -65,6 +79,7 @@ export async function enrol(
         ekPublic: toBase64url(ek.publicArea),
         ...(certificate ? { ekCertificate: toBase64url(certificate) } : {}),
         akPublic: toBase64url(identity.ak.publicArea),
+        ...(device ? { device } : {}),
       },
     })
     const secret = await identity.tpm.activateCredential(
@@ -82,6 +97,31 @@ export async function enrol(
       secret.fill(0)
     }
   })
+}
+
+/** The initial attestation key vouches for the attestation key, for this name and ticket alone. */
+async function deviceClaims(
+  { tpm, ak }: TpmIdentity,
+  { handle, certificate }: DeviceKey,
+  request: { readonly hostId: string; readonly ticket: string },
+): Promise<NonNullable<EnrolmentRequest['device']>> {
+  const iak = await tpm.openPersistent(handle)
+  if (!iak) {
+    const message = `expected the initial attestation key at 0x${handle.toString(16)}, found none`
+    throw new PlatformError('DEVICE_KEY_MISSING', message)
+  }
+  try {
+    const { hostId, ticket } = request
+    const certified = await tpm.certify(ak, iak, deviceQualification(hostId, ticket))
+    return {
+      certificate: toBase64url(certificate),
+      iakPublic: toBase64url(iak.publicArea),
+      attest: toBase64url(certified.attest),
+      signature: toBase64url(certified.signature),
+    }
+  } finally {
+    await tpm.flush(iak)
+  }
 }
 
 /**
