@@ -43,6 +43,8 @@ export function checkPolicy(policy: Policy): Policy {
   }
 }
 
+const SHA256_CHARACTERS = 64
+
 /** PCR 10 grows while a host runs: it can be replayed, and never pinned. */
 function checkIma({ ima, pcrs, pinnedPcrs, bindingPcrs }: Policy): void {
   const isFixed = pinnedPcrs.includes(IMA_PCR) || bindingPcrs.includes(IMA_PCR)
@@ -51,6 +53,13 @@ function checkIma({ ima, pcrs, pinnedPcrs, bindingPcrs }: Policy): void {
       'POLICY_INVALID',
       'expected PCR 10 among pcrs where there are rules for IMA, and never pinned or bound',
     )
+  }
+  const weak = ima?.allow.find(({ digests }) =>
+    digests.some(({ length }) => length < SHA256_CHARACTERS),
+  )
+  if (weak) {
+    const message = `expected digests of SHA-256 or stronger for ${weak.path}, found SHA-1`
+    throw new PlatformError('POLICY_INVALID', message)
   }
   try {
     ima?.signers.forEach(readImaSigner)

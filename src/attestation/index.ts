@@ -16,12 +16,14 @@ import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
 import { createEndorsers } from './domain/endorsers.js'
 import { testPolicyDraft } from './domain/policy-test.js'
+import { createReferenceValues } from './domain/reference-values.js'
 import { createResults } from './domain/results.js'
 import { markLateHosts } from './domain/watch.js'
 import type { AttestationStore, EventLogReader } from './ports.js'
 import { addEndorsementRoutes } from './routes/endorsement-routes.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
+import { addReferenceValueRoutes } from './routes/reference-value-routes.js'
 import { addResultRoutes } from './routes/result-routes.js'
 
 export { AttestationSection } from './config.js'
@@ -109,6 +111,11 @@ export async function openAttestation(deps: {
       })
       addEndorsementRoutes(app, {
         endorsers: createEndorsers({ store, rules: config }),
+        operators,
+        clock,
+      })
+      addReferenceValueRoutes(app, {
+        referenceValues: createReferenceValues({ store }),
         operators,
         clock,
       })

@@ -83,6 +83,12 @@ export interface AttestationTransaction extends EndorsementTransaction {
   insertBaseImage(image: StoredBaseImage): Promise<void>
   removeBaseImage(cluster: string, name: string): Promise<boolean>
 
+  /** Oldest first. */
+  listReferenceSigners(): Promise<readonly StoredReferenceSigner[]>
+  /** Replaces the note where the key is there already. */
+  saveReferenceSigner(signer: StoredReferenceSigner): Promise<void>
+  removeReferenceSigner(signerId: string): Promise<boolean>
+
   findIma(hostId: string): Promise<AcceptedIma | undefined>
   saveIma(hostId: string, accepted: AcceptedIma): Promise<void>
 
@@ -263,6 +269,15 @@ export interface StoredBaseImage extends ReferenceValues {
   readonly addedAtMs: number
   readonly boot?: BootView
   readonly eventLog?: Uint8Array
+}
+
+/** A key that reference values may be signed with. */
+export interface StoredReferenceSigner {
+  /** SHA-256 of SubjectPublicKeyInfo, hexadecimal. */
+  readonly signerId: string
+  readonly pem: string
+  readonly note: string
+  readonly addedAtMs: number
 }
 
 /** Reads event logs away from the main thread, within a time and a heap of their own. */

@@ -395,6 +395,37 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       return result.numDeletedRows > 0n
     },
 
+    async listReferenceSigners() {
+      const rows = await tx
+        .selectFrom('attestation_reference_signers')
+        .selectAll()
+        .orderBy('added_at_ms')
+        .orderBy('signer_id')
+        .execute()
+      return rows.map((row) => ({
+        signerId: row.signer_id,
+        pem: row.pem,
+        note: row.note,
+        addedAtMs: row.added_at_ms,
+      }))
+    },
+
+    async saveReferenceSigner({ signerId, pem, note, addedAtMs }) {
+      await tx
+        .insertInto('attestation_reference_signers')
+        .values({ signer_id: signerId, pem, note, added_at_ms: addedAtMs })
+        .onConflict((conflict) => conflict.column('signer_id').doUpdateSet({ note }))
+        .execute()
+    },
+
+    async removeReferenceSigner(signerId) {
+      const result = await tx
+        .deleteFrom('attestation_reference_signers')
+        .where('signer_id', '=', signerId)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
+
     async findIma(hostId) {
       const row = await tx
         .selectFrom('attestation_ima')

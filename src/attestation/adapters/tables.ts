@@ -1,7 +1,7 @@
 import type { Generated } from 'kysely'
 import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002, 0005 and 0007. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005, 0007 and 0008. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
@@ -83,6 +83,12 @@ export interface AttestationTables {
     source: string | null
     not_before_ms: number | null
     not_after_ms: number | null
+  }
+  attestation_reference_signers: {
+    signer_id: string
+    pem: string
+    note: string
+    added_at_ms: number
   }
   attestation_bundles: {
     bundle_id: string

@@ -12,6 +12,8 @@ export const EVENT_TYPES = [
   'policy.activated',
   'base-image.added',
   'base-image.removed',
+  'reference-signer.added',
+  'reference-signer.removed',
   'anchor.added',
   'anchor.removed',
   'revocation-list.added',

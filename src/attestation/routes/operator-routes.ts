@@ -3,7 +3,6 @@ import {
   acceptHostReboot,
   activatePolicyDraft,
   approveHost,
-  type BaseImageView,
   captureBaseImage,
   createTicket,
   getEvidenceBundle,
@@ -25,7 +24,6 @@ import {
   testPolicyDraft as testPolicyOperation,
   verifyAttestationAudit,
 } from '../../api/attestation.js'
-import type { Bank } from '../../api/common.js'
 import { policyDigest } from '../../appraisal/index.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
@@ -33,7 +31,8 @@ import { type App, addOperation, type OperatorAccess } from '../../http/index.js
 import type { AuditLog } from '../../store/index.js'
 import type { Administration } from '../domain/administration.js'
 import type { PolicyTest } from '../domain/policy-test.js'
-import type { StoredBaseImage, StoredPolicyDraft, StoredTicket } from '../ports.js'
+import type { StoredPolicyDraft, StoredTicket } from '../ports.js'
+import { baseImageView } from './base-image-view.js'
 
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
@@ -163,20 +162,6 @@ function ticketView(ticket: StoredTicket) {
     usesLeft: ticket.usesLeft,
     createdAt: isoTime(ticket.createdAtMs),
     expiresAt: isoTime(ticket.expiresAtMs),
-  }
-}
-
-function baseImageView(image: StoredBaseImage): BaseImageView {
-  return {
-    name: image.name,
-    cluster: image.cluster,
-    source: image.source,
-    addedAt: isoTime(image.addedAtMs),
-    ...(image.notBeforeMs === undefined ? {} : { notBefore: isoTime(image.notBeforeMs) }),
-    ...(image.notAfterMs === undefined ? {} : { notAfter: isoTime(image.notAfterMs) }),
-    bank: image.bank as Bank,
-    pcrs: [...image.pcrs].map(([pcr, digests]) => ({ pcr, digests: [...digests] })),
-    ...(image.boot ? { boot: image.boot } : {}),
   }
 }
 

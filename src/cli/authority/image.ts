@@ -5,9 +5,28 @@ import {
   listBaseImages,
   removeBaseImage,
 } from '../../api/attestation.js'
+import {
+  addReferenceSigner,
+  importBaseImages,
+  listReferenceSigners,
+  removeReferenceSigner,
+} from '../../api/reference-values.js'
+import { toBase64url } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
+import { readOctets } from '../offline/files.js'
 import { fields, table } from '../output.js'
+import { examples } from '../run.js'
 import { moment } from '../values.js'
 import { addOperation } from './command.js'
+import { connect, readText, withConnection } from './connection.js'
+
+const MAX_FILE_OCTETS = 1024 * 1024
+
+interface ImportOptions {
+  readonly cluster: string
+  readonly name?: string
+  readonly unsigned?: boolean
+}
 
 export function addImageCommands(program: Command): void {
   const image = program.command('image').description('base images: what good hosts measure')
@@ -28,6 +47,39 @@ export function addImageCommands(program: Command): void {
       'sigillo image capture debian-12-grub --host host-a --until 2027-01-31 --json',
     ],
   })
+
+  addOperation<typeof importBaseImages, ImportOptions>(image, {
+    usage: 'import <file>',
+    operation: importBaseImages,
+    configure: (command) =>
+      command
+        .requiredOption('--cluster <name>', 'cluster whose hosts may boot it')
+        .option('--name <name>', 'name of the image; needed for a CoRIM')
+        .option('--unsigned', 'accept a CoRIM that nobody signed: you vouch for it'),
+    input: ([file = ''], { cluster, name, unsigned }) => {
+      const octets = readOctets(file, MAX_FILE_OCTETS)
+      return {
+        body: {
+          cluster,
+          format: looksLikeJson(octets) ? 'json' : 'corim',
+          content: toBase64url(octets),
+          ...(name === undefined ? {} : { name }),
+          ...(unsigned ? { unsigned } : {}),
+        },
+      }
+    },
+    text: ({ baseImages, unused }) => [
+      ...baseImages.flatMap((one) => [...imageLines(one), '']),
+      ...unused.map((sentence) => `not used: ${sentence}`),
+    ],
+    examples: [
+      'sigillo image import rack-7.json --cluster lab',
+      'sigillo image import maker.corim --cluster lab --name maker-1.2 --json',
+    ],
+  })
+
+  addExportCommand(image)
+  addSignerCommands(image)
 
   addOperation<typeof listBaseImages, { readonly cluster?: string }>(image, {
     usage: 'list',
@@ -61,6 +113,82 @@ export function addImageCommands(program: Command): void {
       'sigillo image list && sigillo image remove old --cluster lab --yes',
     ],
   })
+}
+
+/** A base image as the file that `image import` reads, with `--json` or without. */
+function addExportCommand(image: Command): void {
+  const command = withConnection(image.command('export <name>'))
+  command
+    .description('Print a base image as reference values in JSON')
+    .requiredOption('--cluster <name>', 'cluster of the image')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo image export debian-12-grub --cluster lab > debian-12-grub.json',
+        'sigillo image export debian-12-grub --cluster lab | sigillo image import /dev/stdin --cluster two',
+      ),
+    )
+    .action(async (name: string, { cluster }: { readonly cluster: string }) => {
+      await using connection = connect(command)
+      const { baseImages } = await connection.client.call(listBaseImages, { query: { cluster } })
+      const found = baseImages.find((one) => one.name === name)
+      if (!found) throw new PlatformError('NOT_FOUND', `no base image ${cluster}/${name}`)
+      const file = referenceValuesOf(found)
+      connection.output.data(file, () => [JSON.stringify(file, undefined, 2)])
+    })
+}
+
+function referenceValuesOf(image: BaseImageView) {
+  return {
+    name: image.name,
+    bank: image.bank,
+    pcrs: Object.fromEntries(image.pcrs.map(({ pcr, digests }) => [String(pcr), digests])),
+    source: sourceText(image),
+    ...(image.notBefore === undefined ? {} : { notBefore: image.notBefore }),
+    ...(image.notAfter === undefined ? {} : { notAfter: image.notAfter }),
+  }
+}
+
+function addSignerCommands(image: Command): void {
+  const signer = image.command('signer').description('keys that may sign reference values (CoRIM)')
+  addOperation<typeof addReferenceSigner, { readonly note: string }>(signer, {
+    usage: 'add <file>',
+    operation: addReferenceSigner,
+    configure: (command) => command.requiredOption('--note <text>', 'whose key it is'),
+    input: ([file = ''], { note }) => ({ body: { pem: readText(file), note } }),
+    text: ({ signerId }) => [`trusted: signer ${signerId}`],
+    examples: [
+      "sigillo image signer add maker.pub.pem --note 'ACME, by their site of 2026-11-02'",
+      'sigillo image signer add maker.pub.pem --note ACME --json',
+    ],
+  })
+  addOperation(signer, {
+    usage: 'list',
+    operation: listReferenceSigners,
+    input: () => ({}),
+    text: ({ signers }) =>
+      table([
+        ['SIGNER', 'ADDED', 'NOTE'],
+        ...signers.map((one) => [one.signerId.slice(0, 16), one.addedAt.slice(0, 10), one.note]),
+      ]),
+    examples: ['sigillo image signer list', 'sigillo image signer list --json'],
+  })
+  addOperation(signer, {
+    usage: 'remove <signer>',
+    operation: removeReferenceSigner,
+    input: ([signerId = '']) => ({ params: { signerId } }),
+    text: () => ['removed'],
+    destroys: ([signerId]) => `nothing that ${signerId} signs will be imported any more`,
+    examples: [
+      'sigillo image signer remove 3f0c… --yes',
+      'sigillo image signer remove 3f0c… --yes --json',
+    ],
+  })
+}
+
+/** Whether the first octet that is no space is that of a JSON object; CBOR never begins so. */
+function looksLikeJson(octets: Uint8Array): boolean {
+  return /^\s*\{/.test(Buffer.from(octets.subarray(0, 100)).toString('latin1'))
 }
 
 function imageLines(image: BaseImageView): readonly string[] {

@@ -114,6 +114,11 @@ describe('the draft of a policy', () => {
       code: 'NOT_FOUND',
     })
     await expect(draft({ pinnedPcrs: [15] })).rejects.toMatchObject({ code: 'POLICY_INVALID' })
+    const allow = [{ path: '/bin/*', digests: ['00'.repeat(20)] }]
+    const ima = { allow, exclude: [], allowViolations: false, signers: [] }
+    await expect(draft({ pcrs: [0, 10], pinnedPcrs: [0], bindingPcrs: [0], ima })).rejects.toThrow(
+      /SHA-1/,
+    )
   })
 })
 

@@ -8,12 +8,13 @@ import * as controlPlaneApi from '../../../src/api/control-plane.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
 import type { Operation } from '../../../src/api/operation.js'
+import * as referenceValuesApi from '../../../src/api/reference-values.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import { bootHost, ticketFor } from '../../helpers/host.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
 
 const SERVICES = {
-  attestation: { ...attestationApi, ...endorsementApi },
+  attestation: { ...attestationApi, ...endorsementApi, ...referenceValuesApi },
   'key-provider': keyProviderApi,
   'control-plane': controlPlaneApi,
 } as const
