@@ -3,7 +3,7 @@ import { fromBase64url, fromHex } from '../core/bytes.js'
 import { PlatformError } from '../core/errors.js'
 import { type Finding, failed, failures, passed } from '../core/finding.js'
 import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
-import { parsePublicArea } from '../tpm/index.js'
+import { parsePublicArea, verifyAttestationKey } from '../tpm/index.js'
 import { appraise, type EventLogReport } from './appraise.js'
 import { type DecodedEvidence, decodeEvidence, verifyEvidence } from './evidence.js'
 import { appraiseIma } from './ima.js'
@@ -19,13 +19,15 @@ import { appraiseIma } from './ima.js'
 export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Finding[]> {
   const { policy, evidence } = bundle
   const decoded = await decodeEvidence(evidence)
+  const ak = parsePublicArea(fromBase64url(bundle.akPublic))
+  const key = verifyAttestationKey(ak)
   const identity = verifyEvidence(decoded, {
-    ak: parsePublicArea(fromBase64url(bundle.akPublic)),
+    ak,
     verifier: bundle.verifier,
     policy,
     nonceFinding: passed('nonce', 'not checked: only the service knows which ones it gave'),
   })
-  if (!identity.clock) return identity.findings
+  if (!identity.clock) return [...key, ...identity.findings]
   const appraisal = appraise({
     policy,
     pcrValues: decoded.pcrValues,
@@ -40,6 +42,7 @@ export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Fin
     nowMs: Date.parse(bundle.verdict.at),
   })
   const findings = [
+    ...key,
     ...identity.findings,
     ...appraisal.findings,
     ...(await verifyIma(bundle, decoded)),
