@@ -14,38 +14,24 @@ import {
   verifyEventLog,
 } from '../../../src/eventlog/index.js'
 import {
+  chance,
+  fastest,
+  limitOf,
+  MUTANTS,
+  MUTANTS_TIMEOUT_MS,
+  mutant,
+} from '../../helpers/mutants.js'
+import {
   MEASURED_BOOT_VARIANTS,
   measuredBoot,
   measuredPcrs,
   sharedVectors,
 } from '../../helpers/vectors.js'
-import { chance, mutant } from './mutate.js'
 
 /** Changed logs and changed data of events, by the hundred thousand: nothing but refusals of ours, and none slow. */
-const MUTANTS = process.env['SLOW'] === '1' ? 1_000_000 : 100_000
-const MAX_MS_PER_BLOCK = 5
-const BLOCK_OCTETS = 64 * 1024
-/** A mutant that seems slow is read again: the machine may have been busy with something else. */
-const RETRIES = 5
-const TIMEOUT_MS = 20 * 60_000
-
 const VARIANT = '04-shim-grub-sb-on-mskeys'
 const real = measuredBoot(VARIANT, 'binary_bios_measurements')
 const quoted = measuredPcrs(VARIANT)
-
-/** How long the fastest of a few runs took; stops at the first that is fast enough. */
-function fastest(limitMs: number, run: () => void): number {
-  let least = Number.POSITIVE_INFINITY
-  for (let tries = 0; tries < RETRIES && least > limitMs; tries += 1) {
-    const begin = performance.now()
-    run()
-    least = Math.min(least, performance.now() - begin)
-  }
-  return least
-}
-
-const limitOf = (octets: Uint8Array) =>
-  MAX_MS_PER_BLOCK * Math.max(1, Math.ceil(octets.length / BLOCK_OCTETS))
 
 test(
   `${MUTANTS} changed logs end with a log or a refusal, each soon`,
@@ -73,7 +59,7 @@ test(
     expect(read).toBeGreaterThan(MUTANTS / 10)
     expect(read).toBeLessThan((MUTANTS * 9) / 10)
   },
-  TIMEOUT_MS,
+  MUTANTS_TIMEOUT_MS,
 )
 
 test(
@@ -98,7 +84,7 @@ test(
       }
     }
   },
-  TIMEOUT_MS,
+  MUTANTS_TIMEOUT_MS,
 )
 
 /** Events of real machines, each type with each of its forms once or a few times. */
@@ -162,5 +148,5 @@ test(
     }
     expect(slowest).toBeLessThan(1)
   },
-  TIMEOUT_MS,
+  MUTANTS_TIMEOUT_MS,
 )

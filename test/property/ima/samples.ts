@@ -88,24 +88,3 @@ export function progressAfter(list: Uint8Array): ImaProgress {
   for (const entry of readImaList(list)) progress = extendIma(progress, entry, 'own-digest')
   return progress
 }
-
-/** Enough for the compiler to have compiled what it will. */
-const MAX_TRIES = 40
-
-/** How long the fastest of a few runs took; stops at the first that is fast enough: the machine may have been busy. */
-export function fastest(limitMs: number, run: () => void): number {
-  let least = Number.POSITIVE_INFINITY
-  for (let tries = 0; tries < MAX_TRIES && least > limitMs; tries += 1) {
-    const begin = performance.now()
-    run()
-    least = Math.min(least, performance.now() - begin)
-  }
-  return least
-}
-
-const BLOCK_OCTETS = 64 * 1024
-const MAX_MS_PER_BLOCK = 5
-
-export function limitOf(octets: Uint8Array): number {
-  return MAX_MS_PER_BLOCK * Math.max(1, Math.ceil(octets.length / BLOCK_OCTETS))
-}

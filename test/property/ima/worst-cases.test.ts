@@ -11,9 +11,10 @@ import {
   startOfIma,
 } from '../../../src/ima/index.js'
 import { sized, u32 } from '../../helpers/ima-list.js'
+import { fastest, limitOf } from '../../helpers/mutants.js'
 import { measuredBoot, saySkipped, sharedVectors } from '../../helpers/vectors.js'
 import { binaryList, digestField, pathField } from '../../unit/ima/build-list.js'
-import { BINARY, fastest, limitOf, POLICY, TEXT } from './samples.js'
+import { BINARY, POLICY, TEXT } from './samples.js'
 
 /** Lists of 64 KiB, made to be slow. */
 const SIZE = 64 * 1024

@@ -1,3 +1,12 @@
+/** How many changed inputs each codec is tried with: a tenth of a million, or a million with `SLOW=1`. */
+export const MUTANTS = process.env['SLOW'] === '1' ? 1_000_000 : 100_000
+export const MUTANTS_TIMEOUT_MS = 30 * 60_000
+
+const MAX_MS_PER_BLOCK = 5
+const BLOCK_OCTETS = 64 * 1024
+/** A mutant that seems slow is read again: the machine may have been busy with something else. */
+const RETRIES = 50
+
 /** Numbers below `limit`, the same for the same seed (mulberry32). */
 export type Chance = (limit: number) => number
 
@@ -59,4 +68,20 @@ function change(octets: Uint8Array<ArrayBuffer>, other: Uint8Array, next: Chance
 
 function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat(parts))
+}
+
+/** Milliseconds that reading may take: 5 for each 64 KB that are begun. */
+export function limitOf(octets: Uint8Array): number {
+  return MAX_MS_PER_BLOCK * Math.max(1, Math.ceil(octets.length / BLOCK_OCTETS))
+}
+
+/** How long the fastest of a few runs took; stops at the first that is within the limit. */
+export function fastest(limitMs: number, run: () => void): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let tries = 0; tries < RETRIES && least > limitMs; tries += 1) {
+    const begin = performance.now()
+    run()
+    least = Math.min(least, performance.now() - begin)
+  }
+  return least
 }
