@@ -13,6 +13,11 @@ export class Turns {
     this.#taken = true
   }
 
+  /** Whether somebody has the next turn already. */
+  get isWaitedFor(): boolean {
+    return this.#waiting.length > 0
+  }
+
   /** Ends the turn. The next begins in a later turn of the event loop: a long queue keeps no socket or timer waiting. */
   give(): void {
     const next = this.#waiting.shift()
