@@ -3,7 +3,7 @@ import { toHex } from '../core/bytes.js'
 import type { ErrorCode } from '../core/error-codes.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 import { matchesPattern } from '../core/pattern.js'
-import type { BootSummary } from '../eventlog/index.js'
+import type { BootQuestions, BootSummary } from '../eventlog/index.js'
 
 /**
  * Compares what was booted with the rules of a policy. A rule that is not in the policy is not looked at; what a rule
@@ -28,6 +28,11 @@ export function appraiseBoot(policy: Policy, boot: BootSummary | undefined): rea
     ),
     ...appraiseDbx(policy, boot),
   ]
+}
+
+/** What the summary of a boot must hold for the rules of a policy. */
+export function bootQuestions({ dbxAtLeast }: Policy): BootQuestions {
+  return { dbx: dbxAtLeast !== undefined }
 }
 
 function appraiseSecureBoot(boot: BootSummary | undefined): Finding {

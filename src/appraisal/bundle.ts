@@ -5,6 +5,7 @@ import { type Finding, failed, failures, passed } from '../core/finding.js'
 import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
 import { parsePublicArea, verifyAttestationKey } from '../tpm/index.js'
 import { appraise, type EventLogReport } from './appraise.js'
+import { bootQuestions } from './boot-rules.js'
 import { type DecodedEvidence, decodeEvidence, verifyEvidence } from './evidence.js'
 import { appraiseIma } from './ima.js'
 
@@ -18,7 +19,7 @@ import { appraiseIma } from './ima.js'
  */
 export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Finding[]> {
   const { policy, evidence } = bundle
-  const decoded = await decodeEvidence(evidence)
+  const decoded = decodeEvidence(evidence)
   const ak = parsePublicArea(fromBase64url(bundle.akPublic))
   const key = verifyAttestationKey(ak)
   const identity = verifyEvidence(decoded, {
@@ -36,7 +37,7 @@ export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Fin
       ...bundle.previousClock,
       clock: BigInt(bundle.previousClock.clock),
     },
-    eventLog: readLog(decoded, policy.bank),
+    eventLog: readLog(decoded, policy),
     eventLogOctets: decoded.eventLog?.length ?? 0,
     baseImages: bundle.baseImage ? [referenceOf(bundle.baseImage)] : [],
     nowMs: Date.parse(bundle.verdict.at),
@@ -76,11 +77,11 @@ function agreement(then: boolean, now: boolean): Finding {
 
 function readLog(
   { eventLog, pcrValues }: DecodedEvidence,
-  bank: EvidenceBundle['policy']['bank'],
+  policy: EvidenceBundle['policy'],
 ): EventLogReport | undefined {
   if (!eventLog) return undefined
   try {
-    return verifyEventLog(parseEventLog(eventLog), bank, pcrValues)
+    return verifyEventLog(parseEventLog(eventLog), policy.bank, pcrValues, bootQuestions(policy))
   } catch (error) {
     if (!(error instanceof PlatformError)) throw error
     return {

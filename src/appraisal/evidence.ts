@@ -33,7 +33,7 @@ export interface DecodedEvidence {
 }
 
 /** Decodes the text members of evidence; throws `DecodeError` on text that is not canonical. */
-export async function decodeEvidence(evidence: Evidence): Promise<DecodedEvidence> {
+export function decodeEvidence(evidence: Evidence): DecodedEvidence {
   const { bindingKey, eventLog } = evidence
   return {
     hostId: evidence.hostId,
@@ -42,8 +42,8 @@ export async function decodeEvidence(evidence: Evidence): Promise<DecodedEvidenc
     signature: fromBase64url(evidence.signature),
     pcrValues: new Map(evidence.pcrs.map(({ pcr, digest }) => [pcr, fromHex(digest)])),
     ...(eventLog === undefined ? {} : { eventLog: fromBase64url(eventLog) }),
-    proofKeyThumbprint: await jwkThumbprint(evidence.proofKey),
-    sessionKeyThumbprint: await jwkThumbprint(evidence.sessionKey),
+    proofKeyThumbprint: jwkThumbprint(evidence.proofKey),
+    sessionKeyThumbprint: jwkThumbprint(evidence.sessionKey),
     ...(bindingKey === undefined
       ? {}
       : {

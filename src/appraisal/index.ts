@@ -1,5 +1,6 @@
 export { appraise, type EventLogReport } from './appraise.js'
 export type { ReferenceValues } from './base-images.js'
+export { bootQuestions } from './boot-rules.js'
 export { bootView } from './boot-view.js'
 export { verifyBundle } from './bundle.js'
 export type { TpmClock } from './clock.js'

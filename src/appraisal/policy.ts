@@ -71,8 +71,15 @@ function checkIma({ ima, pcrs, pinnedPcrs, bindingPcrs }: Policy): void {
 
 /** SHA-256 of the canonical JSON of a policy, in hexadecimal: what tokens and verdicts cite. */
 export function policyDigest(policy: Policy): string {
-  return createHash('sha256').update(canonicalJson(policy)).digest('hex')
+  const known = digests.get(policy)
+  if (known !== undefined) return known
+  const digest = createHash('sha256').update(canonicalJson(policy)).digest('hex')
+  if (Object.isFrozen(policy)) digests.set(policy, digest)
+  return digest
 }
+
+/** Of policies that cannot change any more. */
+const digests = new WeakMap<Policy, string>()
 
 function ascending(pcrs: readonly number[]): number[] {
   return [...pcrs].sort((a, b) => a - b)

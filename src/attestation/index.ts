@@ -76,7 +76,8 @@ export async function openAttestation(deps: {
   const store = attestationStore(deps.store, issuer)
   const dispatcher = new Agent({ connect: { timeout: 5_000 } })
   const eventLogs: EventLogReader = {
-    verify: (log, bank, values) => workers.verify(log, bank as HashName, values),
+    verify: (log, bank, values, questions) =>
+      workers.verify(log, bank as HashName, values, questions),
     compare: (reference, found, bank) => workers.compare(reference, found, bank as HashName),
   }
   let testAnchors = await readTestAnchors(store)

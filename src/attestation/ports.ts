@@ -9,6 +9,7 @@ import type {
 import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
+import type { BootQuestions } from '../eventlog/index.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
 import type { NewEvent, StoredEvent } from './domain/events.js'
 import type { AcceptedIma } from './domain/host-ima.js'
@@ -79,8 +80,10 @@ export interface AttestationTransaction extends EndorsementTransaction {
   addPolicyRevision(cluster: string, revision: StoredPolicyRevision): Promise<void>
 
   listBaseImages(cluster?: string): Promise<readonly StoredBaseImage[]>
+  /** The boot event log of an image, where it was captured with one. */
+  findBaseImageLog(cluster: string, name: string): Promise<Uint8Array | undefined>
   /** @throws PlatformError `CONFLICT` where the cluster has an image of this name */
-  insertBaseImage(image: StoredBaseImage): Promise<void>
+  insertBaseImage(image: StoredBaseImage, eventLog?: Uint8Array): Promise<void>
   removeBaseImage(cluster: string, name: string): Promise<boolean>
 
   /** Oldest first. */
@@ -268,7 +271,6 @@ export interface StoredBaseImage extends ReferenceValues {
   readonly source: BaseImageView['source']
   readonly addedAtMs: number
   readonly boot?: BootView
-  readonly eventLog?: Uint8Array
 }
 
 /** A key that reference values may be signed with. */
@@ -286,6 +288,7 @@ export interface EventLogReader {
     eventLog: Uint8Array,
     bank: string,
     pcrValues: ReadonlyMap<number, Uint8Array>,
+    questions: BootQuestions,
   ): Promise<EventLogReport>
   /** What changed between two boots, in sentences. */
   compare(reference: Uint8Array, found: Uint8Array, bank: string): Promise<readonly string[]>

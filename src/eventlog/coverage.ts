@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { equalBytes } from '../core/bytes.js'
+import { toHex } from '../core/bytes.js'
 import { isPlatformError } from '../core/errors.js'
 import type { HashName } from '../tpm/index.js'
 import { parseVariable } from './efi-variable.js'
@@ -99,26 +99,29 @@ const SOURCES: Readonly<Record<Rule, string>> = {
 
 /** Tells how far the digest of one bank proves the data of an event. The type is the host's word. */
 export function coverageOf(event: LoggedEvent, bank: HashName): Coverage {
-  const known = coverages.get(event)
-  const before = known?.get(bank)
-  if (before) return before
+  const known = coverages[bank].get(event)
+  if (known) return known
   const coverage = computeCoverage(event, bank)
-  if (known) known.set(bank, coverage)
-  else coverages.set(event, new Map([[bank, coverage]]))
+  coverages[bank].set(event, coverage)
   return coverage
 }
 
 /** Several checks ask for the same event, and each answer costs a digest. */
-const coverages = new WeakMap<LoggedEvent, Map<HashName, Coverage>>()
+const coverages: Readonly<Record<HashName, WeakMap<LoggedEvent, Coverage>>> = {
+  sha1: new WeakMap(),
+  sha256: new WeakMap(),
+  sha384: new WeakMap(),
+  sha512: new WeakMap(),
+}
 
 function computeCoverage(event: LoggedEvent, bank: HashName): Coverage {
   const name = eventTypeName(event.type)
   const rule = name ? RULES[name] : 'described'
   const source = SOURCES[rule]
   if (rule === 'none' || rule === 'described') return { kind: rule, rule: source }
-  const digest = event.digests.get(bank)
-  const isOf = (octets: Uint8Array): boolean =>
-    digest !== undefined && equalBytes(digest, hash(bank, octets, 'buffer'))
+  const measured = event.digests.get(bank)
+  const digest = measured && toHex(measured)
+  const isOf = (octets: Uint8Array): boolean => hash(bank, octets, 'hex') === digest
   // Boot loaders measure a part as a rule, others the whole.
   const isOfData = () => isOf(event.data)
   if (rule !== 'loader' && isOfData()) return { kind: 'data', rule: source }

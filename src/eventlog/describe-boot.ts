@@ -36,6 +36,12 @@ export interface RevocationList {
   readonly hashes: readonly string[]
 }
 
+/** What a summary holds besides, for those who need it. */
+export interface BootQuestions {
+  /** The forbidden hashes: some hundred, where a policy asks for some of them. */
+  readonly dbx: boolean
+}
+
 /** Microcode that the firmware loaded. The text is the host's word; the digest is what was measured. */
 export interface MicrocodeMeasurement {
   readonly event: number
@@ -50,7 +56,7 @@ export interface BootSummary {
   /** Whether the firmware said that it ran in debug mode. */
   readonly debug: boolean
   readonly firmwareVersion?: string
-  /** Nothing where the list was not measured, or not once. */
+  /** Nothing where the list was not measured, or not once, or not asked for. */
   readonly dbx?: RevocationList
   readonly microcode?: readonly MicrocodeMeasurement[]
   readonly bootApplications: readonly BootApplication[]
@@ -74,10 +80,14 @@ const QUOTES = /["'\\]/g
 const UNIFIED_KERNEL_SECTION = '.linux'
 
 /** Describes a boot from its log. Everything that is not covered by a digest is the host's word. */
-export function describeBoot(log: EventLog, bank: HashName): BootSummary {
+export function describeBoot(
+  log: EventLog,
+  bank: HashName,
+  questions: BootQuestions = { dbx: true },
+): BootSummary {
   const settings = secureBootSettings(log, bank)
   const firmwareVersion = firmwareVersionOf(log, bank)
-  const dbx = revocationsOf(settings)
+  const dbx = questions.dbx ? revocationsOf(settings) : undefined
   const microcode = microcodeOf(log)
   const bootApplications = bootApplicationsOf(log, bank)
   const commandLine = commandLineOf(log, bank)
@@ -188,7 +198,7 @@ function commandLineOf(log: EventLog, bank: HashName): CommandLine | undefined {
  */
 function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): CommandLine | undefined {
   // The type of an event is not measured: the text alone tells what it is of.
-  const asLoader = events.map((event) => ({ ...event, type: EVENT_TYPES.EV_IPL }))
+  const asLoader = events.map(asLoaderEvent)
   if (!asLoader.every((event) => isGrubText(event, bank))) return undefined
   const texts = events.map(({ data }) => latinText(data))
   const [line, ...others] = texts.filter((text) => text.startsWith(KERNEL_COMMAND_LINE))
@@ -198,6 +208,11 @@ function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): Comman
   const bare = (arguments_: string) => arguments_.replace(QUOTES, '').trim()
   const agrees = loaded.length > 0 && loaded.every((command) => bare(command) === bare(text))
   return agrees ? { text: printable(text), by: 'grub' } : undefined
+}
+
+function asLoaderEvent(event: LoggedEvent): LoggedEvent {
+  const type = EVENT_TYPES.EV_IPL
+  return event.type === type ? event : { ...event, type }
 }
 
 function isGrubText(event: LoggedEvent, bank: HashName): boolean {
@@ -211,7 +226,7 @@ function stubCommandLine(events: readonly LoggedEvent[], bank: HashName): Comman
   for (const event of events) {
     const { by, what, text } = readLoaderEvent(event.data)
     const isLine = by === 'systemd' && what === 'kernel-command-line'
-    const { kind } = coverageOf({ ...event, type: EVENT_TYPES.EV_IPL }, bank)
+    const { kind } = coverageOf(asLoaderEvent(event), bank)
     if (!isLine || (kind !== 'data' && kind !== 'part')) return undefined
     texts.add(text)
   }

@@ -3,6 +3,7 @@ export { type Coverage, coverageOf, isDataCovered } from './coverage.js'
 export { decodeEvent } from './decode-event.js'
 export {
   type BootApplication,
+  type BootQuestions,
   type BootSummary,
   describeBoot,
   type MicrocodeMeasurement,

@@ -25,9 +25,19 @@ const byBank = new Map<HashName, ReadonlyMap<string, KnownMeasurement>>()
 
 /** What an event measured, told by its digest: a type or data that a host made up change nothing about it. */
 export function knownMeasurement(event: LoggedEvent, bank: HashName): KnownMeasurement | undefined {
+  const known = byDigest.get(event)
+  if (known?.bank === bank) return known.measurement
   const digest = event.digests.get(bank)
-  return digest && measurementsOf(bank).get(toHex(digest))
+  const measurement = digest && measurementsOf(bank).get(toHex(digest))
+  byDigest.set(event, { bank, measurement })
+  return measurement
 }
+
+/** Every check asks for the same events, in one bank as a rule. */
+const byDigest = new WeakMap<
+  LoggedEvent,
+  { readonly bank: HashName; readonly measurement: KnownMeasurement | undefined }
+>()
 
 function measurementsOf(bank: HashName): ReadonlyMap<string, KnownMeasurement> {
   const known = byBank.get(bank)

@@ -36,12 +36,12 @@ const SYSTEMD_INITRD = /^(?:[A-Z][a-z ]*)(?:initrd|cpio)$/
 
 /** Tells what an EV_IPL event is of. All of it is the host's word: see `coverageOf`. */
 export function readLoaderEvent(data: Uint8Array): LoaderEvent {
-  return { ...loaderSource(data), text: printable(loaderText(data)) }
+  const text = loaderText(data)
+  return { ...loaderSource(data, text), text: printable(text) }
 }
 
 /** Who wrote an EV_IPL event, and of what: as its text says. */
-export function loaderSource(data: Uint8Array): Omit<LoaderEvent, 'text'> {
-  const text = loaderText(data)
+export function loaderSource(data: Uint8Array, text = loaderText(data)): Omit<LoaderEvent, 'text'> {
   if (isWide(data)) {
     if (SECTION.test(text)) return { by: 'systemd', what: 'section' }
     const what = SYSTEMD_INITRD.test(text) ? 'initrd' : 'kernel-command-line'
@@ -72,7 +72,7 @@ export interface MeasuredPart {
  */
 export function measuredParts(data: Uint8Array): readonly MeasuredPart[] {
   const text = loaderText(data)
-  const { by, what } = loaderSource(data)
+  const { by, what } = loaderSource(data, text)
   if (by === 'grub' && what !== 'file') {
     const prefix = GRUB_PREFIXES.find(([start]) => text.startsWith(start))?.[0] ?? ''
     const measured = text.slice(prefix.length)

@@ -161,18 +161,19 @@ function readAgileEvent(
     )
   }
   const digests = new Map<HashName, Uint8Array>()
-  const seen = new Set<number>()
+  let seen = 0
   for (let digest = 0; digest < count; digest += 1) {
     const id = reader.u16()
-    const algorithm = algorithms.find((candidate) => candidate.id === id)
-    if (!algorithm || seen.has(id)) {
+    const place = algorithms.findIndex((candidate) => candidate.id === id)
+    const algorithm = algorithms[place]
+    if (!algorithm || (seen & (1 << place)) !== 0) {
       throw new DecodeError(
         'EVENTLOG_ALGORITHM',
         reader.offset,
         `expected each algorithm of the header once in event ${index}, found 0x${id.toString(16)}`,
       )
     }
-    seen.add(id)
+    seen |= 1 << place
     const octets = reader.take(algorithm.digestOctets)
     const hash = hashById(id)
     if (hash) digests.set(hash.name, octets)

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { concat, utf8 } from '../core/bytes.js'
+import { utf8 } from '../core/bytes.js'
 import { HASH_ALGORITHMS, type HashName } from '../tpm/index.js'
 import { EVENT_TYPES } from './event-types.js'
 import type { EventLog, LoggedEvent } from './parse-event-log.js'
@@ -38,15 +38,27 @@ export function isExtending(event: LoggedEvent): boolean {
  */
 export function replayEventLog(log: EventLog, bank: HashName): ReadonlyMap<number, Uint8Array> {
   const locality = startupLocality(log)
-  const values = new Map<number, Uint8Array>()
+  const { digestOctets } = HASH_ALGORITHMS[bank]
+  // The value of a PCR, and behind it the digest that it is extended with.
+  const registers = new Map<number, Buffer>()
   for (const event of log.events) {
     const digest = event.digests.get(bank)
     if (!digest || !isExtending(event)) continue
-    const before = values.get(event.pcr) ?? initialPcr(event.pcr, bank, locality)
-    const after = hash(bank, concat(before, digest), 'buffer')
-    values.set(event.pcr, new Uint8Array(after))
+    let register = registers.get(event.pcr)
+    if (!register) {
+      register = Buffer.alloc(2 * digestOctets)
+      register.set(initialPcr(event.pcr, bank, locality))
+      registers.set(event.pcr, register)
+    }
+    register.set(digest, digestOctets)
+    register.write(hash(bank, register, 'binary'), 'binary')
   }
-  return values
+  return new Map(
+    [...registers].map(([pcr, register]) => [
+      pcr,
+      new Uint8Array(register.subarray(0, digestOctets)),
+    ]),
+  )
 }
 
 /** A PCR as it is right after start-up. */

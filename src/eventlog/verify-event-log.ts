@@ -1,7 +1,7 @@
 import { equalBytes, toHex } from '../core/bytes.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
-import { type BootSummary, describeBoot } from './describe-boot.js'
+import { type BootQuestions, type BootSummary, describeBoot } from './describe-boot.js'
 import type { EventLog } from './parse-event-log.js'
 import { initialPcr, isExtending, replayEventLog, startupLocality } from './replay.js'
 import { usedQuirks } from './used-quirks.js'
@@ -20,14 +20,16 @@ const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
  * named, and the summary says nothing of them.
  *
  * @param pcrValues quoted values by index; every one of them must be explained by the log
+ * @param questions what the summary is to hold; everything, where nothing is said
  */
 export function verifyEventLog(
   log: EventLog,
   bank: HashName,
   pcrValues: ReadonlyMap<number, Uint8Array>,
+  questions?: BootQuestions,
 ): { readonly findings: readonly Finding[]; readonly summary: BootSummary } {
   const quoted = log.events.filter((event) => pcrValues.has(event.pcr) || !isExtending(event))
-  const summary = describeBoot({ ...log, events: quoted }, bank)
+  const summary = describeBoot({ ...log, events: quoted }, bank, questions)
   const usable = verifyBank(log, bank)
   if (!usable.ok) return { findings: [usable], summary }
   return {

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../core/error-codes.js'
 import type { Finding } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
-import type { BootSummary } from './describe-boot.js'
+import type { BootQuestions, BootSummary } from './describe-boot.js'
 
 /** What is asked of a worker. Octets are copied, never shared. */
 export type WorkerRequest = { readonly id: number } & WorkerTask
@@ -12,6 +12,7 @@ export type WorkerTask =
       readonly eventLog: Uint8Array
       readonly bank: HashName
       readonly pcrValues: ReadonlyMap<number, Uint8Array>
+      readonly questions: BootQuestions
     }
   | {
       readonly task: 'compare'

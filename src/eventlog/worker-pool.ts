@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { PlatformError } from '../core/errors.js'
 import type { Finding } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
-import type { BootSummary } from './describe-boot.js'
+import type { BootQuestions, BootSummary } from './describe-boot.js'
 import {
   WORKER_READY,
   type WorkerMessage,
@@ -25,6 +25,7 @@ export interface EventLogWorkers extends AsyncDisposable {
     eventLog: Uint8Array,
     bank: HashName,
     pcrValues: ReadonlyMap<number, Uint8Array>,
+    questions?: BootQuestions,
   ): Promise<{ readonly findings: readonly Finding[]; readonly summary: BootSummary }>
   /** `compareBoots`, as sentences. @throws PlatformError as `verify` */
   compare(reference: Uint8Array, found: Uint8Array, bank: HashName): Promise<readonly string[]>
@@ -92,8 +93,8 @@ export function createEventLogWorkers(options: {
     })
 
   return {
-    async verify(eventLog, bank, pcrValues) {
-      const result = await submit({ task: 'verify', eventLog, bank, pcrValues })
+    async verify(eventLog, bank, pcrValues, questions = { dbx: true }) {
+      const result = await submit({ task: 'verify', eventLog, bank, pcrValues, questions })
       if (result.task !== 'verify') throw new TypeError('another task was answered')
       return { findings: result.findings, summary: result.summary }
     },

@@ -7,8 +7,9 @@ import type { WorkerResult, WorkerTask } from './worker-messages.js'
 export function answer(request: WorkerTask): WorkerResult {
   switch (request.task) {
     case 'verify': {
+      const { bank, pcrValues, questions } = request
       const log = parseEventLog(request.eventLog)
-      return { task: 'verify', ...verifyEventLog(log, request.bank, request.pcrValues) }
+      return { task: 'verify', ...verifyEventLog(log, bank, pcrValues, questions) }
     }
     case 'compare': {
       const reference = parseEventLog(request.reference)

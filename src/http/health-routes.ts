@@ -14,7 +14,10 @@ export interface HealthOptions {
 }
 
 /** `/health`: one word to anybody, and whether what the service says is for tests only. `/metrics`: figures in the text format of Prometheus, to known callers. */
-export function addHealthRoutes(app: App, { prefix, state, insecureTest, metrics }: HealthOptions): void {
+export function addHealthRoutes(
+  app: App,
+  { prefix, state, insecureTest, metrics }: HealthOptions,
+): void {
   const Health = Type.Object(
     {
       status: Type.Union([Type.Literal('ok'), Type.Literal('sealed')]),

@@ -84,7 +84,7 @@ export async function verifyDpopProof(
   const [headerOctets, payload] = splitCompact(proof, 3, MAX_PROOF_CHARACTERS, CODES)
   if (headerOctets === undefined || payload === undefined) throw new TypeError('three parts')
   const jwk = parseHeader(parseJsonPart(headerOctets, 'the header', 'DPOP_MALFORMED'))
-  const jkt = await jwkThumbprint(jwk)
+  const jkt = jwkThumbprint(jwk)
   if (!timingSafeEqual(utf8(jkt), utf8(expected.expectedJkt))) {
     throw new TokenError(
       'DPOP_KEY',

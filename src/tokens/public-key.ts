@@ -1,5 +1,5 @@
-import { createPublicKey, type KeyObject, type webcrypto } from 'node:crypto'
-import { calculateJwkThumbprint, importJWK } from 'jose'
+import { createHash, createPublicKey, type KeyObject, type webcrypto } from 'node:crypto'
+import { importJWK } from 'jose'
 import { equalBytes, fromBase64url, toBase64url, view } from '../core/bytes.js'
 import { isJsonObject, type JsonObject, requireMembers } from './compact.js'
 import { decoding, quoted, TokenError, type TokenErrorCode } from './errors.js'
@@ -64,9 +64,10 @@ export async function importPublicJwk(
  *
  * Does not check the key: `parsePublicJwk` does.
  */
-export async function jwkThumbprint(jwk: PublicJwk): Promise<string> {
-  const { kty, crv, x, y } = jwk
-  return await calculateJwkThumbprint({ kty, crv, x, y }, 'sha256')
+export function jwkThumbprint({ kty, crv, x, y }: PublicJwk): string {
+  // Members in the order of their names, without space: RFC 7638, section 3.2
+  const canonical = JSON.stringify({ crv, kty, x, y })
+  return createHash('sha256').update(canonical).digest('base64url')
 }
 
 /** A verification key of any kind that tokens may be signed with, and the one algorithm that it verifies. */

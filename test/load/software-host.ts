@@ -58,8 +58,8 @@ export async function createSoftwareHost(
   const ek = softwareKey(parsePublicArea(EK_TEMPLATES.rsa2048.publicArea))
   const ak = softwareKey(parsePublicArea(attestationKeyTemplate('ecc-p256')))
   const keys = await generateSessionKeys()
-  const proofKeyThumbprint = await jwkThumbprint(keys.dpop.publicJwk)
-  const sessionKeyThumbprint = await jwkThumbprint(keys.session.publicJwk)
+  const proofKeyThumbprint = jwkThumbprint(keys.dpop.publicJwk)
+  const sessionKeyThumbprint = jwkThumbprint(keys.session.publicJwk)
   let clock = 0n
   let binding: SoftwareKey | undefined
 

@@ -1,5 +1,4 @@
 import type { Insertable, Selectable, Transaction } from 'kysely'
-import { Value } from 'typebox/value'
 import { BaseImageSource, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
 import type { TpmClock } from '../../appraisal/index.js'
 import { fromHex, toBase64url, toHex } from '../../core/bytes.js'
@@ -23,15 +22,34 @@ import type {
   StoredHost,
   StoredTicket,
 } from '../ports.js'
-import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
+import { jsonColumn, jsonText, parseBoot, parsePcrs, textOfPcrs } from './columns.js'
 import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
 import type { AttestationTables } from './tables.js'
+
+const readPolicy = jsonColumn(Policy)
+const readSource = jsonColumn(BaseImageSource)
+const readBundle = jsonText(EvidenceBundle)
+const readVerdict = jsonText(VerdictView)
 
 type Tables = AttestationTables & FoundationTables
 /** A transaction over all tables that the service uses. */
 export type AttestationTx = Transaction<Tables>
 type Tx = AttestationTx
+
+/** All but the log, which is large and wanted by few. */
+const BASE_IMAGE_COLUMNS = [
+  'name',
+  'cluster',
+  'captured_from',
+  'captured_at_ms',
+  'bank',
+  'pcrs',
+  'boot',
+  'source',
+  'not_before_ms',
+  'not_after_ms',
+] as const
 
 const HOST_TABLES = [
   'attestation_hosts',
@@ -241,7 +259,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         row && {
           revision: row.revision,
           epoch: row.epoch,
-          policy: Value.Parse(Policy, JSON.parse(row.policy)),
+          policy: readPolicy(row.policy),
           updatedAtMs: row.updated_at_ms,
         }
       )
@@ -275,7 +293,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .executeTakeFirst()
       return (
         row && {
-          policy: Value.Parse(Policy, JSON.parse(row.policy)),
+          policy: readPolicy(row.policy),
           operator: row.operator,
           updatedAtMs: row.updated_at_ms,
         }
@@ -313,7 +331,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .execute()
       return rows.map((row) => ({
         revision: row.revision,
-        policy: Value.Parse(Policy, JSON.parse(row.policy)),
+        policy: readPolicy(row.policy),
         operator: row.operator,
         activatedAtMs: row.activated_at_ms,
       }))
@@ -335,7 +353,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     async listBaseImages(cluster) {
       const all = tx
         .selectFrom('attestation_base_images')
-        .selectAll()
+        .select(BASE_IMAGE_COLUMNS)
         .orderBy('cluster')
         .orderBy('name')
       const rows = await (cluster === undefined
@@ -348,18 +366,27 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         source:
           row.source === null
             ? { kind: 'captured' as const, hostId: row.captured_from }
-            : Value.Parse(BaseImageSource, JSON.parse(row.source)),
+            : readSource(row.source),
         addedAtMs: row.captured_at_ms,
         bank: row.bank,
         pcrs: parsePcrs(row.pcrs),
         ...(row.not_before_ms === null ? {} : { notBeforeMs: row.not_before_ms }),
         ...(row.not_after_ms === null ? {} : { notAfterMs: row.not_after_ms }),
         ...parseBoot(row.boot),
-        ...(row.event_log === null ? {} : { eventLog: new Uint8Array(row.event_log) }),
       }))
     },
 
-    async insertBaseImage(image) {
+    async findBaseImageLog(cluster, name) {
+      const row = await tx
+        .selectFrom('attestation_base_images')
+        .select('event_log')
+        .where('cluster', '=', cluster)
+        .where('name', '=', name)
+        .executeTakeFirst()
+      return row?.event_log ? new Uint8Array(row.event_log) : undefined
+    },
+
+    async insertBaseImage(image, eventLog) {
       try {
         await tx
           .insertInto('attestation_base_images')
@@ -374,7 +401,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
             bank: image.bank,
             pcrs: textOfPcrs(image.pcrs),
             boot: image.boot ? JSON.stringify(image.boot) : null,
-            event_log: image.eventLog ?? null,
+            event_log: eventLog ?? null,
           })
           .execute()
       } catch (error) {
@@ -470,7 +497,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         ? newest
         : newest.where('bundle_id', '=', bundleId)
       ).executeTakeFirst()
-      return row && Value.Parse(EvidenceBundle, JSON.parse(row.bundle))
+      return row && readBundle(row.bundle)
     },
 
     async addBundle(bundle, keep) {
@@ -505,7 +532,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .orderBy('verdict_id', 'desc')
         .limit(limit)
         .execute()
-      return rows.map((row) => Value.Parse(VerdictView, JSON.parse(row.verdict)))
+      return rows.map((row) => readVerdict(row.verdict))
     },
 
     async addVerdict(hostId, verdict, keep) {

@@ -186,9 +186,12 @@ export function createAdministration(deps: { readonly store: AttestationStore })
           pcrs: new Map(evidence.pcrs.map(({ pcr, digest }) => [pcr, [digest]])),
           ...(notAfterMs === undefined ? {} : { notAfterMs }),
           ...(verdict.boot ? { boot: verdict.boot } : {}),
-          ...(evidence.eventLog ? { eventLog: fromBase64url(evidence.eventLog) } : {}),
         }
-        await tx.insertBaseImage(image)
+        const { eventLog } = evidence
+        await tx.insertBaseImage(
+          image,
+          eventLog === undefined ? undefined : fromBase64url(eventLog),
+        )
         await tell(tx, act, 'base-image.added', { cluster: host.cluster, detail: { name } })
         await record(tx, act, 'base-image.capture', `base-image:${host.cluster}/${name}`, {
           host: hostId,

@@ -64,7 +64,7 @@ export async function attest(
 ): Promise<{ readonly token: string; readonly expiresAtMs: number; readonly imaEntries?: number }> {
   const startedMs = input.monotonicMs()
   const { nowMs } = input
-  const decoded = await decodeEvidence(evidence)
+  const decoded = decodeEvidence(evidence)
   const before = await deps.store.transaction((tx) => snapshot(tx, decoded.hostId))
   if (before.host === undefined || before.notAllowed) {
     return refuseUnauthentic(deps, decoded, nowMs, [
@@ -116,9 +116,7 @@ export async function attest(
   })
   const findings = [...identity.findings, ...appraisal.findings, ...ima.findings]
   const accepted = failures(findings).length === 0
-  const differences = accepted
-    ? []
-    : await explain(deps.eventLogs, decoded, before, appraisal.nearest)
+  const differences = accepted ? [] : await explain(deps, decoded, before, appraisal.nearest)
   const verdict: VerdictView & { readonly bundleId: string } = {
     at: isoTime(nowMs),
     accepted,
@@ -200,15 +198,17 @@ function stateFinding(host: StoredHost): Finding | undefined {
 }
 
 async function explain(
-  reader: EventLogReader,
+  { store, eventLogs }: AttestationDeps,
   evidence: DecodedEvidence,
   before: Snapshot,
   nearest: string | undefined,
 ): Promise<readonly string[]> {
-  const reference = before.baseImages.find((image) => image.name === nearest)?.eventLog
-  if (!reference || !evidence.eventLog) return []
+  const cluster = before.host?.cluster
+  if (cluster === undefined || nearest === undefined || !evidence.eventLog) return []
+  const reference = await store.transaction((tx) => tx.findBaseImageLog(cluster, nearest))
+  if (!reference) return []
   try {
-    return await reader.compare(reference, evidence.eventLog, before.policy.policy.bank)
+    return await eventLogs.compare(reference, evidence.eventLog, before.policy.policy.bank)
   } catch (error) {
     if (!(error instanceof PlatformError)) throw error
     return [`the event log cannot be compared: ${error.message}`]

@@ -1,5 +1,5 @@
 import type { Policy } from '../../api/attestation.js'
-import type { EventLogReport } from '../../appraisal/index.js'
+import { bootQuestions, type EventLogReport } from '../../appraisal/index.js'
 import { PlatformError } from '../../core/errors.js'
 import { failed } from '../../core/finding.js'
 import type { EventLogReader } from '../ports.js'
@@ -13,7 +13,7 @@ export async function readEventLog(
 ): Promise<EventLogReport | undefined> {
   if (!eventLog) return undefined
   try {
-    return await reader.verify(eventLog, policy.bank, pcrValues)
+    return await reader.verify(eventLog, policy.bank, pcrValues, bootQuestions(policy))
   } catch (error) {
     if (!(error instanceof PlatformError)) throw error
     return {

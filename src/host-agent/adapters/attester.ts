@@ -157,8 +157,8 @@ export async function attest(
       nonce: fromBase64url(demand.nonce),
       hostId: options.hostId,
       verifier: demand.verifier,
-      proofKeyThumbprint: await jwkThumbprint(keys.dpop.publicJwk),
-      sessionKeyThumbprint: await jwkThumbprint(keys.session.publicJwk),
+      proofKeyThumbprint: jwkThumbprint(keys.dpop.publicJwk),
+      sessionKeyThumbprint: jwkThumbprint(keys.session.publicJwk),
       bindingKeyName: binding?.key.name,
       eventLog,
     })

@@ -150,7 +150,7 @@ export async function attestedHost(
     jti: newUuid(),
     eat_profile: ATTESTATION_RESULT_PROFILE,
     eat_nonce: 'AAAAAAAAAAAAAAAA',
-    cnf: { jkt: await jwkThumbprint(keys.dpop.publicJwk) },
+    cnf: { jkt: jwkThumbprint(keys.dpop.publicJwk) },
     ear_verifier_id: { developer: 'sigillo', build: 'test' },
     submods: {
       host: {

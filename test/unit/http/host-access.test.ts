@@ -40,7 +40,7 @@ beforeAll(async () => {
   keys = await generateSessionKeys()
   jwks = await importJwks(publicJwks([signing]))
   token = await signAttestationResult(
-    goodClaims({ cnf: { jkt: await jwkThumbprint(keys.dpop.publicJwk) } }),
+    goodClaims({ cnf: { jkt: jwkThumbprint(keys.dpop.publicJwk) } }),
     signing,
   )
 })
@@ -266,7 +266,7 @@ async function withToken(
   changes: Parameters<typeof goodClaims>[0],
   key = signing,
 ): Promise<Record<string, string>> {
-  const cnf = { jkt: await jwkThumbprint(keys.dpop.publicJwk) }
+  const cnf = { jkt: jwkThumbprint(keys.dpop.publicJwk) }
   const other = await signAttestationResult(goodClaims({ cnf, ...changes }), key)
   return { authorization: `DPoP ${other}`, dpop: await proofOf({ accessToken: other }) }
 }

@@ -22,7 +22,7 @@ let jkt: string
 beforeAll(async () => {
   session = (await generateSessionKeys()).dpop
   mine = ecKey()
-  jkt = await jwkThumbprint(parsePublicJwk(mine.jwk))
+  jkt = jwkThumbprint(parsePublicJwk(mine.jwk))
 })
 
 function verify(proof: string, changes: Partial<DpopExpectations> = {}) {
@@ -58,7 +58,7 @@ test('a proof that a host makes is verified, and its identity given for the reco
     nowSeconds: NOW,
   }
   const made = await createDpopProof(input)
-  const expectedJkt = await jwkThumbprint(session.publicJwk)
+  const expectedJkt = jwkThumbprint(session.publicJwk)
   const verified = await verify(made, { expectedJkt })
   expect(verified).toEqual({
     jti: expect.stringMatching(/^[\w-]{22}$/),
@@ -196,7 +196,7 @@ describe('attacks on a proof', () => {
 
 test('refuses a key off the curve, even one that a token is bound to', async () => {
   const jwk = { kty: 'EC', crv: 'P-256', x: mine.jwk.y, y: mine.jwk.x } as const
-  const expectedJkt = await jwkThumbprint(jwk)
+  const expectedJkt = jwkThumbprint(jwk)
   await expect(verify(proof({}, { jwk }), { expectedJkt })).rejects.toMatchObject({
     code: 'DPOP_KEY',
   })
