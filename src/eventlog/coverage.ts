@@ -97,11 +97,22 @@ const SOURCES: Readonly<Record<Rule, string>> = {
   none: `${PROFILE} 10.4.5`,
 }
 
+/** Nothing of the data was hashed. */
+const UNHASHED = {
+  none: { kind: 'none', rule: SOURCES.none },
+  described: { kind: 'described', rule: SOURCES.described },
+} as const satisfies Readonly<Record<string, Coverage>>
+
+type HashedRule = Exclude<Rule, keyof typeof UNHASHED>
+
 /** Tells how far the digest of one bank proves the data of an event. The type is the host's word. */
 export function coverageOf(event: LoggedEvent, bank: HashName): Coverage {
+  const name = eventTypeName(event.type)
+  const rule = name ? RULES[name] : 'described'
+  if (rule === 'none' || rule === 'described') return UNHASHED[rule]
   const known = coverages[bank].get(event)
   if (known) return known
-  const coverage = computeCoverage(event, bank)
+  const coverage = computeCoverage(event, bank, rule)
   coverages[bank].set(event, coverage)
   return coverage
 }
@@ -114,19 +125,17 @@ const coverages: Readonly<Record<HashName, WeakMap<LoggedEvent, Coverage>>> = {
   sha512: new WeakMap(),
 }
 
-function computeCoverage(event: LoggedEvent, bank: HashName): Coverage {
-  const name = eventTypeName(event.type)
-  const rule = name ? RULES[name] : 'described'
+function computeCoverage(event: LoggedEvent, bank: HashName, rule: HashedRule): Coverage {
   const source = SOURCES[rule]
-  if (rule === 'none' || rule === 'described') return { kind: rule, rule: source }
   const measured = event.digests.get(bank)
   const digest = measured && toHex(measured)
   const isOf = (octets: Uint8Array): boolean => hash(bank, octets, 'hex') === digest
   // Boot loaders measure a part as a rule, others the whole.
   const isOfData = () => isOf(event.data)
   if (rule !== 'loader' && isOfData()) return { kind: 'data', rule: source }
-  const part = partsOf(rule, event.data).find(({ octets }) => isOf(octets))
-  if (part) return { kind: 'part', part: part.part, rule: source }
+  for (const { part, octets } of partsOf(rule, event.data)) {
+    if (isOf(octets)) return { kind: 'part', part, rule: source }
+  }
   if (rule === 'loader' && isOfData()) return { kind: 'data', rule: source }
   const isOpen = rule === 'open' || rule === 'loader' || rule === 'tag'
   return { kind: isOpen ? 'described' : 'mismatch', rule: source }
@@ -137,7 +146,7 @@ export function isDataCovered(event: LoggedEvent, bank: HashName): boolean {
   return coverageOf(event, bank).kind === 'data'
 }
 
-function partsOf(rule: Rule, data: Uint8Array): readonly MeasuredPart[] {
+function partsOf(rule: HashedRule, data: Uint8Array): Iterable<MeasuredPart> {
   switch (rule) {
     case 'loader':
       return measuredParts(data)
@@ -152,8 +161,6 @@ function partsOf(rule: Rule, data: Uint8Array): readonly MeasuredPart[] {
       return readable(() => ({ part: 'the data of the tag', octets: parseTaggedEvent(data).data }))
     case 'data':
     case 'open':
-    case 'described':
-    case 'none':
       return []
   }
 }

@@ -21,36 +21,41 @@ const ACTIONS: readonly (readonly [text: string, KnownMeasurement])[] = [
   ['UEFI Debug Mode', 'debug-mode'],
 ]
 
-const byBank = new Map<HashName, ReadonlyMap<string, KnownMeasurement>>()
+interface Known {
+  readonly digest: string
+  readonly measurement: KnownMeasurement
+}
+
+/** By bank, and there by the first octets of the digest: hardly any other event shares them. */
+const byBank = new Map<HashName, ReadonlyMap<number, Known>>()
 
 /** What an event measured, told by its digest: a type or data that a host made up change nothing about it. */
 export function knownMeasurement(event: LoggedEvent, bank: HashName): KnownMeasurement | undefined {
-  const known = byDigest.get(event)
-  if (known?.bank === bank) return known.measurement
   const digest = event.digests.get(bank)
-  const measurement = digest && measurementsOf(bank).get(toHex(digest))
-  byDigest.set(event, { bank, measurement })
-  return measurement
+  const known = digest && measurementsOf(bank).get(startOf(digest))
+  return known?.digest === (known && toHex(digest)) ? known?.measurement : undefined
 }
 
-/** Every check asks for the same events, in one bank as a rule. */
-const byDigest = new WeakMap<
-  LoggedEvent,
-  { readonly bank: HashName; readonly measurement: KnownMeasurement | undefined }
->()
-
-function measurementsOf(bank: HashName): ReadonlyMap<string, KnownMeasurement> {
+function measurementsOf(bank: HashName): ReadonlyMap<number, Known> {
   const known = byBank.get(bank)
   if (known) return known
-  const hash = (octets: Uint8Array) => createHash(bank).update(octets).digest('hex')
-  const measurements = new Map<string, KnownMeasurement>([
-    [hash(new Uint8Array(4)), 'separator'],
-    [hash(new Uint8Array(4).fill(0xff)), 'separator'],
+  const entry = (octets: Uint8Array, measurement: KnownMeasurement) => {
+    const digest = createHash(bank).update(octets).digest()
+    return [startOf(digest), { digest: toHex(digest), measurement }] as const
+  }
+  const measurements = new Map<number, Known>([
+    entry(new Uint8Array(4), 'separator'),
+    entry(new Uint8Array(4).fill(0xff), 'separator'),
     // Some firmware measures the zero that ends the text too.
     ...ACTIONS.flatMap(([text, name]) =>
-      [text, `${text}\0`].map((form) => [hash(utf8(form)), name] as const),
+      [text, `${text}\0`].map((form) => entry(utf8(form), name)),
     ),
   ])
   byBank.set(bank, measurements)
   return measurements
+}
+
+/** The first four octets as a number. */
+function startOf([a = 0, b = 0, c = 0, d = 0]: Uint8Array): number {
+  return (a << 24) | (b << 16) | (c << 8) | d
 }

@@ -70,29 +70,20 @@ export interface MeasuredPart {
  * @see GNU GRUB manual, "Measuring boot components"
  * @see systemd, TPM2 PCR Measurements Made by systemd
  */
-export function measuredParts(data: Uint8Array): readonly MeasuredPart[] {
+export function* measuredParts(data: Uint8Array): Generator<MeasuredPart> {
   const text = loaderText(data)
   const { by, what } = loaderSource(data, text)
   if (by === 'grub' && what !== 'file') {
     const prefix = GRUB_PREFIXES.find(([start]) => text.startsWith(start))?.[0] ?? ''
     const measured = text.slice(prefix.length)
     const part = `the text behind "${prefix}"`
-    return [measured, `${measured}\0`].map((form) => ({
-      part,
-      octets: Buffer.from(form, 'latin1'),
-    }))
-  }
-  if (what === 'section') {
-    return [{ part: 'the name of the section', octets: utf8(`${text}\0`) }]
-  }
-  if (by === 'systemd') {
+    yield { part, octets: Buffer.from(measured, 'latin1') }
+    yield { part, octets: Buffer.from(`${measured}\0`, 'latin1') }
+  } else if (what === 'section') {
+    yield { part: 'the name of the section', octets: utf8(`${text}\0`) }
+  } else if (by === 'systemd') {
     const ends = data.at(-1) === 0 && data.at(-2) === 0 && data.length % 2 === 0
-    const padded = {
-      part: 'the text and one more zero octet',
-      octets: concat(data, new Uint8Array(1)),
-    }
-    const bare = { part: 'the text without its last zero', octets: data.subarray(0, -2) }
-    return ends ? [bare, padded] : [padded]
+    if (ends) yield { part: 'the text without its last zero', octets: data.subarray(0, -2) }
+    yield { part: 'the text and one more zero octet', octets: concat(data, new Uint8Array(1)) }
   }
-  return []
 }

@@ -152,10 +152,17 @@ export function encodeTpm2bPublic(area: PublicArea): Uint8Array {
  */
 export function nameOf(publicArea: PublicArea | Uint8Array): Uint8Array {
   const area = publicArea instanceof Uint8Array ? parsePublicArea(publicArea) : publicArea
+  const known = names.get(area)
+  if (known) return known.slice()
   const { id, name } = HASH_ALGORITHMS[area.nameAlg]
   const digest = createHash(name).update(encodePublicArea(area)).digest()
-  return concat(new ByteWriter('big').u16(id).finish(), digest)
+  const made = concat(new ByteWriter('big').u16(id).finish(), digest)
+  names.set(area, made)
+  return made.slice()
 }
+
+/** One area is asked for its name by several checks. */
+const names = new WeakMap<PublicArea, Uint8Array>()
 
 /** Sizes of RSA keys that are accepted. */
 const RSA_KEY_BITS: readonly number[] = [2048, 3072, 4096]
