@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import { lengthPrefixed, utf8 } from '../core/bytes.js'
+import { digestOf } from '../core/digest.js'
 
 /** Everything that a quote must be bound to, as octets or text that both sides have. */
 export interface EvidenceBinding {
@@ -43,7 +43,7 @@ export function evidenceDigest(binding: EvidenceBinding): Uint8Array {
 }
 
 function sha256(octets: Uint8Array): Uint8Array {
-  return new Uint8Array(createHash('sha256').update(octets).digest())
+  return digestOf('sha256', octets)
 }
 
 /**

@@ -77,11 +77,15 @@ export function view(octets: Uint8Array): Buffer {
 
 /** Parts with a 32-bit length before each, so that no two lists of parts have the same octets. */
 export function lengthPrefixed(...parts: readonly Uint8Array[]): Uint8Array {
-  return concat(
-    ...parts.flatMap((part) => {
-      const length = new Uint8Array(4)
-      new DataView(length.buffer).setUint32(0, part.length)
-      return [length, part]
-    }),
-  )
+  let length = 0
+  for (const part of parts) length += 4 + part.length
+  const all = new Uint8Array(length)
+  const lengths = new DataView(all.buffer)
+  let offset = 0
+  for (const part of parts) {
+    lengths.setUint32(offset, part.length)
+    all.set(part, offset + 4)
+    offset += 4 + part.length
+  }
+  return all
 }

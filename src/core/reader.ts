@@ -99,19 +99,21 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    return this.#integer(1, (data) => data.setUint8(0, value))
+    return this.#integer(1, value)
   }
 
   u16(value: number): this {
-    return this.#integer(2, (data) => data.setUint16(0, value, this.#little))
+    return this.#integer(2, value)
   }
 
   u32(value: number): this {
-    return this.#integer(4, (data) => data.setUint32(0, value, this.#little))
+    return this.#integer(4, value)
   }
 
   u64(value: bigint): this {
-    return this.#integer(8, (data) => data.setBigUint64(0, value, this.#little))
+    const octets = new Uint8Array(8)
+    new DataView(octets.buffer).setBigUint64(0, value, this.#little)
+    return this.put(octets)
   }
 
   put(octets: Uint8Array): this {
@@ -130,9 +132,11 @@ export class ByteWriter {
     return all
   }
 
-  #integer(length: number, write: (data: DataView) => void): this {
+  #integer(length: 1 | 2 | 4, value: number): this {
     const octets = new Uint8Array(length)
-    write(new DataView(octets.buffer))
+    for (let place = 0; place < length; place += 1) {
+      octets[this.#little ? place : length - 1 - place] = value >>> (8 * place)
+    }
     return this.put(octets)
   }
 }

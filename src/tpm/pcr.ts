@@ -1,4 +1,5 @@
-import { createHash } from 'node:crypto'
+import { concat } from '../core/bytes.js'
+import { digestOf } from '../core/digest.js'
 import { DecodeError } from '../core/errors.js'
 import { ByteReader, ByteWriter } from '../core/reader.js'
 import { HASH_ALGORITHMS, type HashName, hashById } from './algorithms.js'
@@ -70,9 +71,7 @@ export function encodePcrSelections(selections: readonly PcrSelection[]): Uint8A
  * @see TPM 2.0 Library, Part 1, clause 17 (PCR Operations); Part 2, clause 10.12.4 (TPMS_QUOTE_INFO)
  */
 export function pcrDigest(hash: HashName, values: readonly Uint8Array[]): Uint8Array {
-  const digest = createHash(hash)
-  for (const value of values) digest.update(value)
-  return new Uint8Array(digest.digest())
+  return digestOf(hash, concat(...values))
 }
 
 /** `sha256:0,4,7` */
@@ -81,9 +80,11 @@ export function describeSelection({ bank, pcrs }: PcrSelection): string {
 }
 
 function pcrsOf(bitmap: Uint8Array): readonly number[] {
-  return Array.from({ length: bitmap.length * 8 }, (_, pcr) => pcr).filter(
-    (pcr) => (((bitmap[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) === 1,
-  )
+  const pcrs: number[] = []
+  for (let pcr = 0; pcr < bitmap.length * 8; pcr += 1) {
+    if ((((bitmap[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) === 1) pcrs.push(pcr)
+  }
+  return pcrs
 }
 
 function refuse(reader: ByteReader, expected: string, found: string): DecodeError {

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import { concat } from '../core/bytes.js'
+import { digestOf } from '../core/digest.js'
 import { ByteWriter } from '../core/reader.js'
 import { HASH_ALGORITHMS, type HashName } from './algorithms.js'
 import { encodePcrSelections, type PcrSelection } from './pcr.js'
@@ -75,11 +75,7 @@ function commandCode(code: number): Uint8Array {
 }
 
 function extend(hash: HashName, ...parts: readonly Uint8Array[]): Uint8Array {
-  return new Uint8Array(
-    createHash(hash)
-      .update(concat(...parts))
-      .digest(),
-  )
+  return digestOf(hash, concat(...parts))
 }
 
 /** PolicyUpdate ends with a second hash over the policyRef, which is empty here. */

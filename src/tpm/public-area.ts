@@ -1,5 +1,6 @@
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { concat, toBase64url } from '../core/bytes.js'
+import { digestOf } from '../core/digest.js'
 import { DecodeError, messageOf, PlatformError } from '../core/errors.js'
 import { ByteReader, ByteWriter } from '../core/reader.js'
 import { HASH_ALGORITHMS, type HashName, hashById, TPM_ALG } from './algorithms.js'
@@ -155,7 +156,7 @@ export function nameOf(publicArea: PublicArea | Uint8Array): Uint8Array {
   const known = names.get(area)
   if (known) return known.slice()
   const { id, name } = HASH_ALGORITHMS[area.nameAlg]
-  const digest = createHash(name).update(encodePublicArea(area)).digest()
+  const digest = digestOf(name, encodePublicArea(area))
   const made = concat(new ByteWriter('big').u16(id).finish(), digest)
   names.set(area, made)
   return made.slice()
@@ -180,7 +181,7 @@ const RSA_EXPONENTS: readonly number[] = [0, 65537]
 export function publicKeyOf(area: PublicArea): KeyObject {
   const known = keys.get(area)
   if (known) return known
-  if (area.type === 'rsa') requireStrength(area)
+  if (area.type === 'rsa') requireRsa(area)
   try {
     const key = createPublicKey({ key: jwkOf(area), format: 'jwk' })
     keys.set(area, key)
@@ -192,17 +193,31 @@ export function publicKeyOf(area: PublicArea): KeyObject {
   }
 }
 
+/**
+ * Checks what `publicKeyOf` checks, of RSA without making the key: that costs as much as a verification.
+ *
+ * @throws PlatformError as `publicKeyOf`
+ */
+export function requirePublicKey(area: PublicArea): void {
+  if (area.type === 'rsa') requireRsa(area)
+  else publicKeyOf(area)
+}
+
 /** Making a key costs as much as verifying with it, and one area is asked for several times. */
 const keys = new WeakMap<PublicArea, KeyObject>()
 
 const EXPONENT_65537 = toBase64url(Uint8Array.of(1, 0, 1))
 
-function requireStrength(area: PublicArea & { readonly type: 'rsa' }): void {
-  if (RSA_KEY_BITS.includes(area.keyBits) && RSA_EXPONENTS.includes(area.exponent)) return
-  throw new PlatformError(
-    'TPM_KEY_WEAK',
-    `expected RSA of ${RSA_KEY_BITS.join(', ')} bits with exponent 65537, found ${area.keyBits} bits with ${area.exponent}`,
-  )
+function requireRsa({ keyBits, exponent, modulus }: PublicArea & { readonly type: 'rsa' }): void {
+  if (!RSA_KEY_BITS.includes(keyBits) || !RSA_EXPONENTS.includes(exponent)) {
+    throw new PlatformError(
+      'TPM_KEY_WEAK',
+      `expected RSA of ${RSA_KEY_BITS.join(', ')} bits with exponent 65537, found ${keyBits} bits with ${exponent}`,
+    )
+  }
+  if (modulus.length * 8 !== keyBits || ((modulus[0] ?? 0) & 0x80) === 0) {
+    throw new PlatformError('TPM_KEY_INVALID', `expected a modulus of ${keyBits} bits`)
+  }
 }
 
 function jwkOf(area: PublicArea) {
@@ -211,9 +226,6 @@ function jwkOf(area: PublicArea) {
     const x = toBase64url(leftPadded(area.x, octets))
     const y = toBase64url(leftPadded(area.y, octets))
     return { kty: 'EC', crv: area.curve, x, y }
-  }
-  if (area.modulus.length * 8 !== area.keyBits || ((area.modulus[0] ?? 0) & 0x80) === 0) {
-    throw new TypeError(`a modulus of ${area.keyBits} bits`)
   }
   return { kty: 'RSA', n: toBase64url(area.modulus), e: EXPONENT_65537 }
 }
@@ -249,7 +261,9 @@ const attributeNames = Object.keys(ATTRIBUTE_BITS) as readonly ObjectAttribute[]
 
 /** Attributes by a rule, for templates and for reading. */
 export function attributesOf(isSet: (name: ObjectAttribute) => boolean): ObjectAttributes {
-  return Object.fromEntries(attributeNames.map((name) => [name, isSet(name)])) as ObjectAttributes
+  const attributes: Partial<Record<ObjectAttribute, boolean>> = {}
+  for (const name of attributeNames) attributes[name] = isSet(name)
+  return attributes as ObjectAttributes
 }
 
 function readSymmetric(reader: ByteReader): { readonly symmetric?: SymmetricCipher } {

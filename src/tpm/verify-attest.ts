@@ -2,7 +2,7 @@ import { timingSafeEqual, toHex } from '../core/bytes.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 import { ATTEST_TYPES, type Attest, parseAttest, peekAttest, TPM_GENERATED } from './attest.js'
 import type { PublicArea } from './public-area.js'
-import { parseSignature, type SignedSubject, verifySignature } from './signature.js'
+import { parseSignature, type Signature, type SignedSubject, verifySignature } from './signature.js'
 
 /** What a TPM signed, and what it must be. */
 export interface AttestInput {
@@ -32,7 +32,11 @@ const CODES = {
 export function verifyAttest<S extends SignedSubject>(
   subject: S,
   input: AttestInput,
-): { readonly findings: readonly Finding[]; readonly attest?: Attest & { readonly type: S } } {
+): {
+  readonly findings: readonly Finding[]
+  readonly attest?: Attest & { readonly type: S }
+  readonly signature: Signature
+} {
   const { magic, type } = peekAttest(input.attest)
   const signature = parseSignature(input.signature)
   const findings: Finding[] = [
@@ -40,7 +44,7 @@ export function verifyAttest<S extends SignedSubject>(
     same(`${subject}.type`, CODES[subject].type, ATTEST_TYPES[subject], type),
     ...verifySignature(subject, input.ak, signature, input.attest),
   ]
-  if (type !== ATTEST_TYPES[subject]) return { findings }
+  if (type !== ATTEST_TYPES[subject]) return { findings, signature }
   const attest = parseAttest(input.attest)
   if (!isOf(subject, attest)) throw new TypeError('the type was compared before')
   const { extraData } = attest
@@ -50,7 +54,7 @@ export function verifyAttest<S extends SignedSubject>(
       ? passed(check)
       : failed(check, CODES[subject].nonce, toHex(input.expectedExtraData), toHex(extraData)),
   )
-  return { findings, attest }
+  return { findings, attest, signature }
 }
 
 function isOf<S extends SignedSubject>(

@@ -1,7 +1,7 @@
 import { equalBytes } from '../core/bytes.js'
 import { isPlatformError } from '../core/errors.js'
 import { type Finding, failed, passed } from '../core/finding.js'
-import { type ObjectAttribute, type PublicArea, publicKeyOf } from './public-area.js'
+import { type ObjectAttribute, type PublicArea, requirePublicKey } from './public-area.js'
 import { hasRocaFingerprint } from './roca.js'
 import { EK_TEMPLATES } from './templates.js'
 
@@ -150,7 +150,7 @@ function strongNameAlg(check: string, { nameAlg }: PublicArea): Finding {
 function strength(key: string, area: PublicArea): Finding {
   const check = `${key}.strength`
   try {
-    publicKeyOf(area)
+    requirePublicKey(area)
   } catch (error) {
     if (!isPlatformError(error)) throw error
     return failed(check, error.code, 'a sound public key', error.message)

@@ -3,7 +3,7 @@ import { type Finding, failed, passed } from '../core/finding.js'
 import { HASH_ALGORITHMS } from './algorithms.js'
 import type { Attest } from './attest.js'
 import { describeSelection, type PcrSelection, pcrDigest } from './pcr.js'
-import { parseSignature, type Signature } from './signature.js'
+import type { Signature } from './signature.js'
 import { type AttestInput, verifyAttest } from './verify-attest.js'
 
 export type Quote = Attest & { readonly type: 'quote' }
@@ -32,13 +32,13 @@ export function verifyQuote(
     readonly pcrValues: ReadonlyMap<number, Uint8Array>
   },
 ): QuoteVerdict {
-  const { findings, attest: quote } = verifyAttest('quote', input)
+  const { findings, attest: quote, signature } = verifyAttest('quote', input)
   if (!quote) return { findings }
   return {
     findings: [
       ...findings,
       ...verifySelection(quote, input.selection),
-      ...verifyValues(quote, parseSignature(input.signature), input),
+      ...verifyValues(quote, signature, input),
       quote.clockInfo.safe
         ? passed('quote.clock')
         : passed('quote.clock', 'not safe: after a power cut the clock may have gone back'),
