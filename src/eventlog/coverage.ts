@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto'
-import { toHex } from '../core/bytes.js'
 import { isPlatformError } from '../core/errors.js'
 import type { HashName } from '../tpm/index.js'
 import { parseVariable } from './efi-variable.js'
@@ -110,12 +109,16 @@ export function coverageOf(event: LoggedEvent, bank: HashName): Coverage {
   const name = eventTypeName(event.type)
   const rule = name ? RULES[name] : 'described'
   if (rule === 'none' || rule === 'described') return UNHASHED[rule]
+  if (event.data.length < KEPT_FROM_OCTETS) return computeCoverage(event, bank, rule)
   const known = coverages[bank].get(event)
   if (known) return known
   const coverage = computeCoverage(event, bank, rule)
   coverages[bank].set(event, coverage)
   return coverage
 }
+
+/** Few data are hashed again in less time than their answer is looked up. */
+const KEPT_FROM_OCTETS = 512
 
 /** Several checks ask for the same event, and each answer costs a digest. */
 const coverages: Readonly<Record<HashName, WeakMap<LoggedEvent, Coverage>>> = {
@@ -127,9 +130,9 @@ const coverages: Readonly<Record<HashName, WeakMap<LoggedEvent, Coverage>>> = {
 
 function computeCoverage(event: LoggedEvent, bank: HashName, rule: HashedRule): Coverage {
   const source = SOURCES[rule]
-  const measured = event.digests.get(bank)
-  const digest = measured && toHex(measured)
-  const isOf = (octets: Uint8Array): boolean => hash(bank, octets, 'hex') === digest
+  const digest = event.digests.get(bank)
+  const isOf = (octets: Uint8Array): boolean =>
+    digest !== undefined && isText(digest, hash(bank, octets, 'binary'))
   // Boot loaders measure a part as a rule, others the whole.
   const isOfData = () => isOf(event.data)
   if (rule !== 'loader' && isOfData()) return { kind: 'data', rule: source }
@@ -139,6 +142,15 @@ function computeCoverage(event: LoggedEvent, bank: HashName, rule: HashedRule): 
   if (rule === 'loader' && isOfData()) return { kind: 'data', rule: source }
   const isOpen = rule === 'open' || rule === 'loader' || rule === 'tag'
   return { kind: isOpen ? 'described' : 'mismatch', rule: source }
+}
+
+/** Whether octets are those of a text of one character each: compared without a Buffer for a digest. */
+function isText(octets: Uint8Array, binary: string): boolean {
+  if (octets.length !== binary.length) return false
+  for (let index = 0; index < octets.length; index += 1) {
+    if (octets[index] !== binary.charCodeAt(index)) return false
+  }
+  return true
 }
 
 /** Whether the digest of an event proves its data, whole: for types whose digest may be of the data, and is. */

@@ -199,8 +199,8 @@ function commandLineOf(log: EventLog, bank: HashName): CommandLine | undefined {
 function grubCommandLine(events: readonly LoggedEvent[], bank: HashName): CommandLine | undefined {
   // The type of an event is not measured: the text alone tells what it is of.
   const asLoader = events.map(asLoaderEvent)
-  if (!asLoader.every((event) => isGrubText(event, bank))) return undefined
   const texts = events.map(({ data }) => latinText(data))
+  if (!asLoader.every((event, index) => isGrubText(event, texts[index], bank))) return undefined
   const [line, ...others] = texts.filter((text) => text.startsWith(KERNEL_COMMAND_LINE))
   if (line === undefined || others.length > 0) return undefined
   const text = line.slice(KERNEL_COMMAND_LINE.length)
@@ -215,8 +215,8 @@ function asLoaderEvent(event: LoggedEvent): LoggedEvent {
   return event.type === type ? event : { ...event, type }
 }
 
-function isGrubText(event: LoggedEvent, bank: HashName): boolean {
-  const { by, what } = loaderSource(event.data)
+function isGrubText(event: LoggedEvent, text: string | undefined, bank: HashName): boolean {
+  const { by, what } = loaderSource(event.data, text)
   return by === 'grub' && what !== 'file' && coverageOf(event, bank).kind === 'part'
 }
 
