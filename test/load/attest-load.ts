@@ -69,6 +69,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   // keys are made, connections are open, workers are awake before the clock runs
   for (const round of rounds) await round()
   times.length = 0
+  process.send?.('begun')
 
   const endMs = performance.now() + order.seconds * 1000
   const started = performance.now()

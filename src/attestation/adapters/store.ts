@@ -1,5 +1,5 @@
 import type { Insertable, Selectable, Transaction } from 'kysely'
-import { BaseImageSource, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
+import { BaseImageSource, Policy, VerdictView } from '../../api/attestation.js'
 import type { TpmClock } from '../../appraisal/index.js'
 import { fromHex, toBase64url, toHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
@@ -22,6 +22,7 @@ import type {
   StoredHost,
   StoredTicket,
 } from '../ports.js'
+import { bundles } from './bundle-store.js'
 import { jsonColumn, jsonText, parseBoot, parsePcrs, textOfPcrs } from './columns.js'
 import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
@@ -29,7 +30,6 @@ import type { AttestationTables } from './tables.js'
 
 const readPolicy = jsonColumn(Policy)
 const readSource = jsonColumn(BaseImageSource)
-const readBundle = jsonText(EvidenceBundle)
 const readVerdict = jsonText(VerdictView)
 
 type Tables = AttestationTables & FoundationTables
@@ -51,12 +51,7 @@ const BASE_IMAGE_COLUMNS = [
   'not_after_ms',
 ] as const
 
-const HOST_TABLES = [
-  'attestation_hosts',
-  'attestation_bundles',
-  'attestation_verdicts',
-  'attestation_ima',
-] as const
+const HOST_TABLES = ['attestation_hosts', 'attestation_verdicts', 'attestation_ima'] as const
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'attestation'
@@ -82,6 +77,8 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       )
       .selectAll('host')
       .select(['status.state as state', 'status.epoch as epoch'])
+
+  const { findBundle, addBundle, removeBundles } = bundles(tx)
 
   const findHost: AttestationTransaction['findHost'] = async (hostId) => {
     const row = await hosts().where('host.host_id', '=', hostId).executeTakeFirst()
@@ -232,6 +229,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     async removeHost(hostId) {
+      await removeBundles(hostId)
       for (const table of HOST_TABLES) {
         await tx.deleteFrom(table).where('host_id', '=', hostId).execute()
       }
@@ -485,44 +483,8 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .execute()
     },
 
-    async findBundle(hostId, bundleId) {
-      const newest = tx
-        .selectFrom('attestation_bundles')
-        .select('bundle')
-        .where('host_id', '=', hostId)
-        .orderBy('at_ms', 'desc')
-        .orderBy('bundle_id')
-        .limit(1)
-      const row = await (bundleId === undefined
-        ? newest
-        : newest.where('bundle_id', '=', bundleId)
-      ).executeTakeFirst()
-      return row && readBundle(row.bundle)
-    },
-
-    async addBundle(bundle, keep) {
-      await tx
-        .insertInto('attestation_bundles')
-        .values({
-          bundle_id: bundle.bundleId,
-          host_id: bundle.hostId,
-          at_ms: Date.parse(bundle.verdict.at),
-          bundle: JSON.stringify(bundle),
-        })
-        .execute()
-      await tx
-        .deleteFrom('attestation_bundles')
-        .where('host_id', '=', bundle.hostId)
-        .where('bundle_id', 'not in', (row) =>
-          row
-            .selectFrom('attestation_bundles')
-            .select('bundle_id')
-            .where('host_id', '=', bundle.hostId)
-            .orderBy('at_ms', 'desc')
-            .limit(keep),
-        )
-        .execute()
-    },
+    findBundle,
+    addBundle,
 
     async listVerdicts(hostId, limit) {
       const rows = await tx

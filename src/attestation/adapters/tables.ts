@@ -1,7 +1,7 @@
 import type { Generated } from 'kysely'
 import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002, 0005, 0007 and 0008. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
@@ -94,8 +94,14 @@ export interface AttestationTables {
     bundle_id: string
     host_id: string
     at_ms: number
-    /** EvidenceBundle as JSON. */
+    /** EvidenceBundle as JSON, without its event log where there is a digest. */
     bundle: string
+    log_digest: Uint8Array | null
+  }
+  attestation_event_logs: {
+    digest: Uint8Array
+    /** base64url */
+    log: string
   }
   attestation_policy_drafts: {
     cluster: string

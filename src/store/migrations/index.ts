@@ -7,6 +7,7 @@ import { attestationResultsMigration } from './0005-attestation-results.js'
 import { idempotentAnswersMigration } from './0006-idempotent-answers.js'
 import { endorsementMigration } from './0007-endorsement.js'
 import { referenceSignersMigration } from './0008-reference-signers.js'
+import { eventLogsMigration } from './0009-event-logs.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -18,4 +19,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0006-idempotent-answers': idempotentAnswersMigration,
   '0007-endorsement': endorsementMigration,
   '0008-reference-signers': referenceSignersMigration,
+  '0009-event-logs': eventLogsMigration,
 }

@@ -1,17 +1,22 @@
 import { createHmac } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   activatePolicyDraft,
   createWebhook,
+  getEvidenceBundle,
   getHost,
   getJwks,
   getPolicy,
   introspectToken,
   listAttestationEvents,
+  listHosts,
   listSigningKeys,
   listWebhooks,
+  removeHost,
   removeWebhook,
   revokeHost,
   revokeToken,
@@ -21,6 +26,7 @@ import {
 import { createCluster, listVms, reportVm } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
 import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
+import { fromBase64url } from '../../../src/core/bytes.js'
 import { createAuthority } from '../../../src/host-agent/adapters/authority.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import {
@@ -280,4 +286,37 @@ test('a revoked host is told of too', async () => {
   expect(await eventsAfter(since)).toMatchObject([
     { type: 'host.revoked', hostId: 'gone', detail: { reason: 'stolen', operator: 'admin' } },
   ])
+})
+
+describe('event logs of bundles', () => {
+  test('are kept once, and gone with the last bundle that has them', async () => {
+    const sqlite = new Database(join(site.folder, 'sigillo.db'), { readonly: true })
+    const count = () =>
+      sqlite.prepare('select count(*) from attestation_event_logs').pluck().get() as number
+    try {
+      await using first = await bootHost(lab, 'log-1')
+      await using second = await bootHost(lab, 'log-2')
+      const before = count()
+      for (const host of [first, second]) {
+        await host.enrol(site.anybody, await ticketFor(site))
+        for (let round = 0; round < 5; round += 1) {
+          await host.attest(site.anybody).catch(() => undefined)
+        }
+      }
+      expect(count()).toBeLessThanOrEqual(before + 1)
+      const { lastVerdict } = await site.admin.call(getHost, { params: { hostId: 'log-2' } })
+      const params = { hostId: 'log-2', bundleId: lastVerdict?.bundleId ?? '' }
+      const bundle = await site.admin.call(getEvidenceBundle, { params })
+      expect(fromBase64url(bundle.evidence.eventLog ?? '')).toEqual(GOOD_BOOT)
+      for (const host of (await site.admin.call(listHosts, { query: {} })).hosts) {
+        const { hostId } = host
+        const gone = { params: { hostId } }
+        await site.admin.call(revokeHost, { ...gone, body: { reason: 'end' } })
+        await site.admin.call(removeHost, gone)
+      }
+      expect(count()).toBe(0)
+    } finally {
+      sqlite.close()
+    }
+  })
 })

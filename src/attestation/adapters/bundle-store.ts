@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto'
+import type { Transaction } from 'kysely'
+import { EvidenceBundle } from '../../api/attestation.js'
+import { equalBytes } from '../../core/bytes.js'
+import type { AttestationTransaction } from '../ports.js'
+import { jsonText } from './columns.js'
+import type { AttestationTables } from './tables.js'
+
+type Bundles = Pick<AttestationTransaction, 'findBundle' | 'addBundle'> & {
+  removeBundles(hostId: string): Promise<void>
+}
+
+const readBundle = jsonText(EvidenceBundle)
+
+/**
+ * Bundles of evidence. The event log, most of a bundle, is kept apart and once, under its SHA-256: hosts bring the same
+ * log again until they boot, and hosts of one kind often have the same.
+ */
+export function bundles<T extends AttestationTables>(transaction: Transaction<T>): Bundles {
+  const tx = transaction as unknown as Transaction<AttestationTables>
+
+  const removeUnusedLogs = async (digests: readonly (Uint8Array | null)[]): Promise<void> => {
+    for (const digest of digests) {
+      if (!digest) continue
+      await tx
+        .deleteFrom('attestation_event_logs')
+        .where('digest', '=', digest)
+        .where('digest', 'not in', (bundle) =>
+          bundle
+            .selectFrom('attestation_bundles')
+            .select('log_digest')
+            .where('log_digest', '=', digest)
+            .$castTo<{ log_digest: Uint8Array }>(),
+        )
+        .execute()
+    }
+  }
+
+  return {
+    async findBundle(hostId, bundleId) {
+      const newest = tx
+        .selectFrom('attestation_bundles as bundle')
+        .leftJoin('attestation_event_logs as log', 'log.digest', 'bundle.log_digest')
+        .select(['bundle.bundle as bundle', 'log.log as log'])
+        .where('bundle.host_id', '=', hostId)
+        .orderBy('bundle.at_ms', 'desc')
+        .orderBy('bundle.bundle_id')
+        .limit(1)
+      const row = await (bundleId === undefined
+        ? newest
+        : newest.where('bundle.bundle_id', '=', bundleId)
+      ).executeTakeFirst()
+      if (!row) return undefined
+      const { evidence, ...rest } = readBundle(row.bundle)
+      return { ...rest, evidence: row.log === null ? evidence : { ...evidence, eventLog: row.log } }
+    },
+
+    async addBundle(bundle, keep) {
+      const { eventLog, ...evidence } = bundle.evidence
+      const digest = eventLog === undefined ? null : digestOf(eventLog)
+      if (eventLog !== undefined && digest) {
+        await tx
+          .insertInto('attestation_event_logs')
+          .values({ digest, log: eventLog })
+          .onConflict((conflict) => conflict.column('digest').doNothing())
+          .execute()
+      }
+      await tx
+        .insertInto('attestation_bundles')
+        .values({
+          bundle_id: bundle.bundleId,
+          host_id: bundle.hostId,
+          at_ms: Date.parse(bundle.verdict.at),
+          bundle: JSON.stringify({ ...bundle, evidence }),
+          log_digest: digest,
+        })
+        .execute()
+      const removed = await tx
+        .deleteFrom('attestation_bundles')
+        .where('host_id', '=', bundle.hostId)
+        .where('bundle_id', 'not in', (row) =>
+          row
+            .selectFrom('attestation_bundles')
+            .select('bundle_id')
+            .where('host_id', '=', bundle.hostId)
+            .orderBy('at_ms', 'desc')
+            .limit(keep),
+        )
+        .returning('log_digest')
+        .execute()
+      const others = removed
+        .map(({ log_digest }) => log_digest)
+        .filter((other) => !(digest && other && equalBytes(digest, other)))
+      await removeUnusedLogs(others)
+    },
+
+    async removeBundles(hostId) {
+      const removed = await tx
+        .deleteFrom('attestation_bundles')
+        .where('host_id', '=', hostId)
+        .returning('log_digest')
+        .execute()
+      await removeUnusedLogs(removed.map(({ log_digest }) => log_digest))
+    },
+  }
+}
+
+function digestOf(text: string): Uint8Array {
+  return new Uint8Array(createHash('sha256').update(text).digest())
+}
