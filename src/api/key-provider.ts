@@ -3,7 +3,6 @@ import {
   AuditPage,
   AuditQuery,
   AuditVerdict,
-  Empty,
   Exactly,
   Name,
   Octets,
@@ -125,12 +124,46 @@ export const unwrapKeys = operation({
   answer: Exactly({ items: Type.Array(OpenedItem), sealed: SealedKeys }),
 })
 
+export const rewrapKeys = operation({
+  id: 'rewrapKeys',
+  summary: 'Wrap data encryption keys with the active primary key; they do not leave the provider',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/rewrap`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({
+    items: Type.Array(Exactly({ wrapped: WrappedKey, purpose: Purpose, context: KeyContext }), {
+      minItems: 1,
+      maxItems: MAX_BATCH_ITEMS,
+    }),
+  }),
+  answer: Exactly({ items: Type.Array(WrappedItem) }),
+})
+
 // ---------------------------------------------------------------- what administrators call
+
+/** States of NIST SP 800-57 Part 1, section 7. */
+const KeyState = Type.Union([
+  Type.Literal('pre-active'),
+  Type.Literal('active'),
+  Type.Literal('deactivated'),
+  Type.Literal('compromised'),
+])
 
 export const ProviderSettings = Exactly({
   clusters: Type.Array(Name, { maxItems: 1000, description: 'clusters whose hosts may use it' }),
   minimumAssurance: Assurance,
   maxTokenAgeSeconds: Type.Integer({ minimum: 5, maximum: 300 }),
+  unwrapCompromised: Type.Optional(
+    Type.Boolean({ description: 'whether compromised versions still unwrap, to be wrapped anew' }),
+  ),
+  rotateEveryDays: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 3650,
+      description: 'a new version is made when the active one is older',
+    }),
+  ),
 })
 export type ProviderSettings = Static<typeof ProviderSettings>
 
@@ -143,8 +176,9 @@ export const ProviderView = Exactly({
   versions: Type.Array(
     Exactly({
       version: Type.Integer(),
-      state: Type.Union([Type.Literal('active'), Type.Literal('deactivated')]),
+      state: KeyState,
       createdAt: Time,
+      changedAt: Type.Optional(Time),
     }),
   ),
 })
@@ -197,7 +231,22 @@ export const rotateProvider = operation({
   path: `${BASE}/providers/:provider/rotation`,
   status: 201,
   params: ProviderParams,
-  body: Empty,
+  body: Exactly({
+    preActive: Type.Optional(
+      Type.Boolean({ description: 'makes the version and does not use it before it is activated' }),
+    ),
+  }),
+  answer: ProviderView,
+})
+
+export const setKeyState = operation({
+  id: 'setKeyState',
+  summary: 'Activate, deactivate or give up a version of the primary key',
+  method: 'PUT',
+  path: `${BASE}/providers/:provider/versions/:version/state`,
+  status: 200,
+  params: Exactly({ provider: Name, version: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }) }),
+  body: Exactly({ state: KeyState, reason: Sentence }),
   answer: ProviderView,
 })
 

@@ -342,6 +342,7 @@ export const ERROR_CODES = {
   KEY_ENVELOPE_MALFORMED: { status: 400, title: 'the wrapped key cannot be read' },
   KEY_ENVELOPE_AUTHENTICATION: { status: 403, title: 'the wrapped key does not open' },
   KEY_PROVIDER_OTHER: { status: 403, title: 'the key was wrapped by another provider' },
+  KEY_STATE: { status: 409, title: 'the state of the primary key does not allow it' },
   KEY_VERSION_UNKNOWN: {
     status: 404,
     title: 'the provider has no such version of its primary key',

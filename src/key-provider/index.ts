@@ -16,6 +16,8 @@ export interface KeyProvider {
     app: App,
     doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
   ): void
+  /** Makes the new versions of primary keys that are due. Called every few seconds; one call at a time. */
+  tick(nowMs: number): Promise<void>
 }
 
 /**
@@ -46,6 +48,9 @@ export function openKeyProvider(deps: {
     addRoutes(app, { hosts, operators }) {
       addHostRoutes(app, { release, hosts, clock })
       addOperatorRoutes(app, { providers, audit, operators, clock })
+    },
+    async tick(nowMs) {
+      await providers.rotateDue(nowMs)
     },
   }
 }

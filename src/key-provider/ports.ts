@@ -1,6 +1,7 @@
 import type { ProviderSettings } from '../api/key-provider.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
+import type { KeyState } from './domain/key-state.js'
 import type { CurrentHostStatus } from './domain/release-rule.js'
 
 /** The database, one transaction at a time. */
@@ -14,8 +15,8 @@ export interface KeyProviderTransaction {
   /** @throws PlatformError `CONFLICT` where the name is taken */
   insertProvider(provider: NewProvider): Promise<void>
   setSettings(providerId: string, settings: ProviderSettings): Promise<void>
-  /** Adds a version; the ones before it only unwrap from now on. */
   addVersion(providerId: string, version: NewVersion): Promise<void>
+  setVersionState(providerId: string, version: number, state: KeyState, atMs: number): Promise<void>
 
   readHostStatus(issuer: string, hostId: string): Promise<CurrentHostStatus | undefined>
   /** Whether this one token was ended before its time. */
@@ -38,19 +39,22 @@ export interface StoredProvider {
   readonly name: string
   readonly settings: ProviderSettings
   readonly createdAtMs: number
-  /** By number, ascending; the last one is active. */
+  /** By number, ascending; at most one is active. */
   readonly versions: readonly StoredVersion[]
 }
 
 export interface StoredVersion {
   readonly version: number
-  readonly state: 'active' | 'deactivated'
+  readonly state: KeyState
   readonly createdAtMs: number
+  /** When it came into its state, where that was after it was made. */
+  readonly changedAtMs?: number
   readonly sealed: Uint8Array
 }
 
 export interface NewVersion {
   readonly version: number
+  readonly state: KeyState
   readonly createdAtMs: number
   readonly sealed: Uint8Array
 }

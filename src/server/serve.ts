@@ -104,9 +104,12 @@ export async function startAuthority(options: {
         case 'attestation':
           attestation?.addRoutes(app, doors)
           break
-        case 'key-provider':
-          openKeyProvider({ store, rootKey, clock }).addRoutes(app, doors)
+        case 'key-provider': {
+          const keyProvider = openKeyProvider({ store, rootKey, clock })
+          keyProvider.addRoutes(app, doors)
+          stack.use(startTicking(service, keyProvider, clock, logger))
           break
+        }
         case 'control-plane': {
           const controlPlane = await openControlPlane({
             store,
@@ -150,7 +153,7 @@ export async function startAuthority(options: {
     }, PURGE_EVERY_MS)
     purge.unref()
     stack.defer(() => clearInterval(purge))
-    if (attestation) stack.use(startTicking(attestation, clock, logger))
+    if (attestation) stack.use(startTicking('attestation', attestation, clock, logger))
     logger.info(
       { event: 'authority.started', url: listener.url, services: options.services },
       'authority started',
@@ -167,14 +170,18 @@ export async function startAuthority(options: {
   }
 }
 
-/** Lets the attestation service do what is due, every few seconds, one round after the other. */
-function startTicking(attestation: Attestation, clock: Clock, logger: Logger): AsyncDisposable {
+/** Lets a service do what is due, every few seconds, one round after the other. */
+function startTicking(
+  service: ServiceName,
+  { tick }: { readonly tick: (nowMs: number) => Promise<void> },
+  clock: Clock,
+  logger: Logger,
+): AsyncDisposable {
   let round: Promise<void> | undefined
   const timer = setInterval(() => {
-    round ??= attestation
-      .tick(clock.nowMs())
+    round ??= tick(clock.nowMs())
       .catch((err: unknown) => {
-        logger.error({ event: 'attestation.tick-failed', err }, 'a round of the service failed')
+        logger.error({ event: `${service}.tick-failed`, err }, 'a round of the service failed')
       })
       .finally(() => {
         round = undefined

@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const here = dirname(fileURLToPath(import.meta.url))
+/** This folder, also where benchmarks are compiled to another. */
+const here = dirname(fileURLToPath(import.meta.url)).replace('/dist/bench/', '/')
 const MEASURED_BOOT = join(here, '../vectors/measured-boot')
 
 /** The variants of `measured-boot` that have a quote: all of them. */

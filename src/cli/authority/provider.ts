@@ -6,6 +6,7 @@ import {
   type ProviderSettings,
   type ProviderView,
   rotateProvider,
+  setKeyState,
   setProvider,
 } from '../../api/key-provider.js'
 import { fields, table } from '../output.js'
@@ -13,6 +14,8 @@ import { collect, integer } from '../values.js'
 import { addOperation } from './command.js'
 
 interface SettingsOptions {
+  readonly unwrapCompromised?: boolean
+  readonly rotateEvery?: number
   readonly cluster: readonly string[]
   readonly assurance: ProviderSettings['minimumAssurance']
   readonly maxTokenAge: number
@@ -73,12 +76,32 @@ export function addProviderCommands(program: Command): void {
     ],
   })
 
-  addOperation(provider, {
+  addOperation<typeof rotateProvider, { readonly preActive?: boolean }>(provider, {
     usage: 'rotate <name>',
     operation: rotateProvider,
-    input: ([name = '']) => ({ params: { provider: name }, body: {} }),
+    configure: (command) =>
+      command.option('--pre-active', 'make the version now, and use it when it is activated'),
+    input: ([name = ''], { preActive }) => ({
+      params: { provider: name },
+      body: preActive ? { preActive } : {},
+    }),
     text: providerLines,
-    examples: ['sigillo provider rotate gold', 'sigillo provider rotate gold --json'],
+    examples: ['sigillo provider rotate gold', 'sigillo provider rotate gold --pre-active'],
+  })
+
+  addOperation<typeof setKeyState, { readonly reason: string }>(provider, {
+    usage: 'key-state <name> <version> <state>',
+    operation: setKeyState,
+    configure: (command) => command.requiredOption('--reason <text>', 'for the audit'),
+    input: ([name = '', version = '', state = ''], { reason }) => ({
+      params: { provider: name, version },
+      body: { state: state as ProviderView['versions'][number]['state'], reason },
+    }),
+    text: providerLines,
+    examples: [
+      "sigillo provider key-state gold 2 active --reason 'planned rotation'",
+      "sigillo provider key-state gold 1 compromised --reason 'backup was stolen' --json",
+    ],
   })
 }
 
@@ -87,6 +110,8 @@ function withSettings(command: Command): Command {
     .requiredOption('--cluster <name>', 'cluster whose hosts may use it; may be repeated', collect)
     .option('--assurance <kind>', 'least assurance of answers: session or tpm', 'session')
     .option('--max-token-age <seconds>', 'oldest token that it accepts', integer, 300)
+    .option('--rotate-every <days>', 'make a new version when the active one is older', integer)
+    .option('--unwrap-compromised', 'let compromised versions unwrap, to wrap their keys anew')
 }
 
 function settingsOf(options: SettingsOptions): ProviderSettings {
@@ -94,6 +119,8 @@ function settingsOf(options: SettingsOptions): ProviderSettings {
     clusters: [...options.cluster],
     minimumAssurance: options.assurance,
     maxTokenAgeSeconds: options.maxTokenAge,
+    ...(options.rotateEvery === undefined ? {} : { rotateEveryDays: options.rotateEvery }),
+    ...(options.unwrapCompromised ? { unwrapCompromised: true } : {}),
   }
 }
 
@@ -105,6 +132,13 @@ function providerLines(provider: ProviderView): readonly string[] {
       ['clusters', provider.settings.clusters.join(', ')],
       ['assurance', `at least ${provider.settings.minimumAssurance}`],
       ['token age', `at most ${provider.settings.maxTokenAgeSeconds} s`],
+      [
+        'rotation',
+        provider.settings.rotateEveryDays === undefined
+          ? undefined
+          : `every ${provider.settings.rotateEveryDays} days`,
+      ],
+      ['compromised keys', provider.settings.unwrapCompromised ? 'unwrap' : undefined],
     ]),
     ...provider.versions.map((v) => `  version ${v.version}: ${v.state}, made ${v.createdAt}`),
   ]

@@ -11,6 +11,7 @@ import {
   recordOnce,
   type Store,
 } from '../../store/index.js'
+import type { KeyState } from '../domain/key-state.js'
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
@@ -28,8 +29,9 @@ interface KeyProviderTables {
   key_provider_versions: {
     provider_id: string
     version: number
-    state: 'active' | 'deactivated'
+    state: KeyState
     created_at_ms: number
+    changed_at_ms: number | null
     sealed: Uint8Array
   }
 }
@@ -64,6 +66,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         version: version.version,
         state: version.state,
         createdAtMs: version.created_at_ms,
+        ...(version.changed_at_ms === null ? {} : { changedAtMs: version.changed_at_ms }),
         sealed: new Uint8Array(version.sealed),
       })),
     }
@@ -75,7 +78,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
       .values({
         provider_id: providerId,
         version: version.version,
-        state: 'active',
+        state: version.state,
         created_at_ms: version.createdAtMs,
         sealed: version.sealed,
       })
@@ -130,13 +133,15 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         .execute()
     },
 
-    async addVersion(providerId, version) {
+    addVersion: insertVersion,
+
+    async setVersionState(providerId, version, state, atMs) {
       await tx
         .updateTable('key_provider_versions')
-        .set({ state: 'deactivated' })
+        .set({ state, changed_at_ms: atMs })
         .where('provider_id', '=', providerId)
+        .where('version', '=', version)
         .execute()
-      await insertVersion(providerId, version)
     },
 
     readHostStatus: (issuer, hostId) => readHostStatus(tx, issuer, hostId),

@@ -1,4 +1,5 @@
 import type { ProviderSettings, ProviderView } from '../../api/key-provider.js'
+import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import type {
@@ -8,6 +9,7 @@ import type {
   NewVersion,
   StoredProvider,
 } from '../ports.js'
+import { type KeyState, requireTransition } from './key-state.js'
 
 const PRIMARY_KEY_OCTETS = 32
 
@@ -26,11 +28,16 @@ export function createProviderAdministration(deps: {
 }) {
   const { store } = deps
 
-  const newVersion = (providerId: string, version: number, nowMs: number): NewVersion => {
+  const newVersion = (
+    providerId: string,
+    version: number,
+    nowMs: number,
+    state: NewVersion['state'] = 'active',
+  ): NewVersion => {
     const octets = deps.random(PRIMARY_KEY_OCTETS)
     try {
       const id = { providerId, version, createdAtMs: nowMs }
-      return { version, createdAtMs: nowMs, sealed: deps.keystore.seal(id, octets) }
+      return { version, state, createdAtMs: nowMs, sealed: deps.keystore.seal(id, octets) }
     } finally {
       octets.fill(0)
     }
@@ -47,7 +54,7 @@ export function createProviderAdministration(deps: {
           createdAtMs: act.nowMs,
           firstVersion: newVersion(providerId, 1, act.nowMs),
         })
-        await record(tx, act, 'provider.create', name, settings)
+        await record(tx, act, 'provider.create', name, { settings })
         return view(await known(tx, name))
       }),
 
@@ -61,17 +68,67 @@ export function createProviderAdministration(deps: {
       store.transaction(async (tx) => {
         const { providerId } = await known(tx, name)
         await tx.setSettings(providerId, settings)
-        await record(tx, act, 'provider.set', name, settings)
+        await record(tx, act, 'provider.set', name, { settings })
         return view(await known(tx, name))
       }),
 
-    rotate: (act: Act, name: string): Promise<ProviderView> =>
+    /** Makes a version that is active at once, in the place of the one before, or `preActive`. */
+    rotate: (act: Act, name: string, preActive: boolean): Promise<ProviderView> =>
       store.transaction(async (tx) => {
         const { providerId, versions, settings } = await known(tx, name)
         const version = (versions.at(-1)?.version ?? 0) + 1
-        await tx.addVersion(providerId, newVersion(providerId, version, act.nowMs))
-        await record(tx, act, 'provider.rotate', name, settings)
+        if (!preActive) await deactivate(tx, act, { providerId, versions })
+        const state = preActive ? 'pre-active' : 'active'
+        await tx.addVersion(providerId, newVersion(providerId, version, act.nowMs, state))
+        await record(tx, act, 'provider.rotate', name, { settings, version, state })
         return view(await known(tx, name))
+      }),
+
+    /**
+     * Brings a version into another state. The one that was active is deactivated where another becomes so.
+     *
+     * @throws PlatformError `KEY_VERSION_UNKNOWN`, `KEY_STATE`
+     */
+    setState: (
+      act: Act,
+      name: string,
+      change: { readonly version: number; readonly state: KeyState; readonly reason: string },
+    ): Promise<ProviderView> =>
+      store.transaction(async (tx) => {
+        const provider = await known(tx, name)
+        const { version, state, reason } = change
+        const before = provider.versions.find((one) => one.version === version)
+        if (!before) {
+          throw new PlatformError(
+            'KEY_VERSION_UNKNOWN',
+            `provider ${name} has no version ${version}`,
+          )
+        }
+        requireTransition(version, before.state, state)
+        if (state === 'active') await deactivate(tx, act, provider)
+        await tx.setVersionState(provider.providerId, version, state, act.nowMs)
+        await record(tx, act, 'provider.key-state', name, {
+          version,
+          before: before.state,
+          state,
+          reason,
+        })
+        return view(await known(tx, name))
+      }),
+
+    /** Makes a new version for every provider whose active one is older than its settings want. */
+    rotateDue: (nowMs: number): Promise<readonly string[]> =>
+      store.transaction(async (tx) => {
+        const due = (await tx.listProviders()).filter((provider) => isDue(provider, nowMs))
+        const act = { operator: 'schedule', nowMs }
+        for (const provider of due) {
+          const { providerId, name, versions, settings } = provider
+          const version = (versions.at(-1)?.version ?? 0) + 1
+          await deactivate(tx, act, provider)
+          await tx.addVersion(providerId, newVersion(providerId, version, nowMs))
+          await record(tx, act, 'provider.rotate', name, { settings, version, state: 'active' })
+        }
+        return due.map(({ name }) => name)
       }),
   }
 }
@@ -84,12 +141,30 @@ async function known(tx: KeyProviderTransaction, name: string): Promise<StoredPr
   return provider
 }
 
+const DAY_MS = 86_400_000
+
+function isDue({ settings, versions }: StoredProvider, nowMs: number): boolean {
+  const active = versions.find(({ state }) => state === 'active')
+  if (settings.rotateEveryDays === undefined || !active) return false
+  return nowMs - (active.changedAtMs ?? active.createdAtMs) >= settings.rotateEveryDays * DAY_MS
+}
+
+async function deactivate(
+  tx: KeyProviderTransaction,
+  act: Act,
+  { providerId, versions }: Pick<StoredProvider, 'providerId' | 'versions'>,
+): Promise<void> {
+  for (const { version, state } of versions) {
+    if (state === 'active') await tx.setVersionState(providerId, version, 'deactivated', act.nowMs)
+  }
+}
+
 async function record(
   tx: KeyProviderTransaction,
   act: Act,
   action: string,
   name: string,
-  settings: ProviderSettings,
+  detail: { readonly [name: string]: CanonicalValue },
 ): Promise<void> {
   await tx.audit({
     atMs: act.nowMs,
@@ -97,7 +172,7 @@ async function record(
     action,
     subject: `provider:${name}`,
     outcome: 'done',
-    detail: { settings },
+    detail,
   })
 }
 
@@ -108,10 +183,11 @@ function view(provider: StoredProvider): ProviderView {
     kind: 'trusted',
     settings: provider.settings,
     createdAt: isoTime(provider.createdAtMs),
-    versions: provider.versions.map(({ version, state, createdAtMs }) => ({
+    versions: provider.versions.map(({ version, state, createdAtMs, changedAtMs }) => ({
       version,
       state,
       createdAt: isoTime(createdAtMs),
+      ...(changedAtMs === undefined ? {} : { changedAt: isoTime(changedAtMs) }),
     })),
   }
 }

@@ -124,6 +124,35 @@ export async function unwrapForHost(
   }
 }
 
+/** Wraps keys anew with the active version; they do not leave the provider. */
+export async function rewrapForHost(
+  deps: ReleaseDeps,
+  caller: Caller,
+  request: {
+    readonly provider: string
+    readonly items: readonly (KeyUse & { readonly wrapped: string })[]
+    readonly nowMs: number
+  },
+): Promise<readonly WrappedItem[]> {
+  return serve(
+    deps,
+    caller,
+    { ...request, operation: 'rewrap', assurance: undefined },
+    (primaries) => {
+      const results = request.items.map((item): WrappedItem => {
+        const opened = unwrapItem(primaries, item)
+        if (!opened.ok) return opened
+        try {
+          return wrapItem(deps, primaries, { ...item, dek: opened.dek })
+        } finally {
+          opened.dek.fill(0)
+        }
+      })
+      return { results, value: results }
+    },
+  )
+}
+
 type Outcome = { readonly ok: true; readonly wrapped?: string } | ItemFailure
 
 interface Served<R> {
@@ -140,7 +169,7 @@ async function serve<R>(
   caller: Caller,
   request: {
     readonly provider: string
-    readonly operation: 'wrap' | 'unwrap' | 'generate'
+    readonly operation: 'wrap' | 'unwrap' | 'rewrap' | 'generate'
     readonly items: readonly KeyUse[]
     readonly assurance: Assurance | undefined
     readonly nowMs: number
@@ -232,9 +261,9 @@ async function audit(
 /** The primary keys of a provider, open for one request. */
 interface Primaries extends Disposable {
   readonly provider: StoredProvider
-  /** The version to wrap with. */
+  /** The version to wrap with. @throws PlatformError `KEY_STATE` */
   active(): OpenPrimary
-  /** @throws PlatformError `KEY_VERSION_UNKNOWN` */
+  /** A version to unwrap with. @throws PlatformError `KEY_VERSION_UNKNOWN`, `KEY_STATE` */
   version(version: number): OpenPrimary
 }
 
@@ -261,7 +290,12 @@ function openPrimaries(keystore: Keystore, provider: StoredProvider): Primaries 
     provider,
     active() {
       const stored = provider.versions.findLast(({ state }) => state === 'active')
-      if (!stored) throw new TypeError('a provider has an active version')
+      if (!stored) {
+        throw new PlatformError(
+          'KEY_STATE',
+          'expected an active version of the primary key, found none',
+        )
+      }
       return openVersion(stored)
     },
     version(version) {
@@ -272,12 +306,23 @@ function openPrimaries(keystore: Keystore, provider: StoredProvider): Primaries 
           `expected a version of the primary key up to ${provider.versions.length}, found ${version}`,
         )
       }
+      requireUnwrapping(stored, provider)
       return openVersion(stored)
     },
     [Symbol.dispose]() {
       for (const { secret } of open.values()) secret.dispose()
     },
   }
+}
+
+/** What was never used wrapped nothing, and what is compromised is opened where the provider says so. */
+function requireUnwrapping({ version, state }: StoredVersion, { settings }: StoredProvider): void {
+  const isUsable =
+    state === 'active' ||
+    state === 'deactivated' ||
+    (state === 'compromised' && settings.unwrapCompromised === true)
+  if (isUsable) return
+  throw new PlatformError('KEY_STATE', `expected a version that unwraps, found ${version} ${state}`)
 }
 
 function wrapItem(

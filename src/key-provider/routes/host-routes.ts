@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { generateKeys, unwrapKeys, wrapKeys } from '../../api/key-provider.js'
+import { generateKeys, rewrapKeys, unwrapKeys, wrapKeys } from '../../api/key-provider.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
 import { type App, addOperation, type HostAccess } from '../../http/index.js'
@@ -7,6 +7,7 @@ import {
   type Caller,
   generateForHost,
   type ReleaseDeps,
+  rewrapForHost,
   unwrapForHost,
   wrapForHost,
 } from '../domain/release.js'
@@ -56,5 +57,13 @@ export function addHostRoutes(
       nowMs: clock.nowMs(),
     })
     return { items: [...items], sealed }
+  })
+
+  addOperation(app, rewrapKeys, settings, async ({ params, body, request }) => {
+    const { provider } = params
+    const { items } = body
+    const nowMs = clock.nowMs()
+    const caller = await callerOf(request)
+    return { items: [...(await rewrapForHost(release, caller, { provider, items, nowMs }))] }
   })
 }

@@ -5,6 +5,7 @@ import {
   listKeyProviderAudit,
   listProviders,
   rotateProvider,
+  setKeyState,
   setProvider,
   verifyKeyProviderAudit,
 } from '../../api/key-provider.js'
@@ -41,8 +42,14 @@ export function addOperatorRoutes(
   addOperation(app, setProvider, CHANGE, async ({ params, body, request }) =>
     providers.set(actOf(request), params.provider, body),
   )
-  addOperation(app, rotateProvider, CHANGE, async ({ params, request }) =>
-    providers.rotate(actOf(request), params.provider),
+  addOperation(app, rotateProvider, CHANGE, async ({ params, body, request }) =>
+    providers.rotate(actOf(request), params.provider, body.preActive === true),
+  )
+  addOperation(app, setKeyState, CHANGE, async ({ params, body, request }) =>
+    providers.setState(actOf(request), params.provider, {
+      ...body,
+      version: Number(params.version),
+    }),
   )
   addOperation(app, listKeyProviderAudit, READ, async ({ query }) => audit.list(query))
   addOperation(app, verifyKeyProviderAudit, READ, async () => audit.verify())

@@ -8,6 +8,7 @@ import { idempotentAnswersMigration } from './0006-idempotent-answers.js'
 import { endorsementMigration } from './0007-endorsement.js'
 import { referenceSignersMigration } from './0008-reference-signers.js'
 import { eventLogsMigration } from './0009-event-logs.js'
+import { keyStatesMigration } from './0010-key-states.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -20,4 +21,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0007-endorsement': endorsementMigration,
   '0008-reference-signers': referenceSignersMigration,
   '0009-event-logs': eventLogsMigration,
+  '0010-key-states': keyStatesMigration,
 }

@@ -42,6 +42,8 @@ export interface Fixture extends AsyncDisposable {
   readonly folder: string
   readonly store: Store
   readonly app: App
+  /** Lets the service do what is due now. */
+  tick(): Promise<void>
   readonly clock: { nowMs(): number; monotonicMs(): number; advance(ms: number): void }
   readonly signingKey: SigningKey
   readonly operatorToken: string
@@ -87,7 +89,8 @@ export async function openFixture(): Promise<Fixture> {
     operators,
     hosts,
   })
-  openKeyProvider({ store, rootKey, clock }).addRoutes(app, { hosts, operators })
+  const keyProvider = openKeyProvider({ store, rootKey, clock })
+  keyProvider.addRoutes(app, { hosts, operators })
   await app.ready()
   const { token } = await createOperator(store, {
     name: 'admin',
@@ -102,6 +105,7 @@ export async function openFixture(): Promise<Fixture> {
     clock,
     signingKey,
     operatorToken: token,
+    tick: () => keyProvider.tick(nowMs),
     async trustHost(hostId, change = {}) {
       await store.transaction((tx: Transaction<FoundationTables>) =>
         writeHostStatus(tx, {
