@@ -18,8 +18,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({
   return (input: unknown) => {
     const value = kinds.size > 0 ? convertQuery(input, kinds) : input
     if (validator.Check(value)) return { value }
-    const [first] = validator.Errors(value)
-    return { error: invalid(httpPart, first) }
+    return { error: invalid(httpPart, validator.Errors(value)) }
   }
 }
 
@@ -27,15 +26,29 @@ interface SchemaError {
   readonly keyword: string
   readonly instancePath: string
   readonly message: string
+  readonly params: object
 }
 
 /** Says which member is wrong and what was expected, with untrusted names quoted and short. */
-function invalid(httpPart: string, error: SchemaError | undefined): PlatformError {
+function invalid(httpPart: string, errors: readonly SchemaError[]): PlatformError {
+  const [error] = errors
   const where = JSON.stringify(error?.instancePath ?? '')
     .slice(1, 101)
     .replace(/"$/, '')
-  const what = error?.keyword === 'boolean' ? 'is not allowed' : (error?.message ?? 'is wrong')
+  const what = error ? describe(error, errors) : 'is wrong'
   return new PlatformError('REQUEST_INVALID', `${httpPart}${where} ${what}`)
+}
+
+function describe(error: SchemaError, errors: readonly SchemaError[]): string {
+  if (error.keyword === 'boolean') return 'is not allowed'
+  if (error.keyword !== 'const') return error.message
+  // One error for each word that a choice has
+  const allowed = errors.flatMap(({ keyword, instancePath, params }) =>
+    keyword === 'const' && instancePath === error.instancePath && 'allowedValue' in params
+      ? [String(params.allowedValue)]
+      : [],
+  )
+  return `must be ${allowed.join(' or ')}`
 }
 
 function kindsOf(schema: TSchema): ReadonlyMap<string, string> {

@@ -236,3 +236,11 @@ describe('rotation on schedule', () => {
     expect(await states()).toEqual(['compromised'])
   })
 })
+
+test('a state that there is not is refused with those that there are', async () => {
+  const answer = await set(1, 'trusted' as KeyState)
+  expect(answer.status).toBe(400)
+  expect(String(answer.body['detail'])).toContain(
+    'must be pre-active or active or deactivated or compromised',
+  )
+})
