@@ -4,6 +4,7 @@ import {
   AuditQuery,
   AuditVerdict,
   Exactly,
+  FindingView,
   Name,
   Octets,
   Sentence,
@@ -150,10 +151,37 @@ const KeyState = Type.Union([
   Type.Literal('compromised'),
 ])
 
+const TimeOfDay = Type.String({ pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$' })
+
 export const ProviderSettings = Exactly({
   clusters: Type.Array(Name, { maxItems: 1000, description: 'clusters whose hosts may use it' }),
   minimumAssurance: Assurance,
   maxTokenAgeSeconds: Type.Integer({ minimum: 5, maximum: 300 }),
+  purposes: Type.Optional(
+    Type.Array(Purpose, {
+      maxItems: 5,
+      minItems: 1,
+      uniqueItems: true,
+      description: 'what its keys may be for; all where it is left out',
+    }),
+  ),
+  hours: Type.Optional(
+    Exactly(
+      {
+        from: TimeOfDay,
+        to: TimeOfDay,
+        days: Type.Optional(
+          Type.Array(Type.Integer({ minimum: 1, maximum: 7 }), {
+            maxItems: 7,
+            minItems: 1,
+            uniqueItems: true,
+            description: 'days of the week, 1 is Monday; all where it is left out',
+          }),
+        ),
+      },
+      'when it serves, UTC; a time that ends before it begins goes over midnight',
+    ),
+  ),
   unwrapCompromised: Type.Optional(
     Type.Boolean({ description: 'whether compromised versions still unwrap, to be wrapped anew' }),
   ),
@@ -248,6 +276,27 @@ export const setKeyState = operation({
   params: Exactly({ provider: Name, version: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }) }),
   body: Exactly({ state: KeyState, reason: Sentence }),
   answer: ProviderView,
+})
+
+export const explainRelease = operation({
+  id: 'explainRelease',
+  summary: 'Whether a key provider would serve a host now, rule by rule',
+  method: 'GET',
+  path: `${BASE}/providers/:provider/explanation`,
+  status: 200,
+  params: ProviderParams,
+  query: Exactly({ hostId: Name }),
+  answer: Exactly({
+    explanations: Type.Array(
+      Exactly({
+        issuer: Type.String({ description: 'attestation service that knows the host' }),
+        serves: Type.Boolean({
+          description: 'as far as it can be said without a token of the host',
+        }),
+        findings: Type.Array(FindingView),
+      }),
+    ),
+  }),
 })
 
 export const listKeyProviderAudit = operation({

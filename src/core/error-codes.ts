@@ -352,6 +352,8 @@ export const ERROR_CODES = {
   KEY_STALE_POLICY: { status: 403, title: 'the token was issued under an older policy' },
   KEY_VERDICT: { status: 403, title: 'the attestation result is not affirming' },
   KEY_CLUSTER: { status: 403, title: 'the provider does not serve the cluster of the host' },
+  KEY_PURPOSE: { status: 403, title: 'the provider does not serve this purpose' },
+  KEY_HOURS: { status: 403, title: 'the provider does not serve at this time' },
   KEY_TOKEN_AGE: { status: 403, title: 'the token is older than the provider accepts' },
   KEY_ASSURANCE: { status: 403, title: 'the assurance of the answer is too low, or cannot be had' },
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },

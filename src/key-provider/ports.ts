@@ -19,6 +19,10 @@ export interface KeyProviderTransaction {
   setVersionState(providerId: string, version: number, state: KeyState, atMs: number): Promise<void>
 
   readHostStatus(issuer: string, hostId: string): Promise<CurrentHostStatus | undefined>
+  /** At every attestation service that knows the host. */
+  listHostStatuses(
+    hostId: string,
+  ): Promise<readonly (CurrentHostStatus & { readonly issuer: string; readonly cluster: string })[]>
   /** Whether this one token was ended before its time. */
   isTokenRevoked(tokenId: string): Promise<boolean>
   /** False where the proof was used before. */

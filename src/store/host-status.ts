@@ -70,6 +70,20 @@ export async function readHostStatus(
   )
 }
 
+/** The statuses of a host at every attestation service that knows it. */
+export async function readHostStatuses(
+  tx: Transaction<FoundationTables>,
+  hostId: string,
+): Promise<readonly (HostStatus & { readonly issuer: string })[]> {
+  const rows = await tx
+    .selectFrom('host_status')
+    .select(['issuer', 'state', 'cluster', 'epoch', 'policy_epoch'])
+    .where('host_id', '=', hostId)
+    .orderBy('issuer')
+    .execute()
+  return rows.map(({ policy_epoch: policyEpoch, ...status }) => ({ ...status, policyEpoch }))
+}
+
 const REVOKED_TOKEN = 'revoked-token'
 
 /**

@@ -11,6 +11,7 @@ export {
   type HostStatus,
   isTokenRevoked,
   readHostStatus,
+  readHostStatuses,
   revokeToken,
   writeHostStatus,
 } from './host-status.js'

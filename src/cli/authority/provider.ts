@@ -1,19 +1,26 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import {
   createProvider,
+  explainRelease,
   getProvider,
   listProviders,
   type ProviderSettings,
   type ProviderView,
+  type Purpose,
   rotateProvider,
   setKeyState,
   setProvider,
 } from '../../api/key-provider.js'
+import { PlatformError } from '../../core/errors.js'
+import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { collect, integer } from '../values.js'
 import { addOperation } from './command.js'
 
 interface SettingsOptions {
+  readonly purpose?: readonly Purpose[]
+  readonly hours?: { readonly from: string; readonly to: string }
+  readonly days?: number[]
   readonly unwrapCompromised?: boolean
   readonly rotateEvery?: number
   readonly cluster: readonly string[]
@@ -64,6 +71,22 @@ export function addProviderCommands(program: Command): void {
     examples: ['sigillo provider show gold', 'sigillo provider show gold --json'],
   })
 
+  addOperation<typeof explainRelease, { readonly host: string }>(provider, {
+    usage: 'explain <name>',
+    operation: explainRelease,
+    configure: (command) => command.requiredOption('--host <id>', 'host that would ask'),
+    input: ([name = ''], { host }) => ({ params: { provider: name }, query: { hostId: host } }),
+    text: ({ explanations }) =>
+      explanations.flatMap(({ issuer, serves, findings }) => [
+        `${issuer}: ${serves ? 'would be served' : 'would be REFUSED'}`,
+        ...findings.map(findingLine),
+      ]),
+    examples: [
+      'sigillo provider explain gold --host host-1',
+      'sigillo provider explain gold --host host-1 --json',
+    ],
+  })
+
   addOperation<typeof setProvider, SettingsOptions>(provider, {
     usage: 'set <name>',
     operation: setProvider,
@@ -110,15 +133,43 @@ function withSettings(command: Command): Command {
     .requiredOption('--cluster <name>', 'cluster whose hosts may use it; may be repeated', collect)
     .option('--assurance <kind>', 'least assurance of answers: session or tpm', 'session')
     .option('--max-token-age <seconds>', 'oldest token that it accepts', integer, 300)
+    .option('--purpose <purpose>', 'what its keys may be for; may be repeated', collect)
+    .option('--hours <from-to>', 'when it serves, UTC: 06:00-22:00', hours)
+    .option('--days <list>', 'days on which it serves: 1 is Monday, 1,2,3,4,5', days)
     .option('--rotate-every <days>', 'make a new version when the active one is older', integer)
     .option('--unwrap-compromised', 'let compromised versions unwrap, to wrap their keys anew')
 }
 
+function hours(text: string): { readonly from: string; readonly to: string } {
+  const [, from, to] = /^(\d\d:\d\d)-(\d\d:\d\d)$/.exec(text) ?? []
+  if (from === undefined || to === undefined) {
+    throw new InvalidArgumentError('expected hours as 06:00-22:00')
+  }
+  return { from, to }
+}
+
+function days(text: string): number[] {
+  return text.split(',').map((day) => integer(day))
+}
+
+function hoursText({ hours: served }: ProviderSettings): string | undefined {
+  if (!served) return undefined
+  const on = served.days ? ` on days ${served.days.join(', ')}` : ''
+  return `${served.from} to ${served.to} UTC${on}`
+}
+
 function settingsOf(options: SettingsOptions): ProviderSettings {
+  if (options.days && !options.hours) {
+    throw new PlatformError('REQUEST_INVALID', 'expected --hours beside --days')
+  }
   return {
     clusters: [...options.cluster],
     minimumAssurance: options.assurance,
     maxTokenAgeSeconds: options.maxTokenAge,
+    ...(options.purpose ? { purposes: [...options.purpose] } : {}),
+    ...(options.hours
+      ? { hours: { ...options.hours, ...(options.days ? { days: options.days } : {}) } }
+      : {}),
     ...(options.rotateEvery === undefined ? {} : { rotateEveryDays: options.rotateEvery }),
     ...(options.unwrapCompromised ? { unwrapCompromised: true } : {}),
   }
@@ -132,6 +183,8 @@ function providerLines(provider: ProviderView): readonly string[] {
       ['clusters', provider.settings.clusters.join(', ')],
       ['assurance', `at least ${provider.settings.minimumAssurance}`],
       ['token age', `at most ${provider.settings.maxTokenAgeSeconds} s`],
+      ['purposes', provider.settings.purposes?.join(', ')],
+      ['hours', hoursText(provider.settings)],
       [
         'rotation',
         provider.settings.rotateEveryDays === undefined

@@ -8,6 +8,7 @@ import {
   isTokenRevoked,
   isUniqueViolation,
   readHostStatus,
+  readHostStatuses,
   recordOnce,
   type Store,
 } from '../../store/index.js'
@@ -145,6 +146,8 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
     },
 
     readHostStatus: (issuer, hostId) => readHostStatus(tx, issuer, hostId),
+
+    listHostStatuses: (hostId) => readHostStatuses(tx, hostId),
 
     isTokenRevoked: (tokenId) => isTokenRevoked(tx, tokenId),
 

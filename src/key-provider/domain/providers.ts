@@ -1,7 +1,8 @@
 import type { ProviderSettings, ProviderView } from '../../api/key-provider.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
-import { isoTime } from '../../core/clock.js'
+import { isoTime, secondsOf } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { type Finding, failures } from '../../core/finding.js'
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
@@ -10,6 +11,7 @@ import type {
   StoredProvider,
 } from '../ports.js'
 import { type KeyState, requireTransition } from './key-state.js'
+import { explainRelease } from './release-rule.js'
 
 const PRIMARY_KEY_OCTETS = 32
 
@@ -72,6 +74,20 @@ export function createProviderAdministration(deps: {
         return view(await known(tx, name))
       }),
 
+    /** Whether a host would be served now, as each attestation service that knows it says. */
+    explain: (name: string, hostId: string, nowMs: number): Promise<readonly Explanation[]> =>
+      store.transaction(async (tx) => {
+        const { settings, versions } = await known(tx, name)
+        const statuses = await tx.listHostStatuses(hostId)
+        if (statuses.length === 0) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
+        const hasActiveVersion = versions.some(({ state }) => state === 'active')
+        const nowSeconds = secondsOf(nowMs)
+        return statuses.map(({ issuer, ...status }) => {
+          const findings = explainRelease({ status, settings, hasActiveVersion, nowSeconds })
+          return { issuer, serves: failures(findings).length === 0, findings }
+        })
+      }),
+
     /** Makes a version that is active at once, in the place of the one before, or `preActive`. */
     rotate: (act: Act, name: string, preActive: boolean): Promise<ProviderView> =>
       store.transaction(async (tx) => {
@@ -131,6 +147,12 @@ export function createProviderAdministration(deps: {
         return due.map(({ name }) => name)
       }),
   }
+}
+
+export interface Explanation {
+  readonly issuer: string
+  readonly serves: boolean
+  readonly findings: readonly Finding[]
 }
 
 export type ProviderAdministration = ReturnType<typeof createProviderAdministration>

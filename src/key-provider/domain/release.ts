@@ -15,7 +15,7 @@ import type {
   StoredVersion,
 } from '../ports.js'
 import { DEK_OCTETS, parseEnvelope, unwrapKey, WRAP_RANDOM_OCTETS, wrapKey } from './envelope.js'
-import { verifyRelease } from './release-rule.js'
+import { requirePurpose, verifyRelease } from './release-rule.js'
 
 export interface ReleaseDeps {
   readonly store: KeyProviderStore
@@ -337,6 +337,7 @@ function wrapItem(
         `expected a key of ${DEK_OCTETS} octets, found ${item.dek.length}`,
       )
     }
+    requirePurpose(primaries.provider.settings, item.purpose)
     const { providerId, version, secret } = primaries.active()
     const wrapped = secret.use((octets) =>
       wrapKey({
@@ -356,6 +357,7 @@ function unwrapItem(
   item: KeyUse & { readonly wrapped: string },
 ): { readonly ok: true; readonly dek: Uint8Array } | ItemFailure {
   return itemResult(() => {
+    requirePurpose(primaries.provider.settings, item.purpose)
     const envelope = parseEnvelope(item.wrapped)
     const { providerId } = primaries.provider
     if (envelope.header.provider !== providerId) {

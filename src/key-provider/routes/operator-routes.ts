@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import {
   createProvider,
+  explainRelease,
   getProvider,
   listKeyProviderAudit,
   listProviders,
@@ -39,6 +40,11 @@ export function addOperatorRoutes(
   )
   addOperation(app, listProviders, READ, async () => ({ providers: [...(await providers.list())] }))
   addOperation(app, getProvider, READ, async ({ params }) => providers.get(params.provider))
+  addOperation(app, explainRelease, READ, async ({ params, query }) => {
+    const nowMs = deps.clock.nowMs()
+    const explanations = await providers.explain(params.provider, query.hostId, nowMs)
+    return { explanations: explanations.map((one) => ({ ...one, findings: [...one.findings] })) }
+  })
   addOperation(app, setProvider, CHANGE, async ({ params, body, request }) =>
     providers.set(actOf(request), params.provider, body),
   )
