@@ -1,12 +1,12 @@
 import type { Clock } from '../core/clock.js'
 import { newUuid, randomOctets } from '../core/random.js'
+import { selfTest } from '../envelope/index.js'
 import type { App, HostAccess, OperatorAccess } from '../http/index.js'
 import { auditLog, type RootKey, type Store } from '../store/index.js'
 import { encryptToBindingKey, encryptToSession } from '../tokens/index.js'
 import { embeddedKeystore } from './adapters/keystore.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
 import { createProviderAdministration } from './domain/providers.js'
-import { selfTest } from './domain/self-test.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 

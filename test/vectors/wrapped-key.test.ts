@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { fromHex, toHex } from '../../src/core/bytes.js'
-import { parseEnvelope, unwrapKey, wrapKey } from '../../src/key-provider/domain/envelope.js'
+import { parseEnvelope, unwrapKey, wrapKey } from '../../src/envelope/index.js'
 
 const vector = JSON.parse(
   readFileSync(new URL('./wrapped-key/vector.json', import.meta.url), 'utf8'),

@@ -5,6 +5,13 @@ import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { describeFinding, failures } from '../../core/finding.js'
 import type { Secret } from '../../core/secret.js'
+import {
+  DEK_OCTETS,
+  parseEnvelope,
+  unwrapKey,
+  WRAP_RANDOM_OCTETS,
+  wrapKey,
+} from '../../envelope/index.js'
 import type { AttestationResultClaims } from '../../tokens/index.js'
 import type {
   AnswerSealer,
@@ -14,7 +21,6 @@ import type {
   StoredProvider,
   StoredVersion,
 } from '../ports.js'
-import { DEK_OCTETS, parseEnvelope, unwrapKey, WRAP_RANDOM_OCTETS, wrapKey } from './envelope.js'
 import { requirePurpose, verifyRelease } from './release-rule.js'
 
 export interface ReleaseDeps {

@@ -7,7 +7,7 @@ import {
   unwrapKey,
   WRAP_RANDOM_OCTETS,
   wrapKey,
-} from '../../../src/key-provider/domain/envelope.js'
+} from '../../../src/envelope/index.js'
 
 const octets = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
 const names = fc.stringMatching(/^[a-z][a-z0-9-]{0,8}$/)

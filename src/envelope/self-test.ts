@@ -1,6 +1,6 @@
 import { createCipheriv, createHash, createHmac, hkdfSync } from 'node:crypto'
-import { equalBytes, fromHex, utf8 } from '../../core/bytes.js'
-import { PlatformError } from '../../core/errors.js'
+import { equalBytes, fromHex, utf8 } from '../core/bytes.js'
+import { PlatformError } from '../core/errors.js'
 
 /** A computation whose result is known from a standard. */
 interface KnownAnswer {

@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { Exactly, Uuid } from '../../api/common.js'
-import { Purpose } from '../../api/key-provider.js'
+import { Exactly, Uuid } from '../api/common.js'
+import { Purpose } from '../api/key-provider.js'
 import {
   concat,
   fromBase64url,
@@ -11,9 +11,9 @@ import {
   timingSafeEqual,
   toBase64url,
   utf8,
-} from '../../core/bytes.js'
-import { canonicalJson } from '../../core/canonical-json.js'
-import { isPlatformError, PlatformError } from '../../core/errors.js'
+} from '../core/bytes.js'
+import { canonicalJson } from '../core/canonical-json.js'
+import { isPlatformError, PlatformError } from '../core/errors.js'
 
 /**
  * The wrapped form of a data encryption key, version 1: `sgl1.<header>.<body>`, both base64url.

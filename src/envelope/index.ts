@@ -1,0 +1,9 @@
+export { selfTest } from './self-test.js'
+export {
+  DEK_OCTETS,
+  type Envelope,
+  parseEnvelope,
+  unwrapKey,
+  WRAP_RANDOM_OCTETS,
+  wrapKey,
+} from './wrapped-key.js'
