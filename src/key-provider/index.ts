@@ -3,7 +3,7 @@ import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
 import type { App, HostAccess, OperatorAccess } from '../http/index.js'
 import { auditLog, type RootKey, type Store } from '../store/index.js'
-import { encryptToBindingKey, encryptToSession } from '../tokens/index.js'
+import { sealAnswer } from '../tokens/index.js'
 import { embeddedKeystore } from './adapters/keystore.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
 import { createProviderAdministration } from './domain/providers.js'
@@ -35,8 +35,7 @@ export function openKeyProvider(deps: {
   const { clock } = deps
   const store = keyProviderStore(deps.store)
   const keystore = embeddedKeystore(deps.rootKey)
-  const seal = { toSession: encryptToSession, toBindingKey: encryptToBindingKey }
-  const release = { store, keystore, seal, random: randomOctets }
+  const release = { store, keystore, seal: sealAnswer, random: randomOctets }
   const providers = createProviderAdministration({
     store,
     keystore,

@@ -83,12 +83,3 @@ export interface PrimaryKeyId {
   readonly version: number
   readonly createdAtMs: number
 }
-
-/** Encrypts the answer to a host. */
-export interface AnswerSealer {
-  toSession(
-    jwk: { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string },
-    plaintext: Uint8Array,
-  ): Promise<string>
-  toBindingKey(spki: Uint8Array, plaintext: Uint8Array): Promise<string>
-}

@@ -32,6 +32,7 @@ export {
   parsePublicJwk,
   type SignatureAlgorithm,
 } from './public-key.js'
+export { type AnswerSealer, sealAnswer } from './sealed-answer.js'
 export {
   exportSigningKey,
   generateSessionKeys,

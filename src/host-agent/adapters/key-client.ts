@@ -1,20 +1,13 @@
 import { Value } from 'typebox/value'
-import {
-  type Assurance,
-  MAX_BATCH_ITEMS,
-  SealedKeysContent,
-  unwrapKeys,
-  wrapKeys,
-} from '../../api/key-provider.js'
+import { MAX_BATCH_ITEMS, SealedKeysContent, unwrapKeys, wrapKeys } from '../../api/key-provider.js'
 import { fromBase64url, parseUtf8, toBase64url } from '../../core/bytes.js'
 import { ERROR_CODES, type ErrorCode } from '../../core/error-codes.js'
 import { PlatformError } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
-import { decryptSession, decryptWithContentKey } from '../../tokens/index.js'
 import type { Tpm } from '../../tpm/index.js'
 import type { KeyClient } from '../vm/ports.js'
-import type { Session } from './attester.js'
 import type { Authority } from './authority.js'
+import { openAnswer } from './open-answer.js'
 
 /** Keys from the key provider: wrapped and unwrapped for this host, answers opened by its session key or its TPM. */
 export function createKeyClient(authority: Authority, tpm: () => Promise<Tpm>): KeyClient {
@@ -56,27 +49,6 @@ export function createKeyClient(authority: Authority, tpm: () => Promise<Tpm>): 
       }
     },
   }
-}
-
-async function openAnswer(
-  sealed: string,
-  session: Session,
-  assurance: Assurance,
-  openTpm: () => Promise<Tpm>,
-): Promise<Uint8Array> {
-  if (assurance === 'session') return decryptSession(sealed, session.keys.session.privateKey)
-  const { bindingKey } = session
-  if (!bindingKey) {
-    throw new PlatformError('AGENT_NO_BINDING_KEY', 'expected a binding key in the TPM, found none')
-  }
-  const tpm = await openTpm()
-  return decryptWithContentKey(sealed, (encryptedKey) =>
-    tpm.rsaDecryptWithPcrPolicy(
-      bindingKey.key,
-      { bank: bindingKey.bank, pcrs: bindingKey.pcrs },
-      encryptedKey,
-    ),
-  )
 }
 
 function secretsOf(plaintext: Uint8Array, count: number): readonly Secret[] {

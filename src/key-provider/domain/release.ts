@@ -1,5 +1,5 @@
 import type { Assurance, Purpose } from '../../api/key-provider.js'
-import { fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
+import { toBase64url, utf8 } from '../../core/bytes.js'
 import { secondsOf } from '../../core/clock.js'
 import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
@@ -12,9 +12,8 @@ import {
   WRAP_RANDOM_OCTETS,
   wrapKey,
 } from '../../envelope/index.js'
-import type { AttestationResultClaims } from '../../tokens/index.js'
+import type { AnswerSealer, AttestationResultClaims } from '../../tokens/index.js'
 import type {
-  AnswerSealer,
   KeyProviderStore,
   KeyProviderTransaction,
   Keystore,
@@ -420,11 +419,7 @@ async function sealKeys(
     JSON.stringify({ keys: keys.map(({ item, dek }) => ({ item, dek: toBase64url(dek) })) }),
   )
   try {
-    if (assurance === 'session')
-      return await deps.seal.toSession(claims.sigillo.session_jwk, plaintext)
-    const { binding_key: bindingKey } = claims.sigillo
-    if (!bindingKey) throw new TypeError('the release rule demands a binding key')
-    return await deps.seal.toBindingKey(fromBase64url(bindingKey.spki), plaintext)
+    return await deps.seal(claims, assurance, plaintext)
   } finally {
     plaintext.fill(0)
   }
