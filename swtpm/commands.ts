@@ -13,11 +13,12 @@ const TAGS = { noSessions: 0x8001, sessions: 0x8002 } as const
 const COMMANDS = { shutdown: 0x0145, pcrExtend: 0x0182 } as const
 /** TPMS_AUTH_COMMAND: TPM_RS_PW, no nonce, no attributes, an empty password. */
 const EMPTY_PASSWORD = Uint8Array.of(0x40, 0, 0, 0x09, 0, 0, 0, 0, 0)
-const SU_CLEAR = Uint8Array.of(0, 0)
+/** @see TPM 2.0 Library, Part 2, clause 6.10 (TPM_SU) */
+const STARTUP_TYPES = { clear: Uint8Array.of(0, 0), state: Uint8Array.of(0, 1) } as const
 
-/** TPM2_Shutdown(CLEAR). @see TPM 2.0 Library, Part 3, clause 9.4 */
-export async function shutdown(socket: string): Promise<void> {
-  await execute(socket, TAGS.noSessions, COMMANDS.shutdown, SU_CLEAR)
+/** TPM2_Shutdown, before a reset (`clear`) or a suspend (`state`). @see TPM 2.0 Library, Part 3, clause 9.4 */
+export async function shutdown(socket: string, type: keyof typeof STARTUP_TYPES): Promise<void> {
+  await execute(socket, TAGS.noSessions, COMMANDS.shutdown, STARTUP_TYPES[type])
 }
 
 /** TPM2_PCR_Extend. @see TPM 2.0 Library, Part 3, clause 22.2 */

@@ -24,6 +24,8 @@ export interface LabTpm extends AsyncDisposable {
   start(): Promise<void>
   /** Powers it off in order, as an operating system does: the TPM counts no attack. */
   stop(): Promise<void>
+  /** Powers it off as for a suspend: the next start counts as a restart and no reset. */
+  suspend(): Promise<void>
   /** Takes its power away. */
   kill(): Promise<void>
   /**
@@ -92,7 +94,7 @@ export function createLabTpm(options: {
 
   const stop = async (): Promise<void> => {
     if (!child) return
-    await shutdown(socket)
+    await shutdown(socket, 'clear')
     await end('SIGTERM')
   }
 
@@ -104,6 +106,10 @@ export function createLabTpm(options: {
     },
     start,
     stop,
+    async suspend() {
+      await shutdown(socket, 'state')
+      await end('SIGTERM')
+    },
     kill: () => end('SIGKILL'),
     async boot(eventLog) {
       const log = parseEventLog(eventLog)

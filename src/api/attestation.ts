@@ -500,6 +500,12 @@ export const Policy = Exactly({
       description: 'refuse: a host that was rebooted is not trusted until it is approved again',
     }),
   ),
+  suspend: Type.Optional(
+    Type.Union([Type.Literal('allow'), Type.Literal('refuse')], {
+      description:
+        'refuse, the default: a host whose TPM went on after a suspend is not trusted until it is rebooted or accepted',
+    }),
+  ),
   requireSafeClock: Type.Optional(Type.Boolean()),
   ima: Type.Optional(ImaRules),
   maxAgeSeconds: Type.Optional(

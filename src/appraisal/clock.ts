@@ -34,6 +34,10 @@ export function verifyClock(previous: TpmClock | undefined, current: TpmClock): 
 /**
  * The clock, and what the policy says of it: a host that was rebooted since its last accepted quote may have to wait for
  * an administrator; a clock that is not safe may have gone back within the same counts.
+ *
+ * A TPM that went on after a suspend (`restartCount`) has its PCRs from the memory of the machine, or from whoever ran
+ * first: flawed firmware lets them be made anew (CVE-2018-6622). That is refused unless the policy allows it; a reboot
+ * heals it.
  */
 export function appraiseClock(
   policy: Policy,
@@ -48,6 +52,18 @@ export function appraiseClock(
         'HOST_REBOOTED',
         `reset count ${previous.resetCount}, as when it was last accepted`,
         String(current.resetCount),
+      ),
+    )
+  }
+  const resumed =
+    previous?.resetCount === current.resetCount && previous.restartCount !== current.restartCount
+  if (resumed && policy.suspend !== 'allow') {
+    findings.push(
+      failed(
+        'clock.suspend',
+        'HOST_SUSPENDED',
+        `restart count ${previous.restartCount}, as when it was last accepted`,
+        String(current.restartCount),
       ),
     )
   }

@@ -92,6 +92,7 @@ export const ERROR_CODES = {
   BASE_IMAGE_PCR: { status: 403, title: 'a PCR differs from the base image' },
   HOST_LATE: { status: 403, title: 'the last attestation of the host is too old' },
   CLOCK_NOT_SAFE: { status: 403, title: 'the clock of the TPM may have gone back' },
+  HOST_SUSPENDED: { status: 403, title: 'the host was suspended since it was last accepted' },
   HOST_REBOOTED: { status: 403, title: 'the host was rebooted and the policy wants to know of it' },
   BOOT_APPLICATION: { status: 403, title: 'a boot application is not among those of the policy' },
   BOOT_KERNEL: { status: 403, title: 'the kernel is not one of the policy' },

@@ -11,7 +11,7 @@ import {
 } from '../../appraisal/index.js'
 import { toBase64url, toHex } from '../../core/bytes.js'
 import { isoTime, secondsOf } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
+import { DecodeError, PlatformError } from '../../core/errors.js'
 import { describeFinding, type Finding, failed, failures } from '../../core/finding.js'
 import { parsePublicArea } from '../../tpm/index.js'
 import type {
@@ -72,20 +72,7 @@ export async function attest(
     ])
   }
   const { host, policy } = before
-  const identity = verifyEvidence(decoded, {
-    ak: parsePublicArea(host.akPublic),
-    verifier: deps.issuer,
-    policy: policy.policy,
-    nonceFinding: deps.keys.nonceKey.use((key) =>
-      verifyNonce({
-        key,
-        hostId: decoded.hostId,
-        nonce: decoded.nonce,
-        nowMs,
-        ttlMs: deps.nonceTtlSeconds * 1000,
-      }),
-    ),
-  })
+  const identity = identify(deps, decoded, { host, policy }, nowMs)
   if (!identity.authentic || !identity.clock) {
     return refuseUnauthentic(deps, decoded, nowMs, identity.findings)
   }
@@ -153,6 +140,37 @@ export async function attest(
   if (!committed || token === undefined) throw refused()
   const { progress } = ima
   return { token, expiresAtMs, ...(progress ? { imaEntries: progress.entries } : {}) }
+}
+
+/** A structure that cannot be read is a failed check like any other: it would tell which hosts are enrolled. */
+function identify(
+  deps: AttestationDeps,
+  decoded: DecodedEvidence,
+  { host, policy }: { readonly host: StoredHost; readonly policy: StoredPolicy },
+  nowMs: number,
+): IdentityVerdict {
+  const nonceFinding = deps.keys.nonceKey.use((key) =>
+    verifyNonce({
+      key,
+      hostId: decoded.hostId,
+      nonce: decoded.nonce,
+      nowMs,
+      ttlMs: deps.nonceTtlSeconds * 1000,
+    }),
+  )
+  try {
+    return verifyEvidence(decoded, {
+      ak: parsePublicArea(host.akPublic),
+      verifier: deps.issuer,
+      policy: policy.policy,
+      nonceFinding,
+    })
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error
+    const expected = 'structures of a TPM that can be read'
+    const unreadable = failed('evidence', error.code, expected, error.message)
+    return { findings: [nonceFinding, unreadable], authentic: false }
+  }
 }
 
 interface Snapshot {
@@ -325,7 +343,8 @@ async function commit(
     }
   }
   await tx.setState(now, verdict.accepted ? 'trusted' : 'refused', {
-    newEpoch: false,
+    // Its tokens end for good, and do not come back with the next evidence that is accepted
+    newEpoch: !verdict.accepted,
     policyEpoch: policy.epoch,
     nowMs,
   })
@@ -346,9 +365,13 @@ function eventsOf(
   const { hostId, cluster } = host
   const about = { atMs: nowMs, hostId, cluster }
   const events: NewEvent[] = []
-  const [before, after] = [host.clock?.resetCount, identity.clock?.resetCount]
-  if (before !== undefined && after !== undefined && before !== after) {
-    events.push({ ...about, type: 'host.rebooted', detail: { before, after } })
+  const [before, after] = [host.clock, identity.clock]
+  if (before && after && before.resetCount !== after.resetCount) {
+    const detail = { before: before.resetCount, after: after.resetCount }
+    events.push({ ...about, type: 'host.rebooted', detail })
+  } else if (before && after && before.restartCount !== after.restartCount) {
+    const detail = { before: before.restartCount, after: after.restartCount }
+    events.push({ ...about, type: 'host.resumed', detail })
   }
   if (verdict.accepted && host.state !== 'trusted') {
     const { baseImage = null } = verdict

@@ -7,6 +7,7 @@ export const EVENT_TYPES = [
   'host.refused',
   'host.late',
   'host.rebooted',
+  'host.resumed',
   'host.revoked',
   'host.removed',
   'policy.activated',

@@ -155,8 +155,21 @@ function ruleLines(policy: Policy): readonly string[] {
     ['firmware', policy.firmwareVersions?.join(' or ')],
     ['dbx at least', count(policy.dbxAtLeast)],
     ['reboot', policy.reboot],
+    ['suspend', policy.suspend],
     ['safe clock', policy.requireSafeClock === true ? 'required' : undefined],
+    ['IMA', imaText(policy)],
     ['late after', policy.maxAgeSeconds === undefined ? undefined : `${policy.maxAgeSeconds} s`],
     ['token lifetime', `${policy.tokenTtlSeconds} s`],
   ])
+}
+
+function imaText({ ima }: Policy): string | undefined {
+  if (!ima) return undefined
+  const parts = [
+    `${ima.allow.length} paths allowed`,
+    `${ima.exclude.length} excluded`,
+    `${ima.signers.length} signers`,
+    `violations ${ima.allowViolations ? 'allowed' : 'refused'}`,
+  ]
+  return parts.join(', ')
 }

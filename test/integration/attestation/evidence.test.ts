@@ -138,6 +138,16 @@ describe('evidence that the enrolled TPM did not make for this nonce changes not
       'QUOTE_NONCE',
       (e) => ({ ...e, eventLog: flipped(e.eventLog ?? '', 900) }),
     ],
+    [
+      'a quote that is cut short',
+      'DECODE_TRUNCATED',
+      (e) => ({ ...e, attest: toBase64url(fromBase64url(e.attest).subarray(0, 60)) }),
+    ],
+    [
+      'a binding key that is none',
+      'DECODE_VALUE',
+      (e) => ({ ...e, bindingKey: { ...e.bindingKey, publicArea: toBase64url(Buffer.alloc(40)) } }),
+    ],
     ['no event log', 'QUOTE_NONCE', ({ eventLog: _, ...e }) => e],
     ['no binding key', 'QUOTE_NONCE', ({ bindingKey: _, ...e }) => e],
     ['the name of another host', 'NONCE_UNKNOWN', (e) => ({ ...e, hostId: 'other' })],

@@ -157,6 +157,26 @@ describe('the rules of a policy, on real boots:', () => {
     await setPolicy(site, CLUSTER, DEFAULT_POLICY)
   })
 
+  test('a host that was suspended waits for an administrator or a reboot, unless the policy allows it', async () => {
+    const suspend = async () => {
+      await good.tpm.suspend()
+      // the PCRs begin anew, and whoever runs first extends what a good boot would have measured
+      await good.tpm.boot(GOOD_BOOT)
+      await good.reopen()
+    }
+    await good.attest(site.anybody)
+    await suspend()
+    await expect(good.attest(site.anybody)).rejects.toMatchObject(refused)
+    expect(await codesOf(good)).toEqual(['HOST_SUSPENDED'])
+    await good.tpm.boot(GOOD_BOOT)
+    await good.reopen()
+    await good.attest(site.anybody)
+    await suspend()
+    await setPolicy(site, CLUSTER, { ...DEFAULT_POLICY, suspend: 'allow' })
+    await good.attest(site.anybody)
+    await setPolicy(site, CLUSTER, DEFAULT_POLICY)
+  })
+
   test('a base image counts until its end', async () => {
     await using third = await bootHost(lab, 'third', {
       eventLog: withOtherBootLoader(GOOD_BOOT, 'grubx64.efi', Buffer.from('a third')),

@@ -136,7 +136,7 @@ describe('signing keys', () => {
 
 describe('what happens to hosts', () => {
   test('is told as events: refused, rebooted, trusted again, late, revoked', async () => {
-    await host.attest(site.anybody)
+    const { token: before } = await host.attest(site.anybody)
     const since = await newestSeq()
     await host.tpm.extend(8, Buffer.from('x'))
     await host.attest(site.anybody).catch(() => undefined)
@@ -152,6 +152,9 @@ describe('what happens to hosts', () => {
       expect.stringContaining('EVENTLOG_REPLAY'),
       expect.stringContaining('BASE_IMAGE_PCR'),
     ])
+
+    // what a host had before it fell out does not come back with it
+    expect(await introspect(before)).toMatchObject({ active: false, code: 'HOST_STATUS' })
 
     const { token } = await host.attest(site.anybody)
     site.clock.advance(601_000)
