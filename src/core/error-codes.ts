@@ -357,6 +357,8 @@ export const ERROR_CODES = {
   KEY_HOURS: { status: 403, title: 'the provider does not serve at this time' },
   KEY_TOKEN_AGE: { status: 403, title: 'the token is older than the provider accepts' },
   KEY_ASSURANCE: { status: 403, title: 'the assurance of the answer is too low, or cannot be had' },
+  KEY_SERVERS: { status: 400, title: 'the settings of the key servers do not fit together' },
+  KEY_SERVERS_TEST: { status: 409, title: 'the test of the key servers failed' },
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
 
   // kmip: key servers of others, and our reference server

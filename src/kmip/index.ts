@@ -13,7 +13,13 @@ export type {
   Revocation,
   ServerDescription,
 } from './client/calls.js'
-export { createKmipClient, type KmipClient, type NewKey, nameAttribute } from './client/client.js'
+export {
+  createKmipClient,
+  type KeyDescription,
+  type KmipClient,
+  type NewKey,
+  nameAttribute,
+} from './client/client.js'
 export type {
   KmipClientEvent,
   KmipClientOptions,
@@ -24,6 +30,7 @@ export type {
   KmipTls,
 } from './client/options.js'
 export type { CryptographicParameters, KeyWrapping, KmipKey } from './client/payloads.js'
+export { kmipTlsOptions } from './client/tls-options.js'
 export { decodeTtlv, frameLength, TTLV_LIMITS, type TtlvLimits } from './decode.js'
 export { encodeTtlv } from './encode.js'
 export * from './enumerations.js'

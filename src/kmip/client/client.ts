@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import {
@@ -34,6 +35,14 @@ export interface NewKey {
   /** Bits of Cryptographic Usage Mask; the default is Encrypt and Decrypt. */
   readonly usageMask?: number
   readonly attributes?: readonly KmipAttribute[]
+}
+
+/** What became of the custom attributes that a key was to have, by their names. */
+export interface KeyDescription {
+  readonly stored: readonly string[]
+  readonly refused: readonly string[]
+  /** Why the last of them was refused. */
+  readonly code?: ErrorCode
 }
 
 const KEY_BITS = 256
@@ -188,19 +197,19 @@ class KmipClientOperations implements AsyncDisposable {
   /**
    * Gives the key custom attributes, by their names of 1.x (`x-Component`), as far as the server takes them: what it
    * refuses is told in an event and in the answer, and is no error. Throws when no server answers.
-   *
-   * @returns the names that the key has now with these values
    */
   async describeKey(
     id: string,
     attributes: Readonly<Record<string, string>>,
-  ): Promise<readonly string[]> {
+  ): Promise<KeyDescription> {
     const stored: string[] = []
     const refused: string[] = []
-    let code = ''
+    let code: ErrorCode | undefined
+    // All of them at once: there are servers that do not survive to be asked for one of a vendor.
+    const present = await this.getAttributes(id)
     for (const [name, text] of Object.entries(attributes)) {
       try {
-        await this.#storeAttribute(id, customAttribute(name, text))
+        await this.#storeAttribute(id, customAttribute(name, text), present)
         stored.push(name)
       } catch (error) {
         if (!isRefusal(error) && !isPlatformError(error, 'KMIP_VERSION')) throw error
@@ -208,16 +217,17 @@ class KmipClientOperations implements AsyncDisposable {
         code = error.code
       }
     }
-    if (refused.length > 0) {
-      this.#emit({ event: 'kmip.attributes.refused', keyId: id, attributes: refused, code })
-    }
-    return stored
+    if (code === undefined) return { stored, refused }
+    this.#emit({ event: 'kmip.attributes.refused', keyId: id, attributes: refused, code })
+    return { stored, refused, code }
   }
 
-  async #storeAttribute(id: string, attribute: KmipAttribute): Promise<void> {
-    const present = (await this.getAttributes(id, [attribute])).find((one) =>
-      isNamed(one, attribute),
-    )
+  async #storeAttribute(
+    id: string,
+    attribute: KmipAttribute,
+    attributes: readonly KmipAttribute[],
+  ): Promise<void> {
+    const present = attributes.find((one) => isNamed(one, attribute))
     if (present === undefined) await this.addAttribute(id, attribute)
     else if (present.value.value !== attribute.value.value) {
       await this.modifyAttribute(id, attribute)

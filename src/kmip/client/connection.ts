@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
-import { isIP } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import { messageOf } from '../../core/errors.js'
 import { frameLength } from '../decode.js'
 import { KmipError } from '../errors.js'
 import type { KmipServerAddress, Settings } from './options.js'
+import { kmipTlsOptions } from './tls-options.js'
 
 const HEADER_OCTETS = 8
 
@@ -168,19 +168,9 @@ export class KmipConnection {
 type FailureCode = 'KMS_UNREACHABLE' | 'KMS_TLS' | 'KMS_TIMEOUT' | 'KMS_PROTOCOL'
 
 function handshake(address: KmipServerAddress, settings: Settings): Promise<TLSSocket> {
-  const { host, port, name: server } = address
+  const { name: server } = address
   return new Promise((resolve, reject) => {
-    const socket = connect({
-      host,
-      port,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ca: settings.tls.authorities,
-      cert: settings.tls.certificate,
-      key: settings.tls.privateKey,
-      minVersion: 'TLSv1.2',
-      maxVersion: 'TLSv1.3',
-      rejectUnauthorized: true,
-    })
+    const socket = connect(kmipTlsOptions(address, settings.tls))
     socket.setNoDelay(true)
     socket.setKeepAlive(true)
     const end = (code: FailureCode, message: string, cause?: unknown): void => {

@@ -9,6 +9,10 @@ export interface KmipServerAddress {
   readonly name: string
   readonly host: string
   readonly port: number
+  /** The name in its certificate, where it is another than the host. */
+  readonly serverName?: string
+  /** Also the suites of old key servers: CBC, and RSA without forward secrecy. */
+  readonly insecureLegacyTls?: boolean
   /**
    * SHA-256 of certificates that the server may show, in hexadecimal; several while one is replaced by another. In
    * addition to the check of chain and name.

@@ -1,0 +1,21 @@
+export {
+  type CreationAttributes,
+  creationAttributes,
+  describeKey,
+  type KeyAttributes,
+  type KeyComponent,
+  type UseAttributes,
+  useAttributes,
+} from './attributes.js'
+export { requirePassed, testKeyServers } from './connection-test.js'
+export { type KeyServers, parseKeyServers, viewOfKeyServers } from './key-servers.js'
+export { openKeyServerClient } from './open-client.js'
+export { openKeyServers, type SealedKeyServers, sealKeyServers } from './sealed-key-servers.js'
+export {
+  decryptOnServer,
+  encryptOnServer,
+  findServerCipher,
+  SERVER_CIPHERS,
+  type ServerCipher,
+} from './server-cipher.js'
+export type { KeyPlace } from './test-protocol.js'
