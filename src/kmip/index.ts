@@ -36,6 +36,14 @@ export { encodeTtlv } from './encode.js'
 export * from './enumerations.js'
 export { KmipError } from './errors.js'
 export { describeTtlv, maskSecrets } from './mask.js'
+export {
+  type KmipServerEvent,
+  type KmipServerLimits,
+  type KmipServerOptions,
+  type RunningKmipServer,
+  startKmipServer,
+} from './server/listener.js'
+export { ObjectStore } from './server/store.js'
 export { TAG, tagName } from './tags.js'
 export type { Ttlv } from './ttlv.js'
 export { compareVersions, type ProtocolVersion, VERSIONS, versionText } from './version.js'
