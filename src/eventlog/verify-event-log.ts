@@ -11,6 +11,17 @@ import { verifySecureBoot } from './verify-secure-boot.js'
 /** PCRs that the operating system extends outside the firmware's log: IMA, and those for debugging and applications. */
 const NOT_IN_LOG: ReadonlySet<number> = new Set([10, 16, 23])
 
+/** What a log says by itself to somebody who has quoted values of some PCRs: all but the comparison with these values. */
+export interface EventLogReading {
+  /** Whether the log has digests of the bank; where not, nothing more was looked at. */
+  readonly usable: Finding
+  /** What the log leads to, for each PCR that is to be compared with its quoted value. */
+  readonly replayed: ReadonlyMap<number, Uint8Array>
+  /** Of order, Secure Boot and what else needs no value of a PCR. */
+  readonly findings: readonly Finding[]
+  readonly summary: BootSummary
+}
+
 /**
  * Verifies an event log against PCR values that were quoted.
  *
@@ -28,21 +39,49 @@ export function verifyEventLog(
   pcrValues: ReadonlyMap<number, Uint8Array>,
   questions?: BootQuestions,
 ): { readonly findings: readonly Finding[]; readonly summary: BootSummary } {
-  const quoted = log.events.filter((event) => pcrValues.has(event.pcr) || !isExtending(event))
+  const quoted = new Set(pcrValues.keys())
+  return compareReading(interpretEventLog(log, bank, quoted, questions), pcrValues)
+}
+
+/**
+ * The part of `verifyEventLog` that is the same for every host with this log: a function of its arguments alone.
+ *
+ * @param quotedPcrs indexes of the PCRs whose values are quoted
+ */
+export function interpretEventLog(
+  log: EventLog,
+  bank: HashName,
+  quotedPcrs: ReadonlySet<number>,
+  questions?: BootQuestions,
+): EventLogReading {
+  const quoted = log.events.filter((event) => quotedPcrs.has(event.pcr) || !isExtending(event))
   const summary = describeBoot({ ...log, events: quoted }, bank, questions)
   const usable = verifyBank(log, bank)
-  if (!usable.ok) return { findings: [usable], summary }
+  if (!usable.ok) return { usable, replayed: new Map(), findings: [], summary }
   return {
+    usable,
+    replayed: replayedValues(log, bank, quotedPcrs),
     findings: [
-      usable,
-      ...verifyReplay(log, bank, pcrValues),
-      ...nameUnquoted(log, pcrValues),
+      ...nameUnquoted(log, quotedPcrs),
       ...verifyEventOrder(log, bank),
       ...verifySecureBoot(log, bank),
       ...nameQuirks(log, bank),
     ],
     summary,
   }
+}
+
+/**
+ * The part of `verifyEventLog` that is to be done for each quote.
+ *
+ * Throws `TypeError` where the reading was made for other PCRs.
+ */
+export function compareReading(
+  { usable, replayed, findings, summary }: EventLogReading,
+  pcrValues: ReadonlyMap<number, Uint8Array>,
+): { readonly findings: readonly Finding[]; readonly summary: BootSummary } {
+  if (!usable.ok) return { findings: [usable], summary }
+  return { findings: [usable, ...verifyReplay(replayed, pcrValues), ...findings], summary }
 }
 
 function verifyBank(log: EventLog, bank: HashName): Finding {
@@ -55,18 +94,31 @@ function verifyBank(log: EventLog, bank: HashName): Finding {
     : failed(check, 'EVENTLOG_BANK', `digests of ${bank}`, log.banks.join(', '))
 }
 
-function verifyReplay(
+function replayedValues(
   log: EventLog,
   bank: HashName,
-  pcrValues: ReadonlyMap<number, Uint8Array>,
-): readonly Finding[] {
+  quotedPcrs: ReadonlySet<number>,
+): ReadonlyMap<number, Uint8Array> {
   const replayed = replayEventLog(log, bank)
   const locality = startupLocality(log)
+  const values = new Map<number, Uint8Array>()
+  for (const pcr of quotedPcrs) {
+    if (NOT_IN_LOG.has(pcr)) continue
+    values.set(pcr, replayed.get(pcr) ?? initialPcr(pcr, bank, locality))
+  }
+  return values
+}
+
+function verifyReplay(
+  replayed: ReadonlyMap<number, Uint8Array>,
+  pcrValues: ReadonlyMap<number, Uint8Array>,
+): readonly Finding[] {
   const findings: Finding[] = []
   const agreeing: number[] = []
   for (const [pcr, quoted] of pcrValues) {
     if (NOT_IN_LOG.has(pcr)) continue
-    const value = replayed.get(pcr) ?? initialPcr(pcr, bank, locality)
+    const value = replayed.get(pcr)
+    if (!value) throw new TypeError(`the log was read without PCR ${pcr}`)
     if (equalBytes(value, quoted)) agreeing.push(pcr)
     else {
       findings.push(
@@ -78,13 +130,10 @@ function verifyReplay(
 }
 
 /** Events of PCRs that nothing was proved of: for the administrator; a policy chooses what is quoted. */
-function nameUnquoted(
-  log: EventLog,
-  pcrValues: ReadonlyMap<number, Uint8Array>,
-): readonly Finding[] {
+function nameUnquoted(log: EventLog, quotedPcrs: ReadonlySet<number>): readonly Finding[] {
   const unquoted = new Set(
     log.events
-      .filter((event) => isExtending(event) && !pcrValues.has(event.pcr))
+      .filter((event) => isExtending(event) && !quotedPcrs.has(event.pcr))
       .map(({ pcr }) => pcr),
   )
   if (unquoted.size === 0) return []

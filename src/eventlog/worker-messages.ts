@@ -1,17 +1,17 @@
 import type { ErrorCode } from '../core/error-codes.js'
-import type { Finding } from '../core/finding.js'
 import type { HashName } from '../tpm/index.js'
-import type { BootQuestions, BootSummary } from './describe-boot.js'
+import type { BootQuestions } from './describe-boot.js'
+import type { EventLogReading } from './verify-event-log.js'
 
 /** What is asked of a worker. Octets are copied, never shared. */
 export type WorkerRequest = { readonly id: number } & WorkerTask
 
 export type WorkerTask =
   | {
-      readonly task: 'verify'
+      readonly task: 'interpret'
       readonly eventLog: Uint8Array
       readonly bank: HashName
-      readonly pcrValues: ReadonlyMap<number, Uint8Array>
+      readonly quotedPcrs: ReadonlySet<number>
       readonly questions: BootQuestions
     }
   | {
@@ -22,11 +22,7 @@ export type WorkerTask =
     }
 
 export type WorkerResult =
-  | {
-      readonly task: 'verify'
-      readonly findings: readonly Finding[]
-      readonly summary: BootSummary
-    }
+  | { readonly task: 'interpret'; readonly reading: EventLogReading }
   | { readonly task: 'compare'; readonly differences: readonly string[] }
 
 /** What a worker says: that it can read logs now, then one response to each request. */

@@ -1,15 +1,15 @@
 import { compareBoots } from './compare-boots.js'
 import { parseEventLog } from './parse-event-log.js'
-import { verifyEventLog } from './verify-event-log.js'
+import { interpretEventLog } from './verify-event-log.js'
 import type { WorkerResult, WorkerTask } from './worker-messages.js'
 
 /** Does what a worker is asked for. */
 export function answer(request: WorkerTask): WorkerResult {
   switch (request.task) {
-    case 'verify': {
-      const { bank, pcrValues, questions } = request
+    case 'interpret': {
+      const { bank, quotedPcrs, questions } = request
       const log = parseEventLog(request.eventLog)
-      return { task: 'verify', ...verifyEventLog(log, bank, pcrValues, questions) }
+      return { task: 'interpret', reading: interpretEventLog(log, bank, quotedPcrs, questions) }
     }
     case 'compare': {
       const reference = parseEventLog(request.reference)

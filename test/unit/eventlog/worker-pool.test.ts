@@ -5,6 +5,7 @@ import {
   compareBoots,
   createEventLogWorkers,
   encodeEventLog,
+  parseEventLog,
   replayEventLog,
   verifyEventLog,
 } from '../../../src/eventlog/index.js'
@@ -27,6 +28,31 @@ describe.runIf(built)('workers', () => {
     expect(failures(found.findings)).toEqual([])
     const wrong = await workers.verify(octets, 'sha256', new Map([[4, new Uint8Array(32)]]))
     expect(failures(wrong.findings)).toEqual([expect.objectContaining({ code: 'EVENTLOG_REPLAY' })])
+  })
+
+  test('compare a log that they read before with other values, and read one that differs in an octet', async () => {
+    await using workers = createEventLogWorkers({ size: 1, budgetMs })
+    const codesOf = async (log: Uint8Array, pcrValues: ReadonlyMap<number, Uint8Array>) => {
+      const { findings } = await workers.verify(log, 'sha256', pcrValues)
+      return failures(findings).map(({ code, pcr }) => ({ code, pcr }))
+    }
+    expect(await codesOf(octets, values)).toEqual([])
+    const other = new Map([...values].map(([pcr, value]) => [pcr, value.slice()]))
+    other.get(4)?.fill(7, 31)
+    expect(await codesOf(octets, other)).toEqual([{ code: 'EVENTLOG_REPLAY', pcr: 4 }])
+    expect(await codesOf(octets, values)).toEqual([])
+    const changed = octets.slice()
+    changed[octets.length - 1] = (octets[octets.length - 1] ?? 0) ^ 1
+    expect(await codesOf(changed, values)).toEqual(
+      failures(verifyEventLog(parseEventLog(changed), 'sha256', values).findings).map(
+        ({ code, pcr }) => ({ code, pcr }),
+      ),
+    )
+    const fewer = new Map([...values].filter(([pcr]) => pcr !== 7))
+    const found = await workers.verify(octets, 'sha256', fewer)
+    expect(found).toEqual(verifyEventLog(log, 'sha256', fewer))
+    const asked = await workers.verify(octets, 'sha256', values, { dbx: false })
+    expect(asked.summary).not.toHaveProperty('dbx')
   })
 
   test('name what changed between two boots', async () => {
