@@ -9,7 +9,10 @@ import {
   FindingView,
   HexDigest,
   Name,
+  Next,
+  NumberedPageQuery,
   Octets,
+  PageQuery,
   PcrList,
   Sentence,
   Time,
@@ -227,7 +230,8 @@ export const listTickets = operation({
   method: 'GET',
   path: `${BASE}/tickets`,
   status: 200,
-  answer: Exactly({ tickets: Type.Array(TicketView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ tickets: Type.Array(TicketView), next: Next }),
 })
 
 export const revokeTicket = operation({
@@ -292,13 +296,9 @@ export const listHosts = operation({
   status: 200,
   query: Exactly({
     cluster: Type.Optional(Name),
-    after: Type.Optional(Name),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+    ...PageQuery,
   }),
-  answer: Exactly({
-    hosts: Type.Array(HostView),
-    next: Type.Optional(Type.String({ description: 'give it as `after` for the next page' })),
-  }),
+  answer: Exactly({ hosts: Type.Array(HostView), next: Next }),
 })
 
 export const getHost = operation({
@@ -318,8 +318,8 @@ export const getHostHistory = operation({
   path: `${BASE}/hosts/:hostId/history`,
   status: 200,
   params: HostParams,
-  query: Exactly({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })) }),
-  answer: Exactly({ verdicts: Type.Array(VerdictView) }),
+  query: Exactly(NumberedPageQuery),
+  answer: Exactly({ verdicts: Type.Array(VerdictView), next: Next }),
 })
 
 export const approveHost = operation({
@@ -419,8 +419,8 @@ export const listBaseImages = operation({
   method: 'GET',
   path: `${BASE}/base-images`,
   status: 200,
-  query: Exactly({ cluster: Type.Optional(Name) }),
-  answer: Exactly({ baseImages: Type.Array(BaseImageView) }),
+  query: Exactly({ cluster: Type.Optional(Name), ...PageQuery }),
+  answer: Exactly({ baseImages: Type.Array(BaseImageView), next: Next }),
 })
 
 const BaseImageParams = Exactly({ cluster: Name, name: Name })
@@ -581,6 +581,17 @@ export const getEvidenceBundle = operation({
   answer: EvidenceBundle,
 })
 
+export const listEvidenceBundles = operation({
+  id: 'listEvidenceBundles',
+  summary: 'The bundles of evidence that are kept of a host, newest first',
+  method: 'GET',
+  path: `${BASE}/hosts/:hostId/bundles`,
+  status: 200,
+  params: HostParams,
+  query: Exactly(PageQuery),
+  answer: Exactly({ bundles: Type.Array(Exactly({ bundleId: Uuid, at: Time })), next: Next }),
+})
+
 const ClusterParams = Exactly({ cluster: Name })
 
 export const getPolicy = operation({
@@ -631,9 +642,11 @@ export const testPolicyDraft = operation({
   path: `${BASE}/policies/:cluster/draft/test`,
   status: 200,
   params: ClusterParams,
+  query: Exactly(PageQuery),
   answer: Exactly({
     cluster: Name,
     digest: HexDigest,
+    next: Next,
     hosts: Type.Array(
       Exactly({
         hostId: Name,
@@ -666,6 +679,7 @@ export const listPolicyRevisions = operation({
   path: `${BASE}/policies/:cluster/revisions`,
   status: 200,
   params: ClusterParams,
+  query: Exactly(NumberedPageQuery),
   answer: Exactly({
     revisions: Type.Array(
       Exactly({
@@ -673,10 +687,41 @@ export const listPolicyRevisions = operation({
         digest: HexDigest,
         activatedAt: Time,
         activatedBy: Type.String(),
-        policy: Policy,
       }),
     ),
+    next: Next,
   }),
+})
+
+export const getPolicyRevision = operation({
+  id: 'getPolicyRevision',
+  summary: 'A policy that a cluster had',
+  method: 'GET',
+  path: `${BASE}/policies/:cluster/revisions/:revision`,
+  status: 200,
+  params: Exactly({
+    cluster: Name,
+    revision: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }),
+  }),
+  answer: Exactly({
+    cluster: Name,
+    revision: Type.Integer(),
+    digest: HexDigest,
+    activatedAt: Time,
+    activatedBy: Type.String(),
+    policy: Policy,
+  }),
+})
+
+export const endPolicyTokens = operation({
+  id: 'endPolicyTokens',
+  summary: 'End every token of a cluster at once; its hosts attest again under the same policy',
+  method: 'POST',
+  path: `${BASE}/policies/:cluster/token-revocation`,
+  status: 200,
+  params: ClusterParams,
+  body: Exactly({ reason: Sentence }),
+  answer: PolicyView,
 })
 
 export const introspectToken = operation({
@@ -725,7 +770,8 @@ export const listSigningKeys = operation({
   method: 'GET',
   path: `${BASE}/signing-keys`,
   status: 200,
-  answer: Exactly({ keys: Type.Array(SigningKeyView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ keys: Type.Array(SigningKeyView), next: Next }),
 })
 
 export const rotateSigningKey = operation({
@@ -755,11 +801,8 @@ export const listAttestationEvents = operation({
   method: 'GET',
   path: `${BASE}/events`,
   status: 200,
-  query: Exactly({
-    afterSeq: Type.Optional(Type.Integer({ minimum: 0 })),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
-  }),
-  answer: Exactly({ events: Type.Array(AttestationEventView) }),
+  query: Exactly(NumberedPageQuery),
+  answer: Exactly({ events: Type.Array(AttestationEventView), next: Next }),
 })
 
 /** Server-Sent Events: not a JSON answer, and so not an operation. */
@@ -795,7 +838,8 @@ export const listWebhooks = operation({
   method: 'GET',
   path: `${BASE}/webhooks`,
   status: 200,
-  answer: Exactly({ webhooks: Type.Array(WebhookView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ webhooks: Type.Array(WebhookView), next: Next }),
 })
 
 export const removeWebhook = operation({

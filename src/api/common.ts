@@ -50,6 +50,35 @@ export type Bank = Static<typeof Bank>
 
 export const Pcr = Type.Integer({ minimum: 0, maximum: 23 })
 
+/** Query members of every list: pages follow one another by `next`. */
+export const PageQuery = {
+  after: Type.Optional(
+    Type.String({
+      maxLength: 256,
+      description: '`next` of the page before; left out for the first',
+    }),
+  ),
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 1000, description: 'items of a page at most; else 100' }),
+  ),
+}
+
+/** The same for lists whose items have numbers. */
+export const NumberedPageQuery = {
+  ...PageQuery,
+  after: Type.Optional(
+    Type.String({
+      pattern: '^[0-9]{1,15}$',
+      description: '`next` of the page before, or the number of an item; left out for the first',
+    }),
+  ),
+}
+
+/** Member of the answer of every list. */
+export const Next = Type.Optional(
+  Type.String({ description: 'there is another page: give it as `after`' }),
+)
+
 /** PCR indexes, ascending, each once. */
 export const PcrList = Type.Array(Pcr, { maxItems: 24, uniqueItems: true })
 
@@ -88,12 +117,11 @@ export const AuditRecordView = Exactly({
 })
 
 export const AuditQuery = Exactly({
-  afterSeq: Type.Optional(Type.Integer({ minimum: 0 })),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  ...NumberedPageQuery,
   subject: Type.Optional(Type.String({ maxLength: 200 })),
 })
 
-export const AuditPage = Exactly({ records: Type.Array(AuditRecordView) })
+export const AuditPage = Exactly({ records: Type.Array(AuditRecordView), next: Next })
 
 export const AuditVerdict = Exactly({
   records: Type.Integer(),

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { Empty, Exactly, Name, Time } from './common.js'
+import { Empty, Exactly, Name, Next, PageQuery, Time } from './common.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -55,7 +55,8 @@ export const listAnchors = operation({
   method: 'GET',
   path: `${BASE}/anchors`,
   status: 200,
-  answer: Exactly({ anchors: Type.Array(AnchorView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ anchors: Type.Array(AnchorView), next: Next }),
 })
 
 export const removeAnchor = operation({
@@ -103,7 +104,8 @@ export const listRevocationLists = operation({
   method: 'GET',
   path: `${BASE}/revocation-lists`,
   status: 200,
-  answer: Exactly({ lists: Type.Array(RevocationListView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ lists: Type.Array(RevocationListView), next: Next }),
 })
 
 export const removeRevocationList = operation({
@@ -140,7 +142,8 @@ export const listEndorsementKeys = operation({
   method: 'GET',
   path: `${BASE}/endorsement-keys`,
   status: 200,
-  answer: Exactly({ keys: Type.Array(EndorsementKeyView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ keys: Type.Array(EndorsementKeyView), next: Next }),
 })
 
 export const removeEndorsementKey = operation({
@@ -150,5 +153,47 @@ export const removeEndorsementKey = operation({
   path: `${BASE}/endorsement-keys/:fingerprint`,
   status: 200,
   params: Exactly({ fingerprint: KeyFingerprint }),
+  answer: Empty,
+})
+
+/** What a key is revoked by: as `getHost` shows it. */
+const KeyId = Type.String({
+  pattern: '^[0-9a-f]{64,132}$',
+  description: 'name of an attestation key, or fingerprint of an endorsement key, in hexadecimal',
+})
+
+const RevokedKeyView = Exactly({ key: KeyId, reason: Note, revokedAt: Time })
+
+export const addRevokedKey = operation({
+  id: 'addRevokedKey',
+  summary:
+    'Never trust an attestation key or an endorsement key again; its host is revoked at once',
+  method: 'POST',
+  path: `${BASE}/revoked-keys`,
+  status: 201,
+  body: Exactly({ key: KeyId, reason: Note }),
+  answer: Exactly({
+    revokedKey: RevokedKeyView,
+    revokedHosts: Type.Array(Name, { description: 'hosts that lost their trust by it' }),
+  }),
+})
+
+export const listRevokedKeys = operation({
+  id: 'listRevokedKeys',
+  summary: 'Attestation keys and endorsement keys that no host may enrol with',
+  method: 'GET',
+  path: `${BASE}/revoked-keys`,
+  status: 200,
+  query: Exactly(PageQuery),
+  answer: Exactly({ keys: Type.Array(RevokedKeyView), next: Next }),
+})
+
+export const removeRevokedKey = operation({
+  id: 'removeRevokedKey',
+  summary: 'Let hosts enrol with a key again; hosts that were revoked stay revoked',
+  method: 'DELETE',
+  path: `${BASE}/revoked-keys/:key`,
+  status: 200,
+  params: Exactly({ key: KeyId }),
   answer: Empty,
 })

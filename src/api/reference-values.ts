@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { BaseImageView } from './attestation.js'
-import { Empty, Exactly, Name, Octets, Sentence, Time } from './common.js'
+import { Empty, Exactly, Name, Next, Octets, PageQuery, Sentence, Time } from './common.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -57,7 +57,8 @@ export const listReferenceSigners = operation({
   method: 'GET',
   path: `${BASE}/reference-signers`,
   status: 200,
-  answer: Exactly({ signers: Type.Array(ReferenceSignerView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ signers: Type.Array(ReferenceSignerView), next: Next }),
 })
 
 export const removeReferenceSigner = operation({

@@ -15,14 +15,17 @@ import { WEBHOOK_PURPOSE, webhookContext } from './adapters/webhook-seal.js'
 import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
 import { createEndorsers } from './domain/endorsers.js'
+import { createPolicies } from './domain/policies.js'
 import { testPolicyDraft } from './domain/policy-test.js'
 import { createReferenceValues } from './domain/reference-values.js'
 import { createResults } from './domain/results.js'
+import { createRevokedKeys } from './domain/revoked-keys.js'
 import { markLateHosts } from './domain/watch.js'
 import type { AttestationStore, EventLogReader } from './ports.js'
 import { addEndorsementRoutes } from './routes/endorsement-routes.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
+import { addPolicyRoutes } from './routes/policy-routes.js'
 import { addReferenceValueRoutes } from './routes/reference-value-routes.js'
 import { addResultRoutes } from './routes/result-routes.js'
 
@@ -105,13 +108,20 @@ export async function openAttestation(deps: {
       })
       addOperatorRoutes(app, {
         administration: createAdministration({ store }),
-        testPolicyDraft: (cluster, nowMs) => testPolicyDraft({ store, eventLogs }, cluster, nowMs),
         audit: auditLog(deps.store, AUDIT_CHAIN),
+        operators,
+        clock,
+      })
+      addPolicyRoutes(app, {
+        policies: createPolicies({ store }),
+        testPolicyDraft: (cluster, page, nowMs) =>
+          testPolicyDraft({ store, eventLogs }, cluster, page, nowMs),
         operators,
         clock,
       })
       addEndorsementRoutes(app, {
         endorsers: createEndorsers({ store, rules: config }),
+        revokedKeys: createRevokedKeys({ store }),
         operators,
         clock,
       })

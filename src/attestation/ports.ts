@@ -21,25 +21,42 @@ export interface AttestationStore {
 
 /** Whom enrolment believes that a key is in a TPM. */
 export interface EndorsementTransaction {
-  /** Anchors and intermediates, by subject. */
-  listAuthorities(): Promise<readonly StoredAuthority[]>
+  /** Anchors and intermediates, by fingerprint. */
+  listAuthorities(page?: StoredPage): Promise<readonly StoredAuthority[]>
   /** Replaces role and mark where the certificate is there already. */
   saveAuthority(authority: StoredAuthority): Promise<void>
   removeAuthority(fingerprint: string): Promise<boolean>
 
-  listRevocationLists(): Promise<readonly StoredRevocationList[]>
+  /** By issuer. */
+  listRevocationLists(page?: StoredPage): Promise<readonly StoredRevocationList[]>
   /** One list for each authority: replaces the one before. */
   saveRevocationList(list: StoredRevocationList): Promise<void>
   removeRevocationList(issuerFingerprint: string): Promise<boolean>
 
-  listEndorsementKeys(): Promise<readonly StoredEndorsementKey[]>
+  /** By fingerprint. */
+  listEndorsementKeys(page: StoredPage): Promise<readonly StoredEndorsementKey[]>
   hasEndorsementKey(fingerprint: string): Promise<boolean>
   saveEndorsementKey(key: StoredEndorsementKey): Promise<void>
   removeEndorsementKey(fingerprint: string): Promise<boolean>
+
+  /** By key. */
+  listRevokedKeys(page: StoredPage): Promise<readonly StoredRevokedKey[]>
+  /** The first of these keys that is revoked. */
+  findRevokedKey(keys: readonly string[]): Promise<StoredRevokedKey | undefined>
+  /** Replaces the reason where the key is there already. */
+  saveRevokedKey(key: StoredRevokedKey): Promise<void>
+  removeRevokedKey(key: string): Promise<boolean>
+}
+
+/** Items in the order of their list: behind one, and how many at most. */
+export interface StoredPage {
+  readonly after?: string | undefined
+  readonly limit?: number | undefined
 }
 
 export interface AttestationTransaction extends EndorsementTransaction {
-  listTickets(nowMs: number): Promise<readonly StoredTicket[]>
+  /** That can still be used, by id. */
+  listTickets(nowMs: number, page: StoredPage): Promise<readonly StoredTicket[]>
   findTicket(ticketHash: string): Promise<StoredTicket | undefined>
   insertTicket(ticket: StoredTicket, ticketHash: string): Promise<void>
   /** Takes one use of a ticket; false where none is left. */
@@ -56,6 +73,8 @@ export interface AttestationTransaction extends EndorsementTransaction {
   listHosts(filter: HostFilter): Promise<readonly StoredHost[]>
   findHost(hostId: string): Promise<StoredHost | undefined>
   findHostByEk(ekFingerprint: string): Promise<StoredHost | undefined>
+  /** Hosts with this name of an attestation key or fingerprint of an endorsement key. */
+  listHostsWithKey(key: string): Promise<readonly StoredHost[]>
   /** @throws PlatformError `HOST_ID_TAKEN` or `EK_TAKEN`, kept by the database's own constraints */
   insertHost(host: Omit<StoredHost, 'epoch' | 'state'>): Promise<void>
   setClock(hostId: string, clock: TpmClock): Promise<void>
@@ -75,11 +94,13 @@ export interface AttestationTransaction extends EndorsementTransaction {
   findPolicyDraft(cluster: string): Promise<StoredPolicyDraft | undefined>
   savePolicyDraft(cluster: string, draft: StoredPolicyDraft): Promise<void>
   removePolicyDraft(cluster: string): Promise<boolean>
-  /** Newest first. */
-  listPolicyRevisions(cluster: string): Promise<readonly StoredPolicyRevision[]>
+  /** Newest first; a page goes on below a revision. */
+  listPolicyRevisions(cluster: string, page: StoredPage): Promise<readonly StoredPolicyRevision[]>
+  findPolicyRevision(cluster: string, revision: number): Promise<StoredPolicyRevision | undefined>
   addPolicyRevision(cluster: string, revision: StoredPolicyRevision): Promise<void>
 
-  listBaseImages(cluster?: string): Promise<readonly StoredBaseImage[]>
+  /** By cluster and name; a page goes on behind `cluster/name`. */
+  listBaseImages(cluster?: string, page?: StoredPage): Promise<readonly StoredBaseImage[]>
   /** The boot event log of an image, where it was captured with one. */
   findBaseImageLog(cluster: string, name: string): Promise<Uint8Array | undefined>
   /** @throws PlatformError `CONFLICT` where the cluster has an image of this name */
@@ -97,10 +118,13 @@ export interface AttestationTransaction extends EndorsementTransaction {
 
   /** The newest bundle of a host, or the one of this id. */
   findBundle(hostId: string, bundleId?: string): Promise<EvidenceBundle | undefined>
+  /** Newest first; a page goes on behind `time/id`. */
+  listBundles(hostId: string, page: StoredPage): Promise<readonly StoredBundleName[]>
   /** Keeps the newest `keep` bundles of the host. */
   addBundle(bundle: EvidenceBundle, keep: number): Promise<void>
 
-  listVerdicts(hostId: string, limit: number): Promise<readonly VerdictView[]>
+  /** Newest first; a page goes on below a number. */
+  listVerdicts(hostId: string, page: StoredPage): Promise<readonly StoredVerdict[]>
   addVerdict(hostId: string, verdict: VerdictView, keep: number): Promise<void>
 
   /** Hosts that are trusted now, with the moment of their last accepted attestation. */
@@ -140,10 +164,19 @@ export interface AttestationTransaction extends EndorsementTransaction {
   audit(record: AuditEntry): Promise<void>
 }
 
-export interface HostFilter {
+export interface HostFilter extends StoredPage {
   readonly cluster?: string | undefined
-  readonly after?: string | undefined
-  readonly limit?: number | undefined
+}
+
+export interface StoredVerdict {
+  /** Rises with each verdict. */
+  readonly number: number
+  readonly verdict: VerdictView
+}
+
+export interface StoredBundleName {
+  readonly bundleId: string
+  readonly atMs: number
 }
 
 export interface AuditEntry {
@@ -182,6 +215,14 @@ export interface StoredEndorsementKey {
   readonly fingerprint: string
   readonly note: string
   readonly addedAtMs: number
+}
+
+/** A key that no host may have. */
+export interface StoredRevokedKey {
+  /** Name of an attestation key, or SHA-256 of the TPMT_PUBLIC of an endorsement key, hexadecimal. */
+  readonly key: string
+  readonly reason: string
+  readonly revokedAtMs: number
 }
 
 /** Who said that a host's keys are in a TPM. */

@@ -49,6 +49,11 @@ export function table(rows: readonly (readonly string[])[]): readonly string[] {
   )
 }
 
+/** Items in the order of a text that each has. */
+export function sortedBy<T>(items: readonly T[], textOf: (item: T) => string): readonly T[] {
+  return [...items].sort((a, b) => (textOf(a) < textOf(b) ? -1 : 1))
+}
+
 /** `name:  value` lines, aligned; members without a value are left out. */
 export function fields(entries: readonly (readonly [string, string | undefined])[]): string[] {
   const shown = entries.filter(

@@ -76,6 +76,7 @@ export const ERROR_CODES = {
   },
   ENROLMENTS_PENDING: { status: 503, title: 'too many enrolments wait for activation' },
   TICKET_INVALID: { status: 403, title: 'the enrolment ticket is unknown, used up or expired' },
+  TPM_KEY_REVOKED: { status: 403, title: 'a key of the TPM was revoked' },
   HOST_ID_TAKEN: { status: 409, title: 'another TPM is enrolled under this host id' },
   EK_TAKEN: { status: 409, title: 'this TPM is enrolled under another host id' },
   ATTESTATION_REFUSED: { status: 403, title: 'the evidence was not accepted' },

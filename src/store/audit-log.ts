@@ -4,13 +4,16 @@ import { listAudit } from './audit.js'
 import type { Store } from './store.js'
 import { verifyAudit } from './verify-audit.js'
 
+const PAGE_RECORDS = 100
+
 /** The audit chain of one service, in the form that its routes answer. */
 export interface AuditLog {
   list(query: {
-    readonly afterSeq?: number
+    /** Number of the record that the page goes on behind. */
+    readonly after?: string
     readonly limit?: number
     readonly subject?: string
-  }): Promise<{ records: AuditRecordView[] }>
+  }): Promise<{ records: AuditRecordView[]; next?: string }>
   verify(): Promise<{
     records: number
     head: string
@@ -38,9 +41,13 @@ interface AuditRecordView {
 
 export function auditLog(store: Store, chain: string): AuditLog {
   return {
-    async list(query) {
-      const records = await listAudit(store, { chain, ...query })
+    async list({ after, limit = PAGE_RECORDS, subject }) {
+      const afterSeq = Number(after ?? 0)
+      const found = await listAudit(store, { chain, afterSeq, limit: limit + 1, subject })
+      const records = found.slice(0, limit)
+      const last = records.at(-1)
       return {
+        ...(found.length > limit && last ? { next: String(last.seq) } : {}),
         records: records.map(({ seq, atMs, actor, action, subject, outcome, detail, hash }) => ({
           seq,
           at: isoTime(atMs),

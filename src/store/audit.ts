@@ -34,7 +34,8 @@ export interface AuditRecord extends AuditEntry {
 const DOMAIN = 'sigillo audit v1'
 /** What stands for the hash before the first record. */
 export const GENESIS = '0'.repeat(64)
-const MOST_LISTED = 1000
+/** One more than a page has, so that a reader knows whether there is another. */
+const MOST_LISTED = 1001
 
 /**
  * Appends a record to its chain, in the caller's transaction: what is not recorded does not happen.
@@ -80,7 +81,7 @@ export async function appendAudit(
 }
 
 /**
- * Records of a chain in order, after `afterSeq`: 100, or `limit` up to 1000. Does not check the chain.
+ * Records of a chain in order, after `afterSeq`: 100, or `limit` up to 1001. Does not check the chain.
  *
  * @throws PlatformError `AUDIT_BROKEN` for a record that cannot be read
  */

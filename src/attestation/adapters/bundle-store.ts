@@ -6,7 +6,7 @@ import type { AttestationTransaction } from '../ports.js'
 import { jsonText } from './columns.js'
 import type { AttestationTables } from './tables.js'
 
-type Bundles = Pick<AttestationTransaction, 'findBundle' | 'addBundle'> & {
+type Bundles = Pick<AttestationTransaction, 'findBundle' | 'listBundles' | 'addBundle'> & {
   removeBundles(hostId: string): Promise<void>
 }
 
@@ -53,6 +53,27 @@ export function bundles<T extends AttestationTables>(transaction: Transaction<T>
       if (!row) return undefined
       const { evidence, ...rest } = readBundle(row.bundle)
       return { ...rest, evidence: row.log === null ? evidence : { ...evidence, eventLog: row.log } }
+    },
+
+    async listBundles(hostId, { after, limit }) {
+      let query = tx
+        .selectFrom('attestation_bundles')
+        .select(['bundle_id', 'at_ms'])
+        .where('host_id', '=', hostId)
+        .orderBy('at_ms', 'desc')
+        .orderBy('bundle_id')
+      if (after !== undefined) {
+        const [atMs = '', bundleId = ''] = after.split('/')
+        query = query.where((row) =>
+          row.or([
+            row('at_ms', '<', Number(atMs)),
+            row.and([row('at_ms', '=', Number(atMs)), row('bundle_id', '>', bundleId)]),
+          ]),
+        )
+      }
+      if (limit !== undefined) query = query.limit(limit)
+      const rows = await query.execute()
+      return rows.map((row) => ({ bundleId: row.bundle_id, atMs: row.at_ms }))
     },
 
     async addBundle(bundle, keep) {

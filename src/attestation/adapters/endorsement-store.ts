@@ -1,5 +1,5 @@
-import type { Transaction } from 'kysely'
-import type { EndorsementTransaction } from '../ports.js'
+import type { Selectable, Transaction } from 'kysely'
+import type { EndorsementTransaction, StoredRevokedKey } from '../ports.js'
 import type { AttestationTables } from './tables.js'
 
 /** The queries about whom enrolment believes, in one transaction. */
@@ -8,14 +8,11 @@ export function authoritiesAndKeys<T extends AttestationTables>(
 ): EndorsementTransaction {
   const tx = transaction as unknown as Transaction<AttestationTables>
   return {
-    async listAuthorities() {
-      const rows = await tx
-        .selectFrom('attestation_anchors')
-        .selectAll()
-        .orderBy('subject')
-        .orderBy('fingerprint')
-        .execute()
-      return rows.map((row) => ({
+    async listAuthorities({ after, limit } = {}) {
+      let query = tx.selectFrom('attestation_anchors').selectAll().orderBy('fingerprint')
+      if (after !== undefined) query = query.where('fingerprint', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map((row) => ({
         fingerprint: row.fingerprint,
         role: row.role,
         subject: row.subject,
@@ -58,13 +55,11 @@ export function authoritiesAndKeys<T extends AttestationTables>(
       return result.numDeletedRows > 0n
     },
 
-    async listRevocationLists() {
-      const rows = await tx
-        .selectFrom('attestation_crls')
-        .selectAll()
-        .orderBy('issuer_fingerprint')
-        .execute()
-      return rows.map((row) => ({
+    async listRevocationLists({ after, limit } = {}) {
+      let query = tx.selectFrom('attestation_crls').selectAll().orderBy('issuer_fingerprint')
+      if (after !== undefined) query = query.where('issuer_fingerprint', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map((row) => ({
         issuerFingerprint: row.issuer_fingerprint,
         list: new Uint8Array(row.crl),
         thisUpdateMs: row.this_update_ms,
@@ -95,13 +90,11 @@ export function authoritiesAndKeys<T extends AttestationTables>(
       return result.numDeletedRows > 0n
     },
 
-    async listEndorsementKeys() {
-      const rows = await tx
-        .selectFrom('attestation_endorsements')
-        .selectAll()
-        .orderBy('ek_fingerprint')
-        .execute()
-      return rows.map((row) => ({
+    async listEndorsementKeys({ after, limit }) {
+      let query = tx.selectFrom('attestation_endorsements').selectAll().orderBy('ek_fingerprint')
+      if (after !== undefined) query = query.where('ek_fingerprint', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map((row) => ({
         fingerprint: row.ek_fingerprint,
         note: row.note,
         addedAtMs: row.added_at_ms,
@@ -132,5 +125,44 @@ export function authoritiesAndKeys<T extends AttestationTables>(
         .executeTakeFirst()
       return result.numDeletedRows > 0n
     },
+
+    async listRevokedKeys({ after, limit }) {
+      let query = tx.selectFrom('attestation_revoked_keys').selectAll().orderBy('key_id')
+      if (after !== undefined) query = query.where('key_id', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map(storedRevokedKey)
+    },
+
+    async findRevokedKey(keys) {
+      const row = await tx
+        .selectFrom('attestation_revoked_keys')
+        .selectAll()
+        .where('key_id', 'in', [...keys])
+        .orderBy('key_id')
+        .executeTakeFirst()
+      return row && storedRevokedKey(row)
+    },
+
+    async saveRevokedKey({ key, reason, revokedAtMs }) {
+      await tx
+        .insertInto('attestation_revoked_keys')
+        .values({ key_id: key, reason, revoked_at_ms: revokedAtMs })
+        .onConflict((conflict) => conflict.column('key_id').doUpdateSet({ reason }))
+        .execute()
+    },
+
+    async removeRevokedKey(key) {
+      const result = await tx
+        .deleteFrom('attestation_revoked_keys')
+        .where('key_id', '=', key)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
+    },
   }
+}
+
+function storedRevokedKey(
+  row: Selectable<AttestationTables['attestation_revoked_keys']>,
+): StoredRevokedKey {
+  return { key: row.key_id, reason: row.reason, revokedAtMs: row.revoked_at_ms }
 }

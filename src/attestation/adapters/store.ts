@@ -20,6 +20,7 @@ import type {
   HostKeys,
   PendingEnrolment,
   StoredHost,
+  StoredPolicyRevision,
   StoredTicket,
 } from '../ports.js'
 import { bundles } from './bundle-store.js'
@@ -78,7 +79,10 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       .selectAll('host')
       .select(['status.state as state', 'status.epoch as epoch'])
 
-  const { findBundle, addBundle, removeBundles } = bundles(tx)
+  const revisions = (cluster: string) =>
+    tx.selectFrom('attestation_policy_revisions').selectAll().where('cluster', '=', cluster)
+
+  const { findBundle, listBundles, addBundle, removeBundles } = bundles(tx)
 
   const findHost: AttestationTransaction['findHost'] = async (hostId) => {
     const row = await hosts().where('host.host_id', '=', hostId).executeTakeFirst()
@@ -88,15 +92,16 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
   return {
     ...authoritiesAndKeys(tx),
 
-    async listTickets(nowMs) {
-      const rows = await tx
+    async listTickets(nowMs, { after, limit }) {
+      let query = tx
         .selectFrom('attestation_tickets')
         .selectAll()
         .where('expires_at_ms', '>=', nowMs)
         .where('uses_left', '>', 0)
-        .orderBy('created_at_ms')
-        .execute()
-      return rows.map(storedTicket)
+        .orderBy('ticket_id')
+      if (after !== undefined) query = query.where('ticket_id', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map(storedTicket)
     },
 
     async findTicket(ticketHash) {
@@ -185,6 +190,16 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     async findHostByEk(ekFingerprint) {
       const row = await hosts().where('host.ek_fingerprint', '=', ekFingerprint).executeTakeFirst()
       return row && storedHost(row)
+    },
+
+    async listHostsWithKey(key) {
+      const rows = await hosts()
+        .where((row) =>
+          row.or([row('host.ak_name', '=', key), row('host.ek_fingerprint', '=', key)]),
+        )
+        .orderBy('host.host_id')
+        .execute()
+      return rows.map(storedHost)
     },
 
     async insertHost(host) {
@@ -319,20 +334,16 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
       return result.numDeletedRows > 0n
     },
 
-    async listPolicyRevisions(cluster) {
-      const rows = await tx
-        .selectFrom('attestation_policy_revisions')
-        .selectAll()
-        .where('cluster', '=', cluster)
-        .orderBy('revision', 'desc')
-        .limit(100)
-        .execute()
-      return rows.map((row) => ({
-        revision: row.revision,
-        policy: readPolicy(row.policy),
-        operator: row.operator,
-        activatedAtMs: row.activated_at_ms,
-      }))
+    async listPolicyRevisions(cluster, { after, limit }) {
+      let query = revisions(cluster).orderBy('revision', 'desc')
+      if (after !== undefined) query = query.where('revision', '<', Number(after))
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map(storedRevision)
+    },
+
+    async findPolicyRevision(cluster, revision) {
+      const row = await revisions(cluster).where('revision', '=', revision).executeTakeFirst()
+      return row && storedRevision(row)
     },
 
     async addPolicyRevision(cluster, revision) {
@@ -348,17 +359,24 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         .execute()
     },
 
-    async listBaseImages(cluster) {
-      const all = tx
+    async listBaseImages(cluster, { after, limit } = {}) {
+      let query = tx
         .selectFrom('attestation_base_images')
         .select(BASE_IMAGE_COLUMNS)
         .orderBy('cluster')
         .orderBy('name')
-      const rows = await (cluster === undefined
-        ? all
-        : all.where('cluster', '=', cluster)
-      ).execute()
-      return rows.map((row) => ({
+      if (cluster !== undefined) query = query.where('cluster', '=', cluster)
+      if (after !== undefined) {
+        const [inCluster = '', name = ''] = after.split('/')
+        query = query.where((row) =>
+          row.or([
+            row('cluster', '>', inCluster),
+            row.and([row('cluster', '=', inCluster), row('name', '>', name)]),
+          ]),
+        )
+      }
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map((row) => ({
         name: row.name,
         cluster: row.cluster,
         source:
@@ -484,17 +502,19 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     findBundle,
+    listBundles,
     addBundle,
 
-    async listVerdicts(hostId, limit) {
-      const rows = await tx
+    async listVerdicts(hostId, { after, limit }) {
+      let query = tx
         .selectFrom('attestation_verdicts')
-        .select('verdict')
+        .select(['verdict_id', 'verdict'])
         .where('host_id', '=', hostId)
         .orderBy('verdict_id', 'desc')
-        .limit(limit)
-        .execute()
-      return rows.map((row) => readVerdict(row.verdict))
+      if (after !== undefined) query = query.where('verdict_id', '<', Number(after))
+      if (limit !== undefined) query = query.limit(limit)
+      const rows = await query.execute()
+      return rows.map((row) => ({ number: row.verdict_id, verdict: readVerdict(row.verdict) }))
     },
 
     async addVerdict(hostId, verdict, keep) {
@@ -597,6 +617,17 @@ function storedTicket(row: Selectable<AttestationTables['attestation_tickets']>)
     usesLeft: row.uses_left,
     createdAtMs: row.created_at_ms,
     expiresAtMs: row.expires_at_ms,
+  }
+}
+
+function storedRevision(
+  row: Selectable<AttestationTables['attestation_policy_revisions']>,
+): StoredPolicyRevision {
+  return {
+    revision: row.revision,
+    policy: readPolicy(row.policy),
+    operator: row.operator,
+    activatedAtMs: row.activated_at_ms,
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Generated } from 'kysely'
 import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009 and 0020. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
@@ -23,6 +23,11 @@ export interface AttestationTables {
     ek_fingerprint: string
     note: string
     added_at_ms: number
+  }
+  attestation_revoked_keys: {
+    key_id: string
+    reason: string
+    revoked_at_ms: number
   }
   attestation_tickets: {
     ticket_id: string

@@ -1,11 +1,4 @@
-import type {
-  EvidenceBundle,
-  HostView,
-  Policy,
-  PolicyView,
-  VerdictView,
-} from '../../api/attestation.js'
-import { checkPolicy, policyDigest } from '../../appraisal/index.js'
+import type { EvidenceBundle, HostView } from '../../api/attestation.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
@@ -16,12 +9,12 @@ import type {
   AttestationTransaction,
   StoredBaseImage,
   StoredHost,
-  StoredPolicy,
-  StoredPolicyDraft,
+  StoredPage,
   StoredTicket,
 } from '../ports.js'
 import { policyOf } from './attestation.js'
 import type { AttestationEventType } from './events.js'
+import { readPage } from './page.js'
 import { ticketHash, ticketText } from './tickets.js'
 
 /** Who asks, and when: what every act of an administrator is recorded with. */
@@ -64,7 +57,14 @@ export function createAdministration(deps: { readonly store: AttestationStore })
         return { text, ticket }
       }),
 
-    listTickets: (nowMs: number) => store.transaction((tx) => tx.listTickets(nowMs)),
+    listTickets: (nowMs: number, page: StoredPage) =>
+      store.transaction((tx) =>
+        readPage(
+          page,
+          (at) => tx.listTickets(nowMs, at),
+          ({ ticketId }) => ticketId,
+        ),
+      ),
 
     revokeTicket: (act: Act, ticketId: string) =>
       store.transaction(async (tx) => {
@@ -72,23 +72,39 @@ export function createAdministration(deps: { readonly store: AttestationStore })
         await record(tx, act, 'ticket.revoke', `ticket:${ticketId}`, {})
       }),
 
-    /** One page; one host more than asked for tells that there is another. */
-    listHosts: (filter: { readonly cluster?: string; readonly after?: string }, limit: number) =>
+    listHosts: (filter: { readonly cluster?: string }, page: StoredPage) =>
       store.transaction(async (tx) => {
-        const found = await tx.listHosts({ ...filter, limit: limit + 1 })
+        const { items, ...rest } = await readPage(
+          page,
+          (at) => tx.listHosts({ ...filter, ...at }),
+          ({ hostId }) => hostId,
+        )
         const hosts: HostView[] = []
-        for (const host of found.slice(0, limit)) hosts.push(await hostView(tx, host))
-        const next = found.length > limit ? found[limit - 1]?.hostId : undefined
-        return { hosts, ...(next === undefined ? {} : { next }) }
+        for (const host of items) hosts.push(await hostView(tx, host))
+        return { hosts, ...rest }
       }),
 
     getHost: (hostId: string) =>
       store.transaction(async (tx) => hostView(tx, await knownHost(tx, hostId))),
 
-    getHistory: (hostId: string, limit: number): Promise<readonly VerdictView[]> =>
+    getHistory: (hostId: string, page: StoredPage) =>
       store.transaction(async (tx) => {
         await knownHost(tx, hostId)
-        return tx.listVerdicts(hostId, limit)
+        return readPage(
+          page,
+          (at) => tx.listVerdicts(hostId, at),
+          ({ number }) => String(number),
+        )
+      }),
+
+    listBundles: (hostId: string, page: StoredPage) =>
+      store.transaction(async (tx) => {
+        await knownHost(tx, hostId)
+        return readPage(
+          page,
+          (at) => tx.listBundles(hostId, at),
+          ({ atMs, bundleId }) => `${atMs}/${bundleId}`,
+        )
       }),
 
     approveHost: (act: Act, hostId: string, ekFingerprint: string) =>
@@ -199,8 +215,14 @@ export function createAdministration(deps: { readonly store: AttestationStore })
         return image
       }),
 
-    listBaseImages: (cluster: string | undefined) =>
-      store.transaction((tx) => tx.listBaseImages(cluster)),
+    listBaseImages: (inCluster: string | undefined, page: StoredPage) =>
+      store.transaction((tx) =>
+        readPage(
+          page,
+          (at) => tx.listBaseImages(inCluster, at),
+          ({ cluster, name }) => `${cluster}/${name}`,
+        ),
+      ),
 
     removeBaseImage: (act: Act, cluster: string, name: string) =>
       store.transaction(async (tx) => {
@@ -210,71 +232,6 @@ export function createAdministration(deps: { readonly store: AttestationStore })
         await tell(tx, act, 'base-image.removed', { cluster, detail: { name } })
         await record(tx, act, 'base-image.remove', `base-image:${cluster}/${name}`, {})
       }),
-
-    getPolicy: (cluster: string) =>
-      store.transaction(async (tx) => policyView(cluster, await policyOf(tx, cluster))),
-
-    getDraft: (cluster: string) => store.transaction((tx) => knownDraft(tx, cluster)),
-
-    setDraft: (act: Act, cluster: string, policy: Policy) =>
-      store.transaction(async (tx) => {
-        const draft: StoredPolicyDraft = {
-          policy: checkPolicy(policy),
-          operator: act.operator,
-          updatedAtMs: act.nowMs,
-        }
-        await tx.savePolicyDraft(cluster, draft)
-        await record(tx, act, 'policy.draft', `policy:${cluster}`, {
-          digest: policyDigest(draft.policy),
-        })
-        return draft
-      }),
-
-    removeDraft: (act: Act, cluster: string) =>
-      store.transaction(async (tx) => {
-        found(await tx.removePolicyDraft(cluster), 'draft of a policy for cluster', cluster)
-        await record(tx, act, 'policy.draft-remove', `policy:${cluster}`, {})
-      }),
-
-    listRevisions: (cluster: string) => store.transaction((tx) => tx.listPolicyRevisions(cluster)),
-
-    /** Activates the draft that the administrator read: another one in its place is a conflict. */
-    activateDraft: (act: Act, cluster: string, digest: string) =>
-      store.transaction(async (tx) => {
-        const draft = await knownDraft(tx, cluster)
-        if (policyDigest(draft.policy) !== digest) {
-          throw new PlatformError(
-            'CONFLICT',
-            `expected the draft ${digest}, found ${policyDigest(draft.policy)}`,
-          )
-        }
-        const before = await policyOf(tx, cluster)
-        const after: StoredPolicy = {
-          revision: before.revision + 1,
-          epoch: before.epoch + 1,
-          policy: draft.policy,
-          updatedAtMs: act.nowMs,
-        }
-        await tx.savePolicy(cluster, after, act.nowMs)
-        await tx.addPolicyRevision(cluster, {
-          revision: after.revision,
-          policy: after.policy,
-          operator: act.operator,
-          activatedAtMs: act.nowMs,
-        })
-        await tx.removePolicyDraft(cluster)
-        await tell(tx, act, 'policy.activated', {
-          cluster,
-          detail: { revision: after.revision, digest },
-        })
-        await record(tx, act, 'policy.activate', `policy:${cluster}`, {
-          revision: after.revision,
-          digest,
-          before: policyDigest(before.policy),
-          draftedBy: draft.operator,
-        })
-        return policyView(cluster, after)
-      }),
   }
 }
 
@@ -282,12 +239,6 @@ export function createAdministration(deps: { readonly store: AttestationStore })
 function isCapturable({ evidence, verdict }: EvidenceBundle): boolean {
   const ofLog = verdict.findings.filter(({ check }) => check.startsWith('event-log'))
   return evidence.eventLog !== undefined && ofLog.length > 0 && ofLog.every(({ ok }) => ok)
-}
-
-async function knownDraft(tx: AttestationTransaction, cluster: string): Promise<StoredPolicyDraft> {
-  const draft = await tx.findPolicyDraft(cluster)
-  if (!draft) throw new PlatformError('NOT_FOUND', `no draft of a policy for cluster ${cluster}`)
-  return draft
 }
 
 export type Administration = ReturnType<typeof createAdministration>
@@ -316,7 +267,7 @@ export async function setState(
 }
 
 async function hostView(tx: AttestationTransaction, host: StoredHost): Promise<HostView> {
-  const [lastVerdict] = await tx.listVerdicts(host.hostId, 1)
+  const [last] = await tx.listVerdicts(host.hostId, { limit: 1 })
   return {
     hostId: host.hostId,
     cluster: host.cluster,
@@ -328,18 +279,7 @@ async function hostView(tx: AttestationTransaction, host: StoredHost): Promise<H
     ...(host.tpm === undefined ? {} : { tpm: host.tpm }),
     epoch: host.epoch,
     enrolledAt: isoTime(host.enrolledAtMs),
-    ...(lastVerdict ? { lastVerdict } : {}),
-  }
-}
-
-function policyView(cluster: string, stored: StoredPolicy): PolicyView {
-  return {
-    cluster,
-    revision: stored.revision,
-    digest: policyDigest(stored.policy),
-    epoch: stored.epoch,
-    ...(stored.updatedAtMs > 0 ? { updatedAt: isoTime(stored.updatedAtMs) } : {}),
-    policy: stored.policy,
+    ...(last ? { lastVerdict: last.verdict } : {}),
   }
 }
 

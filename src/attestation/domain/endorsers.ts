@@ -16,9 +16,11 @@ import type {
   AttestationTransaction,
   StoredAuthority,
   StoredHost,
+  StoredPage,
   StoredRevocationList,
 } from '../ports.js'
 import { type Act, found, record, setState, tell } from './administration.js'
+import { readPage } from './page.js'
 import { type EndorsementRules, storedTrust } from './trust.js'
 
 /** What administrators say about who endorses TPMs. Each act is one transaction with its audit record. */
@@ -74,7 +76,14 @@ export function createEndorsers(deps: {
         return authorities
       }),
 
-    listAuthorities: () => store.transaction((tx) => tx.listAuthorities()),
+    listAuthorities: (page: StoredPage) =>
+      store.transaction((tx) =>
+        readPage(
+          page,
+          (at) => tx.listAuthorities(at),
+          ({ fingerprint }) => fingerprint,
+        ),
+      ),
 
     removeAuthority: (act: Act, fingerprint: string) =>
       store.transaction(async (tx) => {
@@ -118,7 +127,14 @@ export function createEndorsers(deps: {
         return { stored, revokedHosts: await revokeHostsOn(tx, act, list) }
       }),
 
-    listRevocationLists: () => store.transaction((tx) => tx.listRevocationLists()),
+    listRevocationLists: (page: StoredPage) =>
+      store.transaction((tx) =>
+        readPage(
+          page,
+          (at) => tx.listRevocationLists(at),
+          ({ issuerFingerprint }) => issuerFingerprint,
+        ),
+      ),
 
     removeRevocationList: (act: Act, issuerFingerprint: string) =>
       store.transaction(async (tx) => {
@@ -143,7 +159,14 @@ export function createEndorsers(deps: {
         return key
       }),
 
-    listEndorsementKeys: () => store.transaction((tx) => tx.listEndorsementKeys()),
+    listEndorsementKeys: (page: StoredPage) =>
+      store.transaction((tx) =>
+        readPage(
+          page,
+          (at) => tx.listEndorsementKeys(at),
+          ({ fingerprint }) => fingerprint,
+        ),
+      ),
 
     removeEndorsementKey: (act: Act, fingerprint: string) =>
       store.transaction(async (tx) => {

@@ -43,7 +43,7 @@ export interface Challenge {
  * both keys can open.
  *
  * @param secret 32 octets from the system's generator
- * @throws PlatformError `TICKET_INVALID`, `HOST_ID_TAKEN`, `EK_TAKEN`, `ENROLMENTS_PENDING`, or the code of the first
+ * @throws PlatformError `TICKET_INVALID`, `TPM_KEY_REVOKED`, `HOST_ID_TAKEN`, `EK_TAKEN`, `ENROLMENTS_PENDING`, or the code of the first
  *   check that failed; the audit record has all of them
  */
 export async function beginEnrolment(
@@ -141,7 +141,9 @@ export async function activateEnrolment(
     if (!pending || pending.expiresAtMs < nowMs || !same) {
       return refuse('ENROLMENT_SECRET', 'the credential was not opened by the TPM it was made for')
     }
-    const taken = await takenBy(tx, pending.hostId, pending)
+    const akName = nameOf(parsePublicArea(pending.akPublic))
+    const { ekFingerprint } = pending
+    const taken = await takenBy(tx, pending.hostId, { ekFingerprint, akName })
     if (taken) return refuse(taken.code, taken.message)
     if (!(await tx.useTicket(pending.ticketId))) {
       return refuse('TICKET_INVALID', 'expected a ticket with a use left')
@@ -149,7 +151,7 @@ export async function activateEnrolment(
     const state: HostState = pending.endorsement === 'approved' ? 'awaiting-approval' : 'enrolled'
     await tx.insertHost({
       ...hostKeysOf(pending),
-      akName: toHex(nameOf(parsePublicArea(pending.akPublic))),
+      akName: toHex(akName),
       enrolledAtMs: nowMs,
     })
     const policyEpoch = (await tx.findPolicy(pending.cluster))?.epoch ?? 0
@@ -209,8 +211,13 @@ function ticketFits(ticket: StoredTicket, hostId: string, nowMs: number): boolea
 async function takenBy(
   tx: AttestationTransaction,
   hostId: string,
-  identity: Pick<HostIdentity, 'ekFingerprint'>,
+  identity: Pick<HostIdentity, 'ekFingerprint' | 'akName'>,
 ): Promise<PlatformError | undefined> {
+  const revoked = await tx.findRevokedKey([identity.ekFingerprint, toHex(identity.akName)])
+  if (revoked) {
+    const message = `expected keys that are not revoked, found ${revoked.key}: ${revoked.reason}`
+    return new PlatformError('TPM_KEY_REVOKED', message)
+  }
   if (await tx.findHost(hostId)) {
     return new PlatformError('HOST_ID_TAKEN', `expected a free host id, found ${hostId} enrolled`)
   }

@@ -11,6 +11,7 @@ export const EVENT_TYPES = [
   'host.revoked',
   'host.removed',
   'policy.activated',
+  'policy.tokens-ended',
   'base-image.added',
   'base-image.removed',
   'reference-signer.added',
@@ -21,6 +22,8 @@ export const EVENT_TYPES = [
   'revocation-list.removed',
   'endorsement-key.added',
   'endorsement-key.removed',
+  'revoked-key.added',
+  'revoked-key.removed',
   'signing-key.rotated',
 ] as const
 

@@ -4,14 +4,22 @@ import { fromBase64url, fromHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { type Finding, failed, failures } from '../../core/finding.js'
 import { parseAttest } from '../../tpm/index.js'
-import type { AttestationStore, EventLogReader, StoredBaseImage, StoredHost } from '../ports.js'
+import type {
+  AttestationStore,
+  EventLogReader,
+  StoredBaseImage,
+  StoredHost,
+  StoredPage,
+} from '../ports.js'
 import { judgeHostIma } from './host-ima.js'
+import { readPage } from './page.js'
 import { readEventLog } from './read-event-log.js'
 
 export interface PolicyTest {
   readonly cluster: string
   readonly digest: string
   readonly hosts: readonly PolicyTestOfHost[]
+  readonly next?: string
 }
 
 interface PolicyTestOfHost {
@@ -22,7 +30,7 @@ interface PolicyTestOfHost {
 }
 
 /**
- * Judges the last evidence of every host of a cluster by the draft of its policy. Changes nothing.
+ * Judges the last evidence of the hosts of a cluster, a page of them, by the draft of its policy. Changes nothing.
  *
  * The quotes were verified when they came and are not verified again. A draft that asks for PCRs that a host did not
  * quote cannot be judged for it: `unknown`.
@@ -32,6 +40,7 @@ interface PolicyTestOfHost {
 export async function testPolicyDraft(
   deps: { readonly store: AttestationStore; readonly eventLogs: EventLogReader },
   cluster: string,
+  page: StoredPage,
   nowMs: number,
 ): Promise<PolicyTest> {
   const { policy, hosts, baseImages } = await deps.store.transaction(async (tx) => {
@@ -39,12 +48,18 @@ export async function testPolicyDraft(
     if (!draft) throw new PlatformError('NOT_FOUND', `no draft of a policy for cluster ${cluster}`)
     return {
       policy: draft.policy,
-      hosts: (await tx.listHosts({ cluster })).filter(({ state }) => state !== 'revoked'),
+      hosts: await readPage(
+        page,
+        (at) => tx.listHosts({ cluster, ...at }),
+        ({ hostId }) => hostId,
+      ),
       baseImages: await tx.listBaseImages(cluster),
     }
   })
   const results: PolicyTestOfHost[] = []
-  for (const host of hosts) {
+  const { items, ...rest } = hosts
+  for (const host of items) {
+    if (host.state === 'revoked') continue
     const bundle = await deps.store.transaction((tx) => tx.findBundle(host.hostId))
     const findings = bundle
       ? await judge({ bundle, host, policy, baseImages, nowMs, eventLogs: deps.eventLogs })
@@ -56,7 +71,7 @@ export async function testPolicyDraft(
       findings: findings ?? [],
     })
   }
-  return { cluster, digest: policyDigest(policy), hosts: results }
+  return { cluster, digest: policyDigest(policy), hosts: results, ...rest }
 }
 
 /** The checks that fail; nothing where the evidence does not say. */

@@ -14,9 +14,15 @@ import {
   verifySignedCorim,
 } from '../../corim/index.js'
 import type { HashName } from '../../tpm/index.js'
-import type { AttestationStore, StoredBaseImage, StoredReferenceSigner } from '../ports.js'
+import type {
+  AttestationStore,
+  StoredBaseImage,
+  StoredPage,
+  StoredReferenceSigner,
+} from '../ports.js'
 import { type Act, found, record, tell } from './administration.js'
 import { policyOf } from './attestation.js'
+import { pageOf } from './page.js'
 
 /** Base images that one file may make. */
 const MAX_IMAGES = 64
@@ -88,7 +94,10 @@ export function createReferenceValues({ store }: { readonly store: AttestationSt
         return signer
       }),
 
-    listSigners: () => store.transaction((tx) => tx.listReferenceSigners()),
+    listSigners: (page: StoredPage) =>
+      store.transaction(async (tx) =>
+        pageOf(await tx.listReferenceSigners(), page, ({ signerId }) => signerId),
+      ),
 
     removeSigner: (act: Act, signerId: string) =>
       store.transaction(async (tx) => {

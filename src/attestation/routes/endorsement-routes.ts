@@ -3,34 +3,44 @@ import {
   addAnchors,
   addEndorsementKey,
   addRevocationList,
+  addRevokedKey,
   listAnchors,
   listEndorsementKeys,
   listRevocationLists,
+  listRevokedKeys,
   removeAnchor,
   removeEndorsementKey,
   removeRevocationList,
+  removeRevokedKey,
 } from '../../api/endorsement.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
 import { parseRevocationList } from '../../pki/index.js'
 import type { Endorsers } from '../domain/endorsers.js'
-import type { StoredAuthority, StoredEndorsementKey, StoredRevocationList } from '../ports.js'
+import type { RevokedKeys } from '../domain/revoked-keys.js'
+import type {
+  StoredAuthority,
+  StoredEndorsementKey,
+  StoredRevocationList,
+  StoredRevokedKey,
+} from '../ports.js'
 
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 const PEM_BODY_OCTETS = 2 * 1024 * 1024
 
-/** Who endorses TPMs: authorities, their revocation lists, and single keys. */
+/** Who endorses TPMs: authorities, their revocation lists, and single keys; and which keys nobody may have. */
 export function addEndorsementRoutes(
   app: App,
   deps: {
     readonly endorsers: Endorsers
+    readonly revokedKeys: RevokedKeys
     readonly operators: OperatorAccess
     readonly clock: Clock
   },
 ): void {
-  const { endorsers, clock } = deps
+  const { endorsers, revokedKeys, clock } = deps
   const large = { ...CHANGE, bodyLimitOctets: PEM_BODY_OCTETS }
   const actOf = (request: FastifyRequest) => ({
     operator: deps.operators.operatorOf(request).name,
@@ -45,9 +55,10 @@ export function addEndorsementRoutes(
     })
     return { anchors: anchors.map(anchorView) }
   })
-  addOperation(app, listAnchors, READ, async () => ({
-    anchors: (await endorsers.listAuthorities()).map(anchorView),
-  }))
+  addOperation(app, listAnchors, READ, async ({ query }) => {
+    const { items, ...next } = await endorsers.listAuthorities(query)
+    return { anchors: items.map(anchorView), ...next }
+  })
   addOperation(app, removeAnchor, CHANGE, async ({ params, request }) => {
     await endorsers.removeAuthority(actOf(request), params.fingerprint)
     return {}
@@ -58,9 +69,10 @@ export function addEndorsementRoutes(
     const { stored, revokedHosts } = await endorsers.addRevocationList(actOf(request), octets)
     return { list: listView(stored), revokedHosts: [...revokedHosts] }
   })
-  addOperation(app, listRevocationLists, READ, async () => ({
-    lists: (await endorsers.listRevocationLists()).map(listView),
-  }))
+  addOperation(app, listRevocationLists, READ, async ({ query }) => {
+    const { items, ...next } = await endorsers.listRevocationLists(query)
+    return { lists: items.map(listView), ...next }
+  })
   addOperation(app, removeRevocationList, CHANGE, async ({ params, request }) => {
     await endorsers.removeRevocationList(actOf(request), params.fingerprint)
     return {}
@@ -69,11 +81,25 @@ export function addEndorsementRoutes(
   addOperation(app, addEndorsementKey, CHANGE, async ({ body, request }) =>
     keyView(await endorsers.addEndorsementKey(actOf(request), body)),
   )
-  addOperation(app, listEndorsementKeys, READ, async () => ({
-    keys: (await endorsers.listEndorsementKeys()).map(keyView),
-  }))
+  addOperation(app, listEndorsementKeys, READ, async ({ query }) => {
+    const { items, ...next } = await endorsers.listEndorsementKeys(query)
+    return { keys: items.map(keyView), ...next }
+  })
   addOperation(app, removeEndorsementKey, CHANGE, async ({ params, request }) => {
     await endorsers.removeEndorsementKey(actOf(request), params.fingerprint)
+    return {}
+  })
+
+  addOperation(app, addRevokedKey, CHANGE, async ({ body, request }) => {
+    const { revokedKey, revokedHosts } = await revokedKeys.add(actOf(request), body)
+    return { revokedKey: revokedKeyView(revokedKey), revokedHosts }
+  })
+  addOperation(app, listRevokedKeys, READ, async ({ query }) => {
+    const { items, ...next } = await revokedKeys.list(query)
+    return { keys: items.map(revokedKeyView), ...next }
+  })
+  addOperation(app, removeRevokedKey, CHANGE, async ({ params, request }) => {
+    await revokedKeys.remove(actOf(request), params.key)
     return {}
   })
 }
@@ -108,4 +134,8 @@ function listView(stored: StoredRevocationList) {
 
 function keyView({ fingerprint, note, addedAtMs }: StoredEndorsementKey) {
   return { fingerprint, note, addedAt: isoTime(addedAtMs) }
+}
+
+function revokedKeyView({ key, reason, revokedAtMs }: StoredRevokedKey) {
+  return { key, reason, revokedAt: isoTime(revokedAtMs) }
 }

@@ -1,52 +1,41 @@
 import type { FastifyRequest } from 'fastify'
 import {
   acceptHostReboot,
-  activatePolicyDraft,
   approveHost,
   captureBaseImage,
   createTicket,
   getEvidenceBundle,
   getHost,
   getHostHistory,
-  getPolicy,
-  getPolicyDraft,
   listAttestationAudit,
   listBaseImages,
+  listEvidenceBundles,
   listHosts,
-  listPolicyRevisions,
   listTickets,
   removeBaseImage,
   removeHost,
-  removePolicyDraft,
   revokeHost,
   revokeTicket,
-  setPolicyDraft,
-  testPolicyDraft as testPolicyOperation,
   verifyAttestationAudit,
 } from '../../api/attestation.js'
-import { policyDigest } from '../../appraisal/index.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
 import type { AuditLog } from '../../store/index.js'
 import type { Administration } from '../domain/administration.js'
-import type { PolicyTest } from '../domain/policy-test.js'
-import type { StoredPolicyDraft, StoredTicket } from '../ports.js'
+import type { StoredTicket } from '../ports.js'
 import { baseImageView } from './base-image-view.js'
 
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 const DEFAULT_TICKET_TTL_SECONDS = 3600
-const POLICY_BODY_OCTETS = 16 * 1024 * 1024
-const DEFAULT_PAGE = 1000
 
 /** What administrators and auditors call. */
 export function addOperatorRoutes(
   app: App,
   deps: {
     readonly administration: Administration
-    readonly testPolicyDraft: (cluster: string, nowMs: number) => Promise<PolicyTest>
     readonly audit: AuditLog
     readonly operators: OperatorAccess
     readonly clock: Clock
@@ -69,21 +58,30 @@ export function addOperatorRoutes(
     })
     return { ticket: text, details: ticketView(ticket) }
   })
-  addOperation(app, listTickets, READ, async () => ({
-    tickets: (await administration.listTickets(clock.nowMs())).map(ticketView),
-  }))
+  addOperation(app, listTickets, READ, async ({ query }) => {
+    const { items, ...next } = await administration.listTickets(clock.nowMs(), query)
+    return { tickets: items.map(ticketView), ...next }
+  })
   addOperation(app, revokeTicket, CHANGE, async ({ params, request }) => {
     await administration.revokeTicket(actOf(request), params.ticketId)
     return {}
   })
 
-  addOperation(app, listHosts, READ, async ({ query: { limit, ...filter } }) =>
-    administration.listHosts(filter, limit ?? DEFAULT_PAGE),
+  addOperation(app, listHosts, READ, async ({ query: { cluster, ...page } }) =>
+    administration.listHosts(cluster === undefined ? {} : { cluster }, page),
   )
   addOperation(app, getHost, READ, async ({ params }) => administration.getHost(params.hostId))
-  addOperation(app, getHostHistory, READ, async ({ params, query }) => ({
-    verdicts: [...(await administration.getHistory(params.hostId, query.limit ?? 10))],
-  }))
+  addOperation(app, getHostHistory, READ, async ({ params, query }) => {
+    const { items, ...next } = await administration.getHistory(params.hostId, query)
+    return { verdicts: items.map(({ verdict }) => verdict), ...next }
+  })
+  addOperation(app, listEvidenceBundles, READ, async ({ params, query }) => {
+    const { items, ...next } = await administration.listBundles(params.hostId, query)
+    return {
+      bundles: items.map(({ bundleId, atMs }) => ({ bundleId, at: isoTime(atMs) })),
+      ...next,
+    }
+  })
   addOperation(app, getEvidenceBundle, READ, async ({ params }) =>
     administration.getBundle(params.hostId, params.bundleId),
   )
@@ -110,45 +108,14 @@ export function addOperatorRoutes(
       }),
     ),
   )
-  addOperation(app, listBaseImages, READ, async ({ query }) => ({
-    baseImages: (await administration.listBaseImages(query.cluster)).map(baseImageView),
-  }))
+  addOperation(app, listBaseImages, READ, async ({ query: { cluster, ...page } }) => {
+    const { items, ...next } = await administration.listBaseImages(cluster, page)
+    return { baseImages: items.map(baseImageView), ...next }
+  })
   addOperation(app, removeBaseImage, CHANGE, async ({ params, request }) => {
     await administration.removeBaseImage(actOf(request), params.cluster, params.name)
     return {}
   })
-
-  addOperation(app, getPolicy, READ, async ({ params }) => administration.getPolicy(params.cluster))
-  addOperation(app, getPolicyDraft, READ, async ({ params: { cluster } }) =>
-    draftView(cluster, await administration.getDraft(cluster)),
-  )
-  addOperation(
-    app,
-    setPolicyDraft,
-    { ...CHANGE, bodyLimitOctets: POLICY_BODY_OCTETS },
-    async ({ params: { cluster }, body, request }) =>
-      draftView(cluster, await administration.setDraft(actOf(request), cluster, body)),
-  )
-  addOperation(app, removePolicyDraft, CHANGE, async ({ params, request }) => {
-    await administration.removeDraft(actOf(request), params.cluster)
-    return {}
-  })
-  addOperation(app, testPolicyOperation, READ, async ({ params }) => {
-    const { hosts, ...test } = await deps.testPolicyDraft(params.cluster, clock.nowMs())
-    return { ...test, hosts: hosts.map((host) => ({ ...host, findings: [...host.findings] })) }
-  })
-  addOperation(app, activatePolicyDraft, CHANGE, async ({ params, body, request }) =>
-    administration.activateDraft(actOf(request), params.cluster, body.digest),
-  )
-  addOperation(app, listPolicyRevisions, READ, async ({ params }) => ({
-    revisions: (await administration.listRevisions(params.cluster)).map((revision) => ({
-      revision: revision.revision,
-      digest: policyDigest(revision.policy),
-      activatedAt: isoTime(revision.activatedAtMs),
-      activatedBy: revision.operator,
-      policy: revision.policy,
-    })),
-  }))
 
   addOperation(app, listAttestationAudit, READ, async ({ query }) => audit.list(query))
   addOperation(app, verifyAttestationAudit, READ, async () => audit.verify())
@@ -162,15 +129,5 @@ function ticketView(ticket: StoredTicket) {
     usesLeft: ticket.usesLeft,
     createdAt: isoTime(ticket.createdAtMs),
     expiresAt: isoTime(ticket.expiresAtMs),
-  }
-}
-
-function draftView(cluster: string, draft: StoredPolicyDraft) {
-  return {
-    cluster,
-    digest: policyDigest(draft.policy),
-    updatedAt: isoTime(draft.updatedAtMs),
-    updatedBy: draft.operator,
-    policy: draft.policy,
   }
 }

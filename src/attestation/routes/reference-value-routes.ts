@@ -50,9 +50,10 @@ export function addReferenceValueRoutes(
   addOperation(app, addReferenceSigner, CHANGE, async ({ body, request }) =>
     signerView(await referenceValues.addSigner(actOf(request), body)),
   )
-  addOperation(app, listReferenceSigners, READ, async () => ({
-    signers: (await referenceValues.listSigners()).map(signerView),
-  }))
+  addOperation(app, listReferenceSigners, READ, async ({ query }) => {
+    const { items, ...next } = await referenceValues.listSigners(query)
+    return { signers: items.map(signerView), ...next }
+  })
   addOperation(app, removeReferenceSigner, CHANGE, async ({ params, request }) => {
     await referenceValues.removeSigner(actOf(request), params.signerId)
     return {}

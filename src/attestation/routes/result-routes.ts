@@ -15,6 +15,7 @@ import { newUuid } from '../../core/random.js'
 import { type App, addEventStream, addOperation, type OperatorAccess } from '../../http/index.js'
 import type { SigningKeys } from '../adapters/signing-keys.js'
 import { type Introspection, introspect } from '../domain/introspection.js'
+import { pageOf, readPage } from '../domain/page.js'
 import type { Results } from '../domain/results.js'
 import { eventView } from '../domain/webhooks.js'
 import type { AttestationStore, StoredSigningKey, StoredWebhook } from '../ports.js'
@@ -22,7 +23,6 @@ import type { AttestationStore, StoredSigningKey, StoredWebhook } from '../ports
 const SERVICE = 'attestation'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
-const DEFAULT_EVENTS = 100
 const EVENTS_AT_ONCE = 200
 
 /** Tokens after they were issued, the keys that sign them, and events. */
@@ -63,20 +63,24 @@ export function addResultRoutes(
     return {}
   })
 
-  addOperation(app, listSigningKeys, READ, async () => ({
-    keys: signingKeys.list().map(signingKeyView),
-  }))
+  addOperation(app, listSigningKeys, READ, async ({ query }) => {
+    const { items, ...next } = await pageOf(signingKeys.list(), query, ({ kid }) => kid)
+    return { keys: items.map(signingKeyView), ...next }
+  })
   addOperation(app, rotateSigningKey, CHANGE, async ({ body, request }) =>
     signingKeyView(await results.rotateSigningKey(actOf(request), body.algorithm ?? 'ES256')),
   )
 
-  addOperation(app, listAttestationEvents, READ, async ({ query }) => ({
-    events: (
-      await store.transaction((tx) =>
-        tx.listEvents(query.afterSeq ?? 0, query.limit ?? DEFAULT_EVENTS),
-      )
-    ).map(eventView),
-  }))
+  addOperation(app, listAttestationEvents, READ, async ({ query }) => {
+    const { items, ...next } = await store.transaction((tx) =>
+      readPage(
+        query,
+        ({ after, limit }) => tx.listEvents(Number(after ?? 0), limit ?? EVENTS_AT_ONCE),
+        ({ seq }) => String(seq),
+      ),
+    )
+    return { events: items.map(eventView), ...next }
+  })
   addEventStream(app, {
     ...ATTESTATION_EVENT_STREAM,
     access: READ.access,
@@ -96,9 +100,11 @@ export function addResultRoutes(
     })
     return { secret, webhook: webhookView(webhook) }
   })
-  addOperation(app, listWebhooks, READ, async () => ({
-    webhooks: (await store.transaction((tx) => tx.listWebhooks())).map(webhookView),
-  }))
+  addOperation(app, listWebhooks, READ, async ({ query }) => {
+    const all = await store.transaction((tx) => tx.listWebhooks())
+    const { items, ...next } = await pageOf(all, query, ({ webhookId }) => webhookId)
+    return { webhooks: items.map(webhookView), ...next }
+  })
   addOperation(app, removeWebhook, CHANGE, async ({ params, request }) => {
     await results.removeWebhook(actOf(request), params.webhookId)
     return {}

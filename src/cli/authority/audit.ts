@@ -4,7 +4,6 @@ import { listControlPlaneAudit, verifyControlPlaneAudit } from '../../api/contro
 import { listKeyProviderAudit, verifyKeyProviderAudit } from '../../api/key-provider.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
-import { integer } from '../values.js'
 import { addOperation } from './command.js'
 
 const SERVICES = [
@@ -14,8 +13,6 @@ const SERVICES = [
 ] as const
 
 interface ListOptions {
-  readonly after?: number
-  readonly limit?: number
   readonly subject?: string
 }
 
@@ -27,18 +24,10 @@ export function addAuditCommands(program: Command): void {
     addOperation<typeof list, ListOptions>(chain, {
       usage: 'list',
       operation: list,
+      list: 'records',
       configure: (command) =>
-        command
-          .option('--after <seq>', 'only records after this number', integer)
-          .option('--limit <n>', 'how many (default: 100)', integer)
-          .option('--subject <name>', 'only records about it: host:host-a'),
-      input: (_, { after, limit, subject }) => ({
-        query: {
-          limit: limit ?? 100,
-          ...(after === undefined ? {} : { afterSeq: after }),
-          ...(subject === undefined ? {} : { subject }),
-        },
-      }),
+        command.option('--subject <name>', 'only records about it: host:host-a'),
+      input: (_, { subject }) => ({ query: subject === undefined ? {} : { subject } }),
       text: ({ records }) =>
         table(
           records.map((r) => [

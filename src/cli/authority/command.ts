@@ -1,9 +1,11 @@
 import type { Command } from 'commander'
 import type { TObject, TSchema } from 'typebox'
 import type { CallInput } from '../../api/client.js'
+import { everyPage } from '../../api/every-page.js'
 import type { AnswerOf, Operation } from '../../api/operation.js'
 import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
+import { integer } from '../values.js'
 import { connect, withConnection } from './connection.js'
 
 type AnyOperation = Operation<TObject, TObject, TSchema, TSchema>
@@ -19,6 +21,8 @@ export interface OperationCommand<O extends AnyOperation, Options> {
   readonly input: (args: readonly string[], options: Options) => CallInput<O>
   /** The answer as lines for a person. */
   readonly text: (answer: AnswerOf<O>) => readonly string[]
+  /** For lists, the member of the answer that has the items: every page is fetched, unless `--limit` says how many. */
+  readonly list?: string
   /** Question to be confirmed by `--yes`, for what cannot be undone. */
   readonly destroys?: (args: readonly string[]) => string
   readonly examples: readonly string[]
@@ -32,11 +36,15 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
   const command = withConnection(parent.command(description.usage))
   command.description(description.operation.summary)
   description.configure?.(command)
+  if (description.list !== undefined) {
+    command.option('--limit <n>', 'how many at most (default: all)', integer)
+    command.option('--after <place>', 'only those behind this place of the list')
+  }
   if (description.destroys) command.option('--yes', 'do it without being asked again')
   command.addHelpText('after', examples(...description.examples))
   command.action(async (...parameters: unknown[]) => {
     const args = parameters.slice(0, -2).flat() as string[]
-    const options = command.opts<Options & { readonly yes?: boolean }>()
+    const options = command.opts<Options & CommonOptions>()
     if (description.destroys && options.yes !== true) {
       throw new PlatformError(
         'REQUEST_INVALID',
@@ -45,7 +53,24 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
     }
     const input = description.input(args, options)
     await using connection = connect(command)
-    const answer = await connection.client.call(description.operation, input)
-    connection.output.data(answer, () => description.text(answer))
+    const { operation, list } = description
+    const { client, output } = connection
+    const answer =
+      list === undefined
+        ? await client.call(operation, input)
+        : await everyPage(client, operation, input, list, options)
+    output.data(answer, () => [...description.text(answer), ...moreLines(answer)])
   })
+}
+
+interface CommonOptions {
+  readonly yes?: boolean
+  readonly limit?: number
+  readonly after?: string
+}
+
+/** What a person is told where `--limit` left something out. */
+function moreLines(answer: unknown): readonly string[] {
+  const isPage = typeof answer === 'object' && answer !== null && 'next' in answer
+  return isPage ? [`there are more: --after ${String(answer.next)}`] : []
 }

@@ -16,6 +16,9 @@ export const ConnectionConfig = Exactly({
   tokenFile: Type.String({ description: 'file with the operator token, mode 0600' }),
 })
 
+/** A page of a hundred base images with all that they may hold; a policy with rules for every file of a system. */
+const MAX_ANSWER_OCTETS = 32 * 1024 * 1024
+
 export interface Connection extends AsyncDisposable {
   readonly client: Client
   readonly output: Output
@@ -56,6 +59,7 @@ export function connect(command: Command): Connection {
   const client = createClient({
     baseUrl: config.url,
     caPem: readText(config.caFile),
+    maxAnswerOctets: MAX_ANSWER_OCTETS,
     bearerToken: token.use((octets) => Buffer.from(octets).toString('utf8')),
   })
   return {

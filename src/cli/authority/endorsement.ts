@@ -3,25 +3,29 @@ import {
   addAnchors,
   addEndorsementKey,
   addRevocationList,
+  addRevokedKey,
   listAnchors,
   listEndorsementKeys,
   listRevocationLists,
+  listRevokedKeys,
   removeAnchor,
   removeEndorsementKey,
   removeRevocationList,
+  removeRevokedKey,
 } from '../../api/endorsement.js'
 import { readOctets } from '../offline/files.js'
-import { table } from '../output.js'
+import { sortedBy, table } from '../output.js'
 import { addOperation } from './command.js'
 import { readText } from './connection.js'
 
 const MAX_LIST_OCTETS = 2 * 1024 * 1024
 
-/** Who endorses the TPMs of hosts: `sigillo anchor …`, `sigillo crl …` and `sigillo endorsement-key …`. */
+/** Who endorses the TPMs of hosts: `sigillo anchor …`, `crl …`, `endorsement-key …` and `revoked-key …`. */
 export function addEndorsementCommands(program: Command): void {
   addAnchorCommands(program)
   addRevocationListCommands(program)
   addEndorsementKeyCommands(program)
+  addRevokedKeyCommands(program)
 }
 
 interface AnchorOptions {
@@ -62,12 +66,13 @@ function addAnchorCommands(program: Command): void {
   addOperation(anchor, {
     usage: 'list',
     operation: listAnchors,
-    input: () => ({}),
+    list: 'anchors',
+    input: () => ({ query: {} }),
     text: ({ anchors }) =>
       table([
         ['FINGERPRINT', 'ROLE', 'NOT AFTER', 'TEST', 'SUBJECT'],
-        ...anchors.map((a) => [
-          a.fingerprint.slice(0, 16),
+        ...sortedBy(anchors, ({ subject }) => subject).map((a) => [
+          a.fingerprint,
           a.role,
           a.notAfter.slice(0, 10),
           a.insecureTest ? 'yes' : 'no',
@@ -109,12 +114,13 @@ function addRevocationListCommands(program: Command): void {
   addOperation(crl, {
     usage: 'list',
     operation: listRevocationLists,
-    input: () => ({}),
+    list: 'lists',
+    input: () => ({ query: {} }),
     text: ({ lists }) =>
       table([
         ['ISSUER', 'REVOKED', 'ISSUED', 'NEXT', 'SUBJECT'],
         ...lists.map((list) => [
-          list.issuerFingerprint.slice(0, 16),
+          list.issuerFingerprint,
           String(list.certificates),
           list.thisUpdate.slice(0, 10),
           list.nextUpdate.slice(0, 10),
@@ -155,11 +161,12 @@ function addEndorsementKeyCommands(program: Command): void {
   addOperation(key, {
     usage: 'list',
     operation: listEndorsementKeys,
-    input: () => ({}),
+    list: 'keys',
+    input: () => ({ query: {} }),
     text: ({ keys }) =>
       table([
         ['FINGERPRINT', 'ADDED', 'NOTE'],
-        ...keys.map((one) => [one.fingerprint.slice(0, 16), one.addedAt.slice(0, 10), one.note]),
+        ...keys.map((one) => [one.fingerprint, one.addedAt.slice(0, 10), one.note]),
       ]),
     examples: ['sigillo endorsement-key list', 'sigillo endorsement-key list --json'],
   })
@@ -173,6 +180,57 @@ function addEndorsementKeyCommands(program: Command): void {
     examples: [
       'sigillo endorsement-key remove 3f0c… --yes',
       'sigillo endorsement-key remove 3f0c… --yes --json',
+    ],
+  })
+}
+
+function addRevokedKeyCommands(program: Command): void {
+  const key = program
+    .command('revoked-key')
+    .description('attestation keys and endorsement keys that no host may have')
+
+  addOperation<typeof addRevokedKey, { readonly reason: string }>(key, {
+    usage: 'add <key>',
+    operation: addRevokedKey,
+    configure: (command) => command.requiredOption('--reason <text>', 'why, for the audit'),
+    input: ([revoked = ''], { reason }) => ({ body: { key: revoked, reason } }),
+    text: ({ revokedKey, revokedHosts }) => [
+      `revoked: key ${revokedKey.key}`,
+      ...revokedHosts.map((hostId) => `revoked: host ${hostId}`),
+    ],
+    destroys: ([revoked]) => `this ends the trust in whatever host has key ${revoked}`,
+    examples: [
+      "sigillo revoked-key add 000b5f0c… --reason 'TPM was replaced' --yes",
+      'sigillo revoked-key add "$(sigillo host show host-a --json | jq -r .akName)" --reason stolen --yes',
+    ],
+  })
+
+  addOperation(key, {
+    usage: 'list',
+    operation: listRevokedKeys,
+    list: 'keys',
+    input: () => ({ query: {} }),
+    text: ({ keys }) =>
+      table([
+        ['KEY', 'REVOKED', 'REASON'],
+        ...sortedBy(keys, ({ revokedAt }) => revokedAt).map((one) => [
+          one.key,
+          one.revokedAt.slice(0, 10),
+          one.reason,
+        ]),
+      ]),
+    examples: ['sigillo revoked-key list', 'sigillo revoked-key list --json'],
+  })
+
+  addOperation(key, {
+    usage: 'remove <key>',
+    operation: removeRevokedKey,
+    input: ([revoked = '']) => ({ params: { key: revoked } }),
+    text: () => ['removed'],
+    destroys: ([revoked]) => `hosts may enrol with key ${revoked} again`,
+    examples: [
+      'sigillo revoked-key remove 000b5f0c… --yes',
+      'sigillo revoked-key remove 000b5f0c… --yes --json',
     ],
   })
 }

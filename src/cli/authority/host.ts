@@ -6,19 +6,17 @@ import {
   getHost,
   getHostHistory,
   type HostView,
+  listEvidenceBundles,
   listHosts,
   removeHost,
   revokeHost,
 } from '../../api/attestation.js'
 import { verdictLines } from '../findings.js'
 import { fields, table } from '../output.js'
-import { integer } from '../values.js'
 import { addOperation } from './command.js'
 
 interface ListOptions {
   readonly cluster?: string
-  readonly after?: string
-  readonly limit?: number
 }
 
 const ENDORSERS: Readonly<Record<HostView['endorsement'], string>> = {
@@ -35,20 +33,11 @@ export function addHostCommands(program: Command): Command {
   addOperation<typeof listHosts, ListOptions>(host, {
     usage: 'list',
     operation: listHosts,
-    configure: (command) =>
-      command
-        .option('--cluster <name>', 'only hosts of this cluster')
-        .option('--after <host>', 'only hosts after this one')
-        .option('--limit <n>', 'how many at most (default: 1000)', integer),
-    input: (_, { cluster, after, limit }) => ({
-      query: {
-        ...(cluster === undefined ? {} : { cluster }),
-        ...(after === undefined ? {} : { after }),
-        ...(limit === undefined ? {} : { limit }),
-      },
-    }),
-    text: ({ hosts, next }) => [
-      ...table([
+    list: 'hosts',
+    configure: (command) => command.option('--cluster <name>', 'only hosts of this cluster'),
+    input: (_, { cluster }) => ({ query: cluster === undefined ? {} : { cluster } }),
+    text: ({ hosts }) =>
+      table([
         ['HOST', 'CLUSTER', 'STATE', 'BASE IMAGE', 'LAST VERDICT'],
         ...hosts.map((h) => [
           h.hostId,
@@ -58,8 +47,6 @@ export function addHostCommands(program: Command): Command {
           h.lastVerdict?.at ?? '-',
         ]),
       ]),
-      ...(next === undefined ? [] : [`there are more: --after ${next}`]),
-    ],
     examples: ['sigillo host list', 'sigillo host list --cluster lab --json'],
   })
 
@@ -71,14 +58,23 @@ export function addHostCommands(program: Command): Command {
     examples: ['sigillo host show host-a', 'sigillo host show host-a --json'],
   })
 
-  addOperation<typeof getHostHistory, { readonly limit?: number }>(host, {
+  addOperation(host, {
     usage: 'history <host>',
     operation: getHostHistory,
-    configure: (command) =>
-      command.option('--limit <n>', 'how many verdicts, newest first (default: 10)', integer),
-    input: ([hostId = ''], { limit }) => ({ params: { hostId }, query: { limit: limit ?? 10 } }),
+    list: 'verdicts',
+    input: ([hostId = '']) => ({ params: { hostId }, query: {} }),
     text: ({ verdicts }) => verdicts.flatMap((verdict) => [...verdictLines(verdict), '']),
-    examples: ['sigillo host history host-a', 'sigillo host history host-a --limit 100 --json'],
+    examples: ['sigillo host history host-a --limit 10', 'sigillo host history host-a --json'],
+  })
+
+  addOperation(host, {
+    usage: 'bundles <host>',
+    operation: listEvidenceBundles,
+    list: 'bundles',
+    input: ([hostId = '']) => ({ params: { hostId }, query: {} }),
+    text: ({ bundles }) =>
+      table([['BUNDLE', 'OF'], ...bundles.map(({ bundleId, at }) => [bundleId, at])]),
+    examples: ['sigillo host bundles host-a', 'sigillo host bundles host-a --json'],
   })
 
   addOperation(host, {

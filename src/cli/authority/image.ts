@@ -5,6 +5,7 @@ import {
   listBaseImages,
   removeBaseImage,
 } from '../../api/attestation.js'
+import { everyPage } from '../../api/every-page.js'
 import {
   addReferenceSigner,
   importBaseImages,
@@ -14,7 +15,7 @@ import {
 import { toBase64url } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { readOctets } from '../offline/files.js'
-import { fields, table } from '../output.js'
+import { fields, sortedBy, table } from '../output.js'
 import { examples } from '../run.js'
 import { moment } from '../values.js'
 import { addOperation } from './command.js'
@@ -84,6 +85,7 @@ export function addImageCommands(program: Command): void {
   addOperation<typeof listBaseImages, { readonly cluster?: string }>(image, {
     usage: 'list',
     operation: listBaseImages,
+    list: 'baseImages',
     configure: (command) => command.option('--cluster <name>', 'only images of this cluster'),
     input: (_, { cluster }) => ({ query: cluster === undefined ? {} : { cluster } }),
     text: ({ baseImages }) =>
@@ -130,7 +132,9 @@ function addExportCommand(image: Command): void {
     )
     .action(async (name: string, { cluster }: { readonly cluster: string }) => {
       await using connection = connect(command)
-      const { baseImages } = await connection.client.call(listBaseImages, { query: { cluster } })
+      const { client } = connection
+      const input = { query: { cluster } }
+      const { baseImages } = await everyPage(client, listBaseImages, input, 'baseImages')
       const found = baseImages.find((one) => one.name === name)
       if (!found) throw new PlatformError('NOT_FOUND', `no base image ${cluster}/${name}`)
       const file = referenceValuesOf(found)
@@ -165,11 +169,16 @@ function addSignerCommands(image: Command): void {
   addOperation(signer, {
     usage: 'list',
     operation: listReferenceSigners,
-    input: () => ({}),
+    list: 'signers',
+    input: () => ({ query: {} }),
     text: ({ signers }) =>
       table([
         ['SIGNER', 'ADDED', 'NOTE'],
-        ...signers.map((one) => [one.signerId.slice(0, 16), one.addedAt.slice(0, 10), one.note]),
+        ...sortedBy(signers, ({ addedAt }) => addedAt).map((one) => [
+          one.signerId,
+          one.addedAt.slice(0, 10),
+          one.note,
+        ]),
       ]),
     examples: ['sigillo image signer list', 'sigillo image signer list --json'],
   })

@@ -3,8 +3,10 @@ import { parse as parseToml } from 'smol-toml'
 import { Value } from 'typebox/value'
 import {
   activatePolicyDraft,
+  endPolicyTokens,
   getPolicy,
   getPolicyDraft,
+  getPolicyRevision,
   listPolicyRevisions,
   Policy,
   type PolicyDraftView,
@@ -52,7 +54,8 @@ export function addPolicyCommands(program: Command): void {
   addOperation(policy, {
     usage: 'test <cluster>',
     operation: testPolicyDraft,
-    input: ([cluster = '']) => ({ params: { cluster } }),
+    list: 'hosts',
+    input: ([cluster = '']) => ({ params: { cluster }, query: {} }),
     text: ({ hosts }) => [
       ...table([
         ['HOST', 'NOW', 'BY THE DRAFT'],
@@ -90,13 +93,46 @@ export function addPolicyCommands(program: Command): void {
   addOperation(policy, {
     usage: 'history <cluster>',
     operation: listPolicyRevisions,
-    input: ([cluster = '']) => ({ params: { cluster } }),
+    list: 'revisions',
+    input: ([cluster = '']) => ({ params: { cluster }, query: {} }),
     text: ({ revisions }) =>
       table([
         ['REVISION', 'ACTIVATED', 'BY', 'DIGEST'],
         ...revisions.map((r) => [String(r.revision), r.activatedAt, r.activatedBy, r.digest]),
       ]),
     examples: ['sigillo policy history lab', 'sigillo policy history lab --json'],
+  })
+
+  addOperation(policy, {
+    usage: 'show-revision <cluster> <revision>',
+    operation: getPolicyRevision,
+    input: ([cluster = '', revision = '']) => ({ params: { cluster, revision } }),
+    text: ({ policy: rules, ...view }) => [
+      ...fields([
+        ['cluster', view.cluster],
+        ['revision', String(view.revision)],
+        ['activated', `${view.activatedAt} by ${view.activatedBy}`],
+        ['digest', view.digest],
+      ]),
+      ...ruleLines(rules),
+    ],
+    examples: [
+      'sigillo policy show-revision lab 3',
+      'sigillo policy show-revision lab 3 --json | jq .policy > before.json && sigillo policy draft lab before.json',
+    ],
+  })
+
+  addOperation<typeof endPolicyTokens, { readonly reason: string }>(policy, {
+    usage: 'end-tokens <cluster>',
+    operation: endPolicyTokens,
+    configure: (command) => command.requiredOption('--reason <text>', 'why, for the audit'),
+    input: ([cluster = ''], { reason }) => ({ params: { cluster }, body: { reason } }),
+    text: ({ cluster, epoch }) => [`tokens of ${cluster} count from epoch ${epoch} on`],
+    destroys: ([cluster]) => `this ends every token of cluster ${cluster}`,
+    examples: [
+      "sigillo policy end-tokens lab --reason 'key provider was exposed' --yes",
+      'sigillo policy end-tokens lab --reason drill --yes --json',
+    ],
   })
 }
 

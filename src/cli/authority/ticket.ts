@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { createTicket, listTickets, revokeTicket } from '../../api/attestation.js'
-import { table } from '../output.js'
+import { sortedBy, table } from '../output.js'
 import { integer } from '../values.js'
 import { addOperation } from './command.js'
 
@@ -41,11 +41,12 @@ export function addTicketCommands(program: Command): void {
   addOperation(ticket, {
     usage: 'list',
     operation: listTickets,
-    input: () => ({}),
+    list: 'tickets',
+    input: () => ({ query: {} }),
     text: ({ tickets }) =>
       table([
         ['TICKET', 'CLUSTER', 'HOST', 'USES LEFT', 'EXPIRES'],
-        ...tickets.map((t) => [
+        ...sortedBy(tickets, ({ createdAt }) => createdAt).map((t) => [
           t.ticketId,
           t.cluster,
           t.hostId ?? 'any',

@@ -7,7 +7,7 @@ import {
 } from '../../api/attestation.js'
 import { PlatformError } from '../../core/errors.js'
 import { readSecretFile } from '../../core/secret-file.js'
-import { fields, table } from '../output.js'
+import { fields, sortedBy, table } from '../output.js'
 import { addOperation } from './command.js'
 
 type Algorithm = 'ES256' | 'ES384' | 'EdDSA'
@@ -45,11 +45,17 @@ export function addTokenCommands(program: Command): void {
   addOperation(token, {
     usage: 'keys',
     operation: listSigningKeys,
-    input: () => ({}),
+    list: 'keys',
+    input: () => ({ query: {} }),
     text: ({ keys }) =>
       table([
         ['KEY', 'ALGORITHM', 'MADE', 'RETIRED'],
-        ...keys.map((key) => [key.kid, key.algorithm, key.createdAt, key.retiredAt ?? '-']),
+        ...sortedBy(keys, ({ createdAt }) => createdAt).map((key) => [
+          key.kid,
+          key.algorithm,
+          key.createdAt,
+          key.retiredAt ?? '-',
+        ]),
       ]),
     examples: ['sigillo token keys', 'sigillo token keys --json'],
   })

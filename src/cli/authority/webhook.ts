@@ -6,28 +6,19 @@ import {
   listWebhooks,
   removeWebhook,
 } from '../../api/attestation.js'
-import { table } from '../output.js'
-import { integer } from '../values.js'
+import { sortedBy, table } from '../output.js'
 import { addOperation } from './command.js'
 
 /** Events of the attestation service, and where they are delivered. */
 export function addWebhookCommands(program: Command, host: Command): void {
-  addOperation<typeof listAttestationEvents, { readonly after?: number; readonly limit?: number }>(
-    host,
-    {
-      usage: 'events',
-      operation: listAttestationEvents,
-      configure: (command) =>
-        command
-          .option('--after <seq>', 'only events after this number', integer)
-          .option('--limit <n>', 'how many (default: 100)', integer),
-      input: (_, { after, limit }) => ({
-        query: { limit: limit ?? 100, ...(after === undefined ? {} : { afterSeq: after }) },
-      }),
-      text: ({ events }) => table(events.map(eventRow)),
-      examples: ['sigillo host events', 'sigillo host events --after 120 --json'],
-    },
-  )
+  addOperation(host, {
+    usage: 'events',
+    operation: listAttestationEvents,
+    list: 'events',
+    input: () => ({ query: {} }),
+    text: ({ events }) => table(events.map(eventRow)),
+    examples: ['sigillo host events', 'sigillo host events --after 120 --json'],
+  })
 
   const webhook = program
     .command('webhook')
@@ -49,11 +40,12 @@ export function addWebhookCommands(program: Command, host: Command): void {
   addOperation(webhook, {
     usage: 'list',
     operation: listWebhooks,
-    input: () => ({}),
+    list: 'webhooks',
+    input: () => ({ query: {} }),
     text: ({ webhooks }) =>
       table([
         ['WEBHOOK', 'URL', 'DELIVERED', 'FAILURES', 'LAST ERROR'],
-        ...webhooks.map((w) => [
+        ...sortedBy(webhooks, ({ createdAt }) => createdAt).map((w) => [
           w.webhookId,
           w.url,
           String(w.deliveredSeq),

@@ -4,28 +4,34 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
+  activateEnrolment,
   createEnrolment,
   type EnrolmentRequest,
   getHost,
   listAttestationEvents,
+  removeHost,
   revokeHost,
 } from '../../../src/api/attestation.js'
+import type { Client } from '../../../src/api/client.js'
 import {
   addAnchors,
   addEndorsementKey,
   addRevocationList,
+  addRevokedKey,
   listAnchors,
   listEndorsementKeys,
   listRevocationLists,
+  listRevokedKeys,
   removeAnchor,
   removeEndorsementKey,
   removeRevocationList,
+  removeRevokedKey,
 } from '../../../src/api/endorsement.js'
-import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
+import { fromBase64url, toBase64url, toHex } from '../../../src/core/bytes.js'
 import { enrol } from '../../../src/host-agent/adapters/attester.js'
 import { parseDer } from '../../../src/pki/der.js'
 import { parseCertificate } from '../../../src/pki/index.js'
-import { EK_TEMPLATES, parsePublicArea, publicKeyOf } from '../../../src/tpm/index.js'
+import { EK_TEMPLATES, nameOf, parsePublicArea, publicKeyOf } from '../../../src/tpm/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import {
   authority,
@@ -228,6 +234,52 @@ describe('revocation lists', () => {
     await expect(begin(claims, strict)).resolves.toBeDefined()
     strict.clock.advance(40 * 86_400_000)
     await expect(begin(claims, strict)).rejects.toMatchObject({ code: 'CRL_STALE' })
+  })
+})
+
+describe('a revoked key', () => {
+  const revoke = (key: string) =>
+    site.admin.call(addRevokedKey, { body: { key, reason: 'the TPM was replaced' } })
+
+  test.each(['akName', 'ekFingerprint'] as const)(
+    'ends the trust in its host at once, and never enrols again (%s)',
+    async (kind) => {
+      await using lost = await bootHost(lab, `lost-${kind.toLowerCase()}`, {
+        ekCertificates: false,
+      })
+      const { hostId } = lost
+      await lost.enrol(site.anybody, await ticketFor(site))
+      const view = () => site.admin.call(getHost, { params: { hostId } })
+      const { [kind]: key } = await view()
+      expect((await revoke(key)).revokedHosts).toEqual([hostId])
+      expect((await view()).state).toBe('revoked')
+      await expect(lost.attest(site.anybody)).rejects.toMatchObject({ code: 'ATTESTATION_REFUSED' })
+      await site.admin.call(removeHost, { params: { hostId } })
+      const again = async () => lost.enrol(site.anybody, await ticketFor(site))
+      await expect(again()).rejects.toMatchObject({ code: 'TPM_KEY_REVOKED' })
+      expect((await site.auditOf(hostId)).at(-1)).toMatchObject({
+        action: 'enrolment.refuse',
+        detail: { code: 'TPM_KEY_REVOKED' },
+      })
+      const { keys } = await site.admin.call(listRevokedKeys, { query: {} })
+      expect(keys).toMatchObject([{ key, reason: 'the TPM was replaced' }])
+      await site.admin.call(removeRevokedKey, { params: { key } })
+      await expect(again()).resolves.toMatchObject({ state: 'awaiting-approval' })
+    },
+  )
+
+  test('refuses an enrolment that began before', async () => {
+    await using late = await bootHost(lab, 'late-key', { ekCertificates: false })
+    const revoking: Client = {
+      ...site.anybody,
+      async call(operation, input, headers) {
+        if (operation.id === activateEnrolment.id)
+          await revoke(toHex(nameOf(parsePublicArea(late.identity.ak.publicArea))))
+        return site.anybody.call(operation, input, headers)
+      },
+    }
+    const ticket = await ticketFor(site)
+    await expect(late.enrol(revoking, ticket)).rejects.toMatchObject({ code: 'TPM_KEY_REVOKED' })
   })
 })
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   activatePolicyDraft,
   createWebhook,
+  endPolicyTokens,
   getEvidenceBundle,
   getHost,
   getJwks,
@@ -58,8 +59,9 @@ afterAll(async () => {
 })
 
 const introspect = (token: string) => site.admin.call(introspectToken, { body: { token } })
-const eventsAfter = async (afterSeq: number) =>
-  (await site.admin.call(listAttestationEvents, { query: { afterSeq, limit: 1000 } })).events
+const eventsAfter = async (seq: number) =>
+  (await site.admin.call(listAttestationEvents, { query: { after: String(seq), limit: 1000 } }))
+    .events
 const newestSeq = async () => (await eventsAfter(0)).at(-1)?.seq ?? 0
 
 describe('a token', () => {
@@ -98,6 +100,17 @@ describe('a token', () => {
     expect(await introspect('x.y.z')).toMatchObject({ active: false })
     await setPolicy(site, CLUSTER, DEFAULT_POLICY)
   })
+})
+
+test('all tokens of a cluster end at once, and its hosts attest again', async () => {
+  const { token } = await host.attest(site.anybody)
+  const params = { cluster: CLUSTER }
+  const before = await site.admin.call(getPolicy, { params })
+  const after = await site.admin.call(endPolicyTokens, { params, body: { reason: 'drill' } })
+  expect(after).toEqual({ ...before, epoch: before.epoch + 1, updatedAt: expect.any(String) })
+  expect(await introspect(token)).toMatchObject({ active: false, code: 'KEY_STALE_POLICY' })
+  const { token: next } = await host.attest(site.anybody)
+  expect(await introspect(next)).toMatchObject({ active: true })
 })
 
 describe('signing keys', () => {

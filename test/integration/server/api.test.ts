@@ -1,17 +1,24 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Validator } from '@seriousme/openapi-schema-validator'
+import type { TObject } from 'typebox'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as attestationApi from '../../../src/api/attestation.js'
 import * as controlPlaneApi from '../../../src/api/control-plane.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
+import { everyPage } from '../../../src/api/every-page.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
 import type { Operation } from '../../../src/api/operation.js'
 import * as referenceValuesApi from '../../../src/api/reference-values.js'
+import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
+import { toBase64url } from '../../../src/core/bytes.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
+import { authority, pemOf, revocationList } from '../../helpers/certificates.js'
+import { publicPem } from '../../helpers/corim.js'
 import { bootHost, ticketFor } from '../../helpers/host.js'
-import { openTestSite, type TestSite } from '../../helpers/site.js'
+import { openTestSite, setPolicy, type TestSite } from '../../helpers/site.js'
+import { sigillo } from '../cli/sigillo.js'
 
 const SERVICES = {
   attestation: { ...attestationApi, ...endorsementApi, ...referenceValuesApi },
@@ -154,27 +161,136 @@ describe('a request with an Idempotency-Key', () => {
   })
 })
 
-describe('lists of hosts', () => {
+/** Lists of the attestation service, with what they are of. */
+const LISTS: readonly (readonly [Operation, string, Record<string, unknown>])[] = [
+  [attestationApi.listTickets, 'tickets', {}],
+  [attestationApi.listHosts, 'hosts', {}],
+  [attestationApi.getHostHistory, 'verdicts', { hostId: 'a' }],
+  [attestationApi.listEvidenceBundles, 'bundles', { hostId: 'a' }],
+  [attestationApi.listBaseImages, 'baseImages', {}],
+  [attestationApi.testPolicyDraft, 'hosts', { cluster: 'lab' }],
+  [attestationApi.listPolicyRevisions, 'revisions', { cluster: 'lab' }],
+  [attestationApi.listSigningKeys, 'keys', {}],
+  [attestationApi.listAttestationEvents, 'events', {}],
+  [attestationApi.listWebhooks, 'webhooks', {}],
+  [attestationApi.listAttestationAudit, 'records', {}],
+  [endorsementApi.listAnchors, 'anchors', {}],
+  [endorsementApi.listRevocationLists, 'lists', {}],
+  [endorsementApi.listEndorsementKeys, 'keys', {}],
+  [endorsementApi.listRevokedKeys, 'keys', {}],
+  [referenceValuesApi.listReferenceSigners, 'signers', {}],
+]
+
+describe('every list of the attestation service', () => {
   let lab: Lab
   beforeAll(async () => {
     lab = await createLab()
-    await site.admin.call(endorsementApi.addAnchors, {
-      body: { pem: lab.anchorsPem, insecureTest: true },
-    })
+    const call = site.admin.call
+    await call(endorsementApi.addAnchors, { body: { pem: lab.anchorsPem, insecureTest: true } })
+    const made = ['1', '2', '3'].map((name) => authority(`Maker ${name}`))
+    for (const [index, maker] of made.entries()) {
+      const note = `number ${index}`
+      const publicKey = publicPem(maker.keys.publicKey)
+      await call(endorsementApi.addAnchors, { body: { pem: pemOf('CERTIFICATE', maker.der) } })
+      const list = pemOf('X509 CRL', revocationList(maker))
+      await call(endorsementApi.addRevocationList, { body: { list } })
+      await call(endorsementApi.addEndorsementKey, { body: { pem: publicKey, note } })
+      const key = String(index).repeat(64)
+      await call(endorsementApi.addRevokedKey, { body: { key, reason: note } })
+      await call(referenceValuesApi.addReferenceSigner, { body: { pem: publicKey, note } })
+      const url = `https://siem.example/${index}`
+      await call(attestationApi.createWebhook, { body: { url } })
+      await call(attestationApi.rotateSigningKey, { body: {} })
+      await setPolicy(site, 'lab', { ...DEFAULT_POLICY, tokenTtlSeconds: 100 + index })
+      const values = { name: `image-${index}`, bank: 'sha256', pcrs: { 0: ['00'.repeat(32)] } }
+      const content = toBase64url(Buffer.from(JSON.stringify(values)))
+      const body = { cluster: index === 0 ? 'another' : 'lab', format: 'json', content } as const
+      await call(referenceValuesApi.importBaseImages, { body })
+      await ticketFor(site)
+    }
     for (const name of ['a', 'b', 'c']) {
       await using host = await bootHost(lab, name)
       await host.enrol(site.anybody, await ticketFor(site))
+      for (let time = 0; time < 3; time += 1) {
+        await host.attest(site.anybody).catch(() => undefined)
+      }
     }
+    await call(attestationApi.setPolicyDraft, { params: { cluster: 'lab' }, body: DEFAULT_POLICY })
   })
   afterAll(() => lab[Symbol.asyncDispose]())
 
-  test('come in pages', async () => {
-    const list = (query: object) => site.admin.call(attestationApi.listHosts, { query })
-    const first = await list({ limit: 2 })
-    expect([first.hosts.map(({ hostId }) => hostId), first.next]).toEqual([['a', 'b'], 'b'])
-    const second = await list({ limit: 2, after: first.next })
-    expect([second.hosts.map(({ hostId }) => hostId), second.next]).toEqual([['c'], undefined])
-    expect((await list({ cluster: 'elsewhere' })).hosts).toEqual([])
-    await expect(list({ limit: 0 })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+  test('is known here', () => {
+    const lists = operationsOf(SERVICES.attestation).filter(
+      ({ id, method, answer }) =>
+        method === 'GET' && (id.startsWith('list') || 'next' in (answer as TObject).properties),
+    )
+    const known = LISTS.map(([{ id }]) => id)
+    expect(lists.map(({ id }) => id).sort()).toEqual([...known].sort())
+  })
+
+  test.each(LISTS.map((list) => [list[0].id, ...list] as const))(
+    'comes in pages: %s',
+    async (_, operation, member, params) => {
+      const page = async (query: Record<string, unknown>) =>
+        (await site.admin.call(operation, { params, query })) as Record<string, unknown>
+      const whole = await page({ limit: 1000 })
+      const items = whole[member] as readonly unknown[]
+      expect(items.length).toBeGreaterThanOrEqual(3)
+      expect(whole['next']).toBeUndefined()
+      const seen: unknown[] = []
+      for (let next: unknown; ; ) {
+        const one = await page({ limit: 2, ...(next === undefined ? {} : { after: next }) })
+        expect((one[member] as unknown[]).length).toBeLessThanOrEqual(2)
+        seen.push(...(one[member] as unknown[]))
+        next = one['next']
+        if (next === undefined) break
+      }
+      expect(seen).toEqual(items)
+      expect(await everyPage(site.admin, operation, { params }, member)).toEqual(whole)
+      await expect(page({ limit: 0 })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+      await expect(page({ limit: 1001 })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+    },
+  )
+
+  test('of hosts and base images may be of one cluster', async () => {
+    const list = (operation: Operation, query: Record<string, unknown>) =>
+      site.admin.call(operation, { query })
+    expect(await list(attestationApi.listHosts, { cluster: 'elsewhere' })).toEqual({ hosts: [] })
+    expect(await list(attestationApi.listBaseImages, { cluster: 'another' })).toMatchObject({
+      baseImages: [{ name: 'image-0' }],
+    })
+    const first = await list(attestationApi.listHosts, { limit: 2 })
+    expect(first).toMatchObject({ hosts: [{ hostId: 'a' }, { hostId: 'b' }], next: 'b' })
+  })
+
+  test('is printed whole by the command line, or as much of it as it is told', async () => {
+    const made = Array.from({ length: 120 }, () => ticketFor(site))
+    await Promise.all(made)
+    const run = async (...args: readonly string[]) => {
+      const { out, err } = await sigillo(...args, '--site', site.folder)
+      expect(err).toBe('')
+      return out
+    }
+    const { tickets } = JSON.parse(await run('ticket', 'list', '--json'))
+    expect(tickets.length).toBeGreaterThanOrEqual(120)
+    const few = await run('ticket', 'list', '--limit', '2')
+    expect(few.trimEnd().split('\n')).toHaveLength(4)
+    expect(few).toContain('there are more: --after ')
+  })
+
+  test('goes on by numbers where its items have numbers', async () => {
+    const query = { after: 'x' }
+    await expect(site.admin.call(attestationApi.listAttestationEvents, { query })).rejects.toThrow(
+      'after',
+    )
+    const revision = { cluster: 'lab', revision: '2' }
+    expect(
+      await site.admin.call(attestationApi.getPolicyRevision, { params: revision }),
+    ).toMatchObject({ revision: 2, policy: { tokenTtlSeconds: 101 } })
+    await expect(
+      site.admin.call(attestationApi.getPolicyRevision, {
+        params: { ...revision, revision: '99' },
+      }),
+    ).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 })
