@@ -3,6 +3,7 @@ import {
   AuditPage,
   AuditQuery,
   AuditVerdict,
+  Empty,
   Exactly,
   FindingView,
   Name,
@@ -11,6 +12,12 @@ import {
   Time,
   Uuid,
 } from './common.js'
+import {
+  ConnectionTest,
+  KeyAttributesView,
+  KeyServersInput,
+  KeyServersView,
+} from './key-servers.js'
 import { operation } from './operation.js'
 
 const BASE = '/key-provider/v1'
@@ -195,11 +202,34 @@ export const ProviderSettings = Exactly({
 })
 export type ProviderSettings = Static<typeof ProviderSettings>
 
+const KeyPlace = Type.Union([Type.Literal('fetched'), Type.Literal('kept')], {
+  description:
+    'fetched: the key is read and used in memory; kept: it stays, and the server encrypts',
+})
+
+/** Where the primary key of a new provider is. */
+export const BackendInput = Type.Union([
+  Exactly({ kind: Type.Literal('embedded') }),
+  Exactly({ kind: Type.Literal('kmip'), place: KeyPlace, keyServers: KeyServersInput }),
+])
+export type BackendInput = Static<typeof BackendInput>
+
+const BackendView = Type.Union([
+  Exactly({ kind: Type.Literal('embedded') }),
+  Exactly({ kind: Type.Literal('kmip'), place: KeyPlace, keyServers: KeyServersView }),
+])
+export type BackendView = Static<typeof BackendView>
+
+const Force = Type.Optional(
+  Type.Boolean({ description: 'also where a key server does not answer its test' }),
+)
+
 export const ProviderView = Exactly({
   name: Name,
   providerId: Uuid,
   kind: Type.Literal('trusted'),
   settings: ProviderSettings,
+  backend: BackendView,
   createdAt: Time,
   versions: Type.Array(
     Exactly({
@@ -207,6 +237,7 @@ export const ProviderView = Exactly({
       state: KeyState,
       createdAt: Time,
       changedAt: Type.Optional(Time),
+      attributes: Type.Optional(KeyAttributesView),
     }),
   ),
 })
@@ -218,7 +249,12 @@ export const createProvider = operation({
   method: 'POST',
   path: `${BASE}/providers`,
   status: 201,
-  body: Exactly({ name: Name, kind: Type.Literal('trusted'), settings: ProviderSettings }),
+  body: Exactly({
+    name: Name,
+    kind: Type.Literal('trusted'),
+    settings: ProviderSettings,
+    backend: Type.Optional(BackendInput),
+  }),
   answer: ProviderView,
 })
 
@@ -250,6 +286,28 @@ export const setProvider = operation({
   params: ProviderParams,
   body: ProviderSettings,
   answer: ProviderView,
+})
+
+export const setKeyServers = operation({
+  id: 'setKeyServers',
+  summary: 'Change the key servers of a provider; they are tested first, and must have its keys',
+  method: 'PUT',
+  path: `${BASE}/providers/:provider/key-servers`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({ keyServers: KeyServersInput, force: Force }),
+  answer: ProviderView,
+})
+
+export const testProvider = operation({
+  id: 'testProvider',
+  summary: 'Test the key servers of a provider step by step',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/test`,
+  status: 200,
+  params: ProviderParams,
+  body: Empty,
+  answer: ConnectionTest,
 })
 
 export const rotateProvider = operation({

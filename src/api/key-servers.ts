@@ -98,3 +98,16 @@ export const ConnectionTest = Exactly({
   findings: Type.Array(ConnectionFinding),
 })
 export type ConnectionTest = Static<typeof ConnectionTest>
+
+const AttributeText = Type.String({ maxLength: 255 })
+
+/** What the console of a key server shows of a key, and our own keystore as well. */
+export const KeyAttributesView = Exactly({
+  'x-Vendor': AttributeText,
+  'x-Product': AttributeText,
+  'x-Product_Version': AttributeText,
+  'x-Component': Type.Optional(AttributeText),
+  'x-Name': Type.Optional(AttributeText),
+  'x-Identifier': Type.Optional(AttributeText),
+})
+export type KeyAttributesView = Static<typeof KeyAttributesView>

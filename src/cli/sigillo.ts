@@ -5,7 +5,7 @@ import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
 import { addPolicyCommands } from './authority/policy.js'
-import { addProviderCommands } from './authority/provider.js'
+import { addKmipTest, addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { addTokenCommands } from './authority/token.js'
@@ -36,5 +36,6 @@ export function sigilloProgram(): Command {
   addEventLogCommands(program)
   addImaCommands(program)
   addEkCommands(program)
+  addKmipTest(program)
   return program
 }

@@ -3,15 +3,17 @@ import { messageOf, PlatformError } from './errors.js'
 import { Secret } from './secret.js'
 
 const MAX_OCTETS = 1024
+/** A private key in PEM, RSA of 8192 bits at most. */
+export const MAX_KEY_FILE_OCTETS = 8192
 const GROUP_AND_OTHERS = 0o077
 
 /**
- * Reads a secret from a file: at most 1024 octets, one line feed at the end left out.
+ * Reads a secret from a file: at most 1024 octets where nothing else is said, one line feed at the end left out.
  *
  * @throws PlatformError `FILE_MODE` where group or others may do anything with the file, `CONFIG_UNREADABLE` where it is
  *   not a regular file, is a symbolic link, is empty or too large, or cannot be read
  */
-export function readSecretFile(path: string): Secret {
+export function readSecretFile(path: string, maxOctets = MAX_OCTETS): Secret {
   const descriptor = openNoFollow(path)
   try {
     const { mode, size } = fstatSync(descriptor)
@@ -22,10 +24,10 @@ export function readSecretFile(path: string): Secret {
       const found = (mode & 0o777).toString(8).padStart(4, '0')
       throw new PlatformError('FILE_MODE', `expected ${path} to have mode 0600, found ${found}`)
     }
-    if (size === 0 || size > MAX_OCTETS) {
+    if (size === 0 || size > maxOctets) {
       throw new PlatformError(
         'CONFIG_UNREADABLE',
-        `expected ${path} to hold 1 to ${MAX_OCTETS} octets, found ${size}`,
+        `expected ${path} to hold 1 to ${maxOctets} octets, found ${size}`,
       )
     }
     const octets = new Uint8Array(size)

@@ -2,6 +2,10 @@ export { selfTest } from './self-test.js'
 export {
   DEK_OCTETS,
   type Envelope,
+  type KeptAlgorithm,
+  type KeptKey,
+  keptKeyContext,
+  type PrimaryKey,
   parseEnvelope,
   unwrapKey,
   WRAP_RANDOM_OCTETS,

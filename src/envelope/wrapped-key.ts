@@ -26,9 +26,22 @@ import { isPlatformError, PlatformError } from '../core/errors.js'
  */
 const PREFIX = 'sgl1'
 const DOMAIN = 'sigillo wrapped key v1'
-export const WRAP_ALGORITHM = 'HKDF-SHA256+A256GCM'
+const WRAP_ALGORITHM = 'HKDF-SHA256+A256GCM'
 
 export const DEK_OCTETS = 32
+/** HMAC-SHA-256, cut. */
+const MAC_OCTETS = 16
+
+/**
+ * Where the primary key stays in a key server: the server encrypts a random key with it (KMIP, in GCM or in counter
+ * mode), which stands in the primary key's place here, and in the header as `kek` as the server encrypted it.
+ */
+const KEPT_ALGORITHMS = {
+  [`KMIP-A256GCM+${WRAP_ALGORITHM}`]: { octets: 12 + DEK_OCTETS + 16 + MAC_OCTETS },
+  [`KMIP-A256CTR+${WRAP_ALGORITHM}`]: { octets: 16 + DEK_OCTETS + MAC_OCTETS },
+} as const
+export type KeptAlgorithm = keyof typeof KEPT_ALGORITHMS
+
 const SALT_OCTETS = 16
 const IV_OCTETS = 12
 const TAG_OCTETS = 16
@@ -37,10 +50,15 @@ const BODY_OCTETS = COMMITMENT_OCTETS + DEK_OCTETS + TAG_OCTETS
 const MAX_CHARACTERS = 2048
 
 const Header = Exactly({
-  alg: Type.Literal(WRAP_ALGORITHM),
+  alg: Type.Union([
+    Type.Literal(WRAP_ALGORITHM),
+    Type.Literal(`KMIP-A256GCM+${WRAP_ALGORITHM}`),
+    Type.Literal(`KMIP-A256CTR+${WRAP_ALGORITHM}`),
+  ]),
   ctx: Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }),
   dek: Type.String({ pattern: '^[A-Za-z0-9_-]{22}$' }),
   iv: Type.String({ pattern: '^[A-Za-z0-9_-]{16}$' }),
+  kek: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_-]{86,102}$' })),
   provider: Uuid,
   purpose: Purpose,
   salt: Type.String({ pattern: '^[A-Za-z0-9_-]{22}$' }),
@@ -49,6 +67,11 @@ const Header = Exactly({
 })
 export type EnvelopeHeader = Static<typeof Header>
 
+/** What a key server authenticates with a key that it encrypts in the primary key's place. */
+export function keptKeyContext(providerId: string, version: number): Uint8Array {
+  return lengthPrefixed(utf8(DOMAIN), utf8('kek'), utf8(providerId), utf8(String(version)))
+}
+
 /** A wrapped key that was read: who can open it is known, whether it is genuine is not. */
 export interface Envelope {
   readonly header: EnvelopeHeader
@@ -56,13 +79,23 @@ export interface Envelope {
   readonly headerOctets: Uint8Array
   readonly salt: Uint8Array
   readonly iv: Uint8Array
+  /** The key in the primary key's place, as the key server encrypted it; absent where there is none. */
+  readonly kek?: KeptKey
   readonly body: Uint8Array
+}
+
+export interface KeptKey {
+  readonly algorithm: KeptAlgorithm
+  /** IV, ciphertext, tag in GCM, and a MAC of the provider's: nothing that it did not make reaches the key server. */
+  readonly sealed: Uint8Array
 }
 
 export interface PrimaryKey {
   readonly providerId: string
   readonly version: number
+  /** The primary key; with `kek`, the random key that a key server encrypted. */
   readonly octets: Uint8Array
+  readonly kek?: KeptKey
 }
 
 /**
@@ -86,10 +119,11 @@ export function wrapKey(input: {
   const id = random.subarray(SALT_OCTETS + IV_OCTETS)
   const contextOctets = utf8(canonicalJson(context))
   const header: EnvelopeHeader = {
-    alg: WRAP_ALGORITHM,
+    alg: primary.kek?.algorithm ?? WRAP_ALGORITHM,
     ctx: toBase64url(sha256(contextOctets)),
     dek: toBase64url(id),
     iv: toBase64url(iv),
+    ...(primary.kek ? { kek: toBase64url(primary.kek.sealed) } : {}),
     provider: primary.providerId,
     purpose,
     salt: toBase64url(salt),
@@ -133,7 +167,8 @@ export function parseEnvelope(text: string): Envelope {
     if (body.length !== BODY_OCTETS) throw malformed(`a body of ${BODY_OCTETS} octets`)
     for (const text of [header.ctx, header.dek]) fromBase64url(text)
     const [salt, iv] = [fromBase64url(header.salt), fromBase64url(header.iv)]
-    return { header, headerOctets, salt, iv, body }
+    const kek = keptKeyOf(header)
+    return { header, headerOctets, salt, iv, ...(kek ? { kek } : {}), body }
   } catch (cause) {
     if (isPlatformError(cause, 'KEY_ENVELOPE_MALFORMED')) throw cause
     throw malformed('base64url and JSON', cause)
@@ -144,6 +179,7 @@ export function parseEnvelope(text: string): Envelope {
  * Opens a wrapped key.
  *
  * @returns 32 octets, the caller's to fill with zeros
+ * @param input.primary the key that the header names; `kek` is taken from the envelope
  * @throws PlatformError `KEY_ENVELOPE_AUTHENTICATION`: one code for another context, purpose, primary key or octet
  */
 export function unwrapKey(input: {
@@ -152,8 +188,10 @@ export function unwrapKey(input: {
   readonly purpose: Purpose
   readonly context: Readonly<Record<string, string>>
 }): Uint8Array {
-  const { primary, envelope, purpose, context } = input
-  const { headerOctets, salt, iv, body } = envelope
+  const { envelope, purpose, context } = input
+  const { headerOctets, salt, iv, body, kek } = envelope
+  const { providerId, version, octets } = input.primary
+  const primary: PrimaryKey = { providerId, version, octets, ...(kek ? { kek } : {}) }
   const contextOctets = utf8(canonicalJson(context))
   const keys = deriveKeys(primary, salt, purpose)
   try {
@@ -191,6 +229,18 @@ function authenticates(decipher: { final(): Uint8Array }): boolean {
   }
 }
 
+/** An algorithm of a key server has a key that it encrypted, and no other has one. */
+function keptKeyOf({ alg, kek }: EnvelopeHeader): KeptKey | undefined {
+  if (alg === WRAP_ALGORITHM) {
+    if (kek !== undefined) throw malformed(`no kek beside ${alg}`)
+    return undefined
+  }
+  const sealed = fromBase64url(kek ?? '')
+  const { octets } = KEPT_ALGORITHMS[alg]
+  if (sealed.length !== octets) throw malformed(`a kek of ${octets} octets beside ${alg}`)
+  return { algorithm: alg, sealed }
+}
+
 /** 32 octets to encrypt with, 32 to commit with. */
 function deriveKeys(primary: PrimaryKey, salt: Uint8Array, purpose: Purpose): Uint8Array {
   const info = lengthPrefixed(
@@ -198,6 +248,8 @@ function deriveKeys(primary: PrimaryKey, salt: Uint8Array, purpose: Purpose): Ui
     utf8(primary.providerId),
     utf8(String(primary.version)),
     utf8(purpose),
+    // Keeps what such a key does apart from what a primary key does.
+    ...(primary.kek ? [utf8(primary.kek.algorithm)] : []),
   )
   return new Uint8Array(hkdfSync('sha256', primary.octets, salt, info, 64))
 }

@@ -1,17 +1,20 @@
 import type { Clock } from '../core/clock.js'
+import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
 import type { App, HostAccess, OperatorAccess } from '../http/index.js'
 import { auditLog, type RootKey, type Store } from '../store/index.js'
 import { sealAnswer } from '../tokens/index.js'
+import { keyServerKeys } from './adapters/key-server-keys.js'
 import { embeddedKeystore } from './adapters/keystore.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
+import { primaryKeyMaker } from './domain/new-version.js'
 import { createProviderAdministration } from './domain/providers.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 
-/** The key provider service, ready to have its routes added to an app. */
-export interface KeyProvider {
+/** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers. */
+export interface KeyProvider extends AsyncDisposable {
   addRoutes(
     app: App,
     doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
@@ -29,19 +32,24 @@ export interface KeyProvider {
 export function openKeyProvider(deps: {
   readonly store: Store
   readonly rootKey: RootKey
+  /** Version of this program, for the attributes of keys. */
+  readonly build: string
   readonly clock: Clock
+  readonly logger: Logger
 }): KeyProvider {
   selfTest()
-  const { clock } = deps
+  const { clock, rootKey } = deps
   const store = keyProviderStore(deps.store)
-  const keystore = embeddedKeystore(deps.rootKey)
-  const release = { store, keystore, seal: sealAnswer, random: randomOctets }
-  const providers = createProviderAdministration({
-    store,
+  const keystore = embeddedKeystore(rootKey)
+  const keyServers = keyServerKeys({ rootKey, keystore, clock, logger: deps.logger })
+  const release = { store, keystore, keyServers, seal: sealAnswer, random: randomOctets }
+  const keys = primaryKeyMaker({
     keystore,
+    keyServers,
     random: randomOctets,
-    newId: newUuid,
+    productVersion: deps.build,
   })
+  const providers = createProviderAdministration({ store, keys, keyServers, newId: newUuid })
   const audit = auditLog(deps.store, AUDIT_CHAIN)
   return {
     addRoutes(app, { hosts, operators }) {
@@ -51,5 +59,6 @@ export function openKeyProvider(deps: {
     async tick(nowMs) {
       await providers.rotateDue(nowMs)
     },
+    [Symbol.asyncDispose]: () => keyServers[Symbol.asyncDispose](),
   }
 }

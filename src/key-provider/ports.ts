@@ -1,6 +1,14 @@
 import type { ProviderSettings } from '../api/key-provider.js'
+import type {
+  ConnectionTest,
+  KeyAttributesView,
+  KeyServersInput,
+  KeyServersView,
+} from '../api/key-servers.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
+import type { KeptKey } from '../envelope/index.js'
+import type { KeyPlace, SealedKeyServers } from '../key-servers/index.js'
 import type { KeyState } from './domain/key-state.js'
 import type { CurrentHostStatus } from './domain/release-rule.js'
 
@@ -15,7 +23,9 @@ export interface KeyProviderTransaction {
   /** @throws PlatformError `CONFLICT` where the name is taken */
   insertProvider(provider: NewProvider): Promise<void>
   setSettings(providerId: string, settings: ProviderSettings): Promise<void>
+  setKeyServers(providerId: string, servers: SealedKeyServers): Promise<void>
   addVersion(providerId: string, version: NewVersion): Promise<void>
+  setAttributes(providerId: string, version: number, attributes: KeyAttributesView): Promise<void>
   setVersionState(providerId: string, version: number, state: KeyState, atMs: number): Promise<void>
 
   readHostStatus(issuer: string, hostId: string): Promise<CurrentHostStatus | undefined>
@@ -42,9 +52,23 @@ export interface StoredProvider {
   readonly providerId: string
   readonly name: string
   readonly settings: ProviderSettings
+  readonly backend: StoredBackend
   readonly createdAtMs: number
   /** By number, ascending; at most one is active. */
   readonly versions: readonly StoredVersion[]
+}
+
+/** Where primary keys are: in the keystore, or in key servers. */
+export type StoredBackend = EmbeddedBackend | KeyServerBackend
+
+export interface EmbeddedBackend {
+  readonly kind: 'embedded'
+}
+
+export interface KeyServerBackend {
+  readonly kind: 'kmip'
+  readonly place: KeyPlace
+  readonly servers: SealedKeyServers
 }
 
 export interface StoredVersion {
@@ -53,7 +77,9 @@ export interface StoredVersion {
   readonly createdAtMs: number
   /** When it came into its state, where that was after it was made. */
   readonly changedAtMs?: number
+  /** The primary key; where it is in a key server, which one it is there. */
   readonly sealed: Uint8Array
+  readonly attributes?: KeyAttributesView
 }
 
 export interface NewVersion {
@@ -61,12 +87,14 @@ export interface NewVersion {
   readonly state: KeyState
   readonly createdAtMs: number
   readonly sealed: Uint8Array
+  readonly attributes: KeyAttributesView
 }
 
 export interface NewProvider {
   readonly providerId: string
   readonly name: string
   readonly settings: ProviderSettings
+  readonly backend: StoredBackend
   readonly createdAtMs: number
   readonly firstVersion: NewVersion
 }
@@ -76,6 +104,67 @@ export interface Keystore {
   seal(id: PrimaryKeyId, octets: Uint8Array): Uint8Array
   /** @throws PlatformError `ROOT_KEY_OPEN` */
   open(id: PrimaryKeyId, sealed: Uint8Array): Secret
+}
+
+/**
+ * Primary keys in key servers. Every method may take as long as key servers do, and throws `KmipError`: none is called
+ * inside a transaction.
+ */
+export interface KeyServerKeys {
+  /**
+   * Settings that were tested, for the store.
+   *
+   * @param options.before settings that they replace, for secrets that are left out
+   * @throws PlatformError `KEY_SERVERS`, `KEY_SERVERS_TEST`
+   */
+  accept(
+    input: KeyServersInput,
+    options: {
+      readonly providerId: string
+      readonly place: KeyPlace
+      readonly before?: SealedKeyServers
+      /** Also where a key server does not answer. */
+      readonly force: boolean
+      readonly nowMs: number
+    },
+  ): Promise<SealedKeyServers>
+  test(provider: KeyServerProvider, nowMs: number): Promise<ConnectionTest>
+  view(provider: KeyServerProvider): KeyServersView
+  /** Makes a primary key in the key servers. */
+  make(
+    provider: KeyServerProvider,
+    version: { readonly version: number; readonly createdAtMs: number },
+  ): Promise<MadeKey>
+  /** Gives the key attributes as far as the key server takes them; never throws for what it does. */
+  describe(
+    provider: KeyServerProvider,
+    version: StoredKey,
+    attributes: KeyAttributesView,
+  ): Promise<readonly string[]>
+  /** Destroys a key that was made and is not used. Never throws for what the key server does. */
+  discard(provider: KeyServerProvider, version: StoredKey): Promise<void>
+  /** Whether these key servers have the key, and it does what it has to. @throws KmipError */
+  requireUsable(provider: KeyServerProvider, version: StoredKey): Promise<void>
+  /** The primary key; the caller disposes of it. For keys that may be fetched. */
+  fetch(provider: KeyServerProvider, version: StoredKey): Promise<Secret>
+  /** A random key, and the same as the primary key encrypted it. For keys that are kept in the key server. */
+  newWrappingKey(
+    provider: KeyServerProvider,
+    version: StoredKey,
+  ): Promise<{ readonly secret: Secret; readonly kek: KeptKey }>
+  openWrappingKey(provider: KeyServerProvider, version: StoredKey, kek: KeptKey): Promise<Secret>
+}
+
+/** What of a provider says where its primary key is. */
+export interface KeyServerProvider {
+  readonly providerId: string
+  readonly backend: KeyServerBackend
+}
+
+export type StoredKey = Pick<StoredVersion, 'version' | 'createdAtMs' | 'sealed'>
+
+export interface MadeKey {
+  readonly sealed: Uint8Array
 }
 
 export interface PrimaryKeyId {

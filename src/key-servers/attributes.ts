@@ -16,8 +16,6 @@ export interface UseAttributes {
   readonly 'x-Identifier': string
 }
 
-export type KeyAttributes = CreationAttributes & Partial<UseAttributes>
-
 /** What a key is used for: a VM, by its instance UUID; a host, by its hardware UUID; a provider, by its id. */
 export type KeyComponent = 'Virtual Machine' | 'KVM Host' | 'Key Provider'
 
@@ -46,7 +44,7 @@ export function useAttributes(use: {
 export async function describeKey(
   client: KmipClient,
   keyId: string,
-  attributes: CreationAttributes | UseAttributes,
+  attributes: Readonly<Record<string, string>> | CreationAttributes | UseAttributes,
 ): Promise<KeyDescription> {
   const named = { ...attributes }
   try {

@@ -2,7 +2,6 @@ export {
   type CreationAttributes,
   creationAttributes,
   describeKey,
-  type KeyAttributes,
   type KeyComponent,
   type UseAttributes,
   useAttributes,
@@ -15,7 +14,6 @@ export {
   decryptOnServer,
   encryptOnServer,
   findServerCipher,
-  SERVER_CIPHERS,
   type ServerCipher,
 } from './server-cipher.js'
 export type { KeyPlace } from './test-protocol.js'

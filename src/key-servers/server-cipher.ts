@@ -12,11 +12,10 @@ import {
  * How a key that stays in its key server encrypts: AES-256 in GCM with additional data where the server can (KMIP 1.4
  * and later), else in counter mode.
  *
- * Counter mode protects nothing from being changed. It is safe here for one use alone: random octets that something else
- * authenticates, which `src/envelope` does. No padding: there is nothing that a server's errors could tell about it.
+ * Counter mode protects nothing from being changed. It is safe here for one use alone: random octets that the caller
+ * authenticates, together with what the server made of them. No padding: a server's errors can tell nothing about it.
  */
-export const SERVER_CIPHERS = ['A256GCM', 'A256CTR'] as const
-export type ServerCipher = (typeof SERVER_CIPHERS)[number]
+export type ServerCipher = 'A256GCM' | 'A256CTR'
 
 const GCM = {
   parameters: {

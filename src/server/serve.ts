@@ -105,7 +105,8 @@ export async function startAuthority(options: {
           attestation?.addRoutes(app, doors)
           break
         case 'key-provider': {
-          const keyProvider = openKeyProvider({ store, rootKey, clock })
+          const { build } = options
+          const keyProvider = stack.use(openKeyProvider({ store, rootKey, build, clock, logger }))
           keyProvider.addRoutes(app, doors)
           stack.use(startTicking(service, keyProvider, clock, logger))
           break

@@ -4,7 +4,7 @@ import type { CallInput } from '../../api/client.js'
 import { everyPage } from '../../api/every-page.js'
 import type { AnswerOf, Operation } from '../../api/operation.js'
 import { PlatformError } from '../../core/errors.js'
-import { examples } from '../run.js'
+import { EXIT_REFUSED, examples } from '../run.js'
 import { integer } from '../values.js'
 import { connect, withConnection } from './connection.js'
 
@@ -23,6 +23,8 @@ export interface OperationCommand<O extends AnyOperation, Options> {
   readonly text: (answer: AnswerOf<O>) => readonly string[]
   /** For lists, the member of the answer that has the items: every page is fetched, unless `--limit` says how many. */
   readonly list?: string
+  /** Whether the answer is that something was checked and refused: exit status 3. */
+  readonly refused?: (answer: AnswerOf<O>) => boolean
   /** Question to be confirmed by `--yes`, for what cannot be undone. */
   readonly destroys?: (args: readonly string[]) => string
   readonly examples: readonly string[]
@@ -60,6 +62,7 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
         ? await client.call(operation, input)
         : await everyPage(client, operation, input, list, options)
     output.data(answer, () => [...description.text(answer), ...moreLines(answer)])
+    if (description.refused?.(answer)) process.exitCode = EXIT_REFUSED
   })
 }
 

@@ -1,5 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import {
+  type BackendInput,
+  type BackendView,
   createProvider,
   explainRelease,
   getProvider,
@@ -8,14 +10,23 @@ import {
   type ProviderView,
   type Purpose,
   rotateProvider,
+  setKeyServers,
   setKeyState,
   setProvider,
+  testProvider,
 } from '../../api/key-provider.js'
 import { PlatformError } from '../../core/errors.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { collect, integer } from '../values.js'
 import { addOperation } from './command.js'
+import {
+  type KeyServerOptions,
+  keyServerFields,
+  keyServersOf,
+  testLines,
+  withKeyServers,
+} from './key-server-options.js'
 
 interface SettingsOptions {
   readonly purpose?: readonly Purpose[]
@@ -28,22 +39,52 @@ interface SettingsOptions {
   readonly maxTokenAge: number
 }
 
+interface CreateOptions extends SettingsOptions, KeyServerOptions {
+  readonly keepKeys?: boolean
+}
+
 export function addProviderCommands(program: Command): void {
   const provider = program.command('provider').description('key providers')
 
-  addOperation<typeof createProvider, SettingsOptions>(provider, {
+  addOperation<typeof createProvider, CreateOptions>(provider, {
     usage: 'create <name>',
     operation: createProvider,
-    configure: withSettings,
+    configure: (command) =>
+      withKeyServers(withSettings(command)).option(
+        '--keep-keys',
+        'leave the primary key in the key servers, which encrypt with it',
+      ),
     input: ([name = ''], options) => ({
-      body: { name, kind: 'trusted', settings: settingsOf(options) },
+      body: { name, kind: 'trusted', settings: settingsOf(options), ...backendOf(options) },
     }),
     text: providerLines,
     examples: [
       'sigillo provider create gold --cluster lab',
-      'sigillo provider create vault --cluster lab --cluster prod --assurance tpm',
+      'sigillo provider create vault --cluster prod --assurance tpm --server kms1.example --server kms2.example \\\n' +
+        '      --kms-ca kms-ca.pem --client-certificate sigillo.pem --client-key sigillo.key --keep-keys',
     ],
   })
+
+  addOperation<typeof setKeyServers, KeyServerOptions & { readonly force?: boolean }>(provider, {
+    usage: 'key-servers <name>',
+    operation: setKeyServers,
+    configure: (command) =>
+      withKeyServers(command).option('--force', 'also where a key server does not answer'),
+    input: ([name = ''], options) => {
+      const keyServers = keyServersOf(options)
+      if (!keyServers) throw new PlatformError('REQUEST_INVALID', 'expected --server')
+      const force = options.force ? { force: true } : {}
+      return { params: { provider: name }, body: { keyServers, ...force } }
+    },
+    text: providerLines,
+    examples: [
+      'sigillo provider key-servers vault --server kms3.example --kms-ca kms-ca.pem --client-certificate sigillo.pem',
+      'sigillo provider key-servers vault --server kms3.example:5697 --kms-ca kms-ca.pem --client-certificate new.pem \\\n' +
+        '      --client-key new.key --force',
+    ],
+  })
+
+  addProviderTest(provider, 'test <name>', ['sigillo provider test vault'])
 
   addOperation(provider, {
     usage: 'list',
@@ -128,6 +169,42 @@ export function addProviderCommands(program: Command): void {
   })
 }
 
+/** Also `sigillo kmip test`, beside the other commands about KMIP. */
+export function addKmipTest(program: Command): void {
+  const kmip =
+    program.commands.find((command) => command.name() === 'kmip') ??
+    program.command('kmip').description('key servers that speak KMIP')
+  addProviderTest(kmip, 'test <provider>', ['sigillo kmip test vault'])
+}
+
+function addProviderTest(parent: Command, usage: string, examples: readonly string[]): void {
+  addOperation(parent, {
+    usage,
+    operation: testProvider,
+    input: ([name = '']) => ({ params: { provider: name }, body: {} }),
+    text: testLines,
+    refused: ({ verdict }) => verdict !== 'passed',
+    examples: [...examples, ...examples.map((example) => `${example} --json`)],
+  })
+}
+
+function backendOf(options: CreateOptions): { readonly backend?: BackendInput } {
+  const keyServers = keyServersOf(options)
+  if (keyServers) {
+    return { backend: { kind: 'kmip', place: options.keepKeys ? 'kept' : 'fetched', keyServers } }
+  }
+  if (options.keepKeys) {
+    throw new PlatformError('REQUEST_INVALID', 'expected --server beside --keep-keys')
+  }
+  return {}
+}
+
+function backendFields(backend: BackendView): (readonly [string, string | undefined])[] {
+  if (backend.kind === 'embedded') return [['primary key', 'in the embedded keystore']]
+  const place = backend.place === 'kept' ? 'stays in' : 'is fetched from'
+  return [['primary key', `${place} the key servers`], ...keyServerFields(backend.keyServers)]
+}
+
 function withSettings(command: Command): Command {
   return command
     .requiredOption('--cluster <name>', 'cluster whose hosts may use it; may be repeated', collect)
@@ -191,8 +268,12 @@ function providerLines(provider: ProviderView): readonly string[] {
           ? undefined
           : `every ${provider.settings.rotateEveryDays} days`,
       ],
+      ...backendFields(provider.backend),
       ['compromised keys', provider.settings.unwrapCompromised ? 'unwrap' : undefined],
     ]),
-    ...provider.versions.map((v) => `  version ${v.version}: ${v.state}, made ${v.createdAt}`),
+    ...provider.versions.flatMap((v) => [
+      `  version ${v.version}: ${v.state}, made ${v.createdAt}`,
+      ...Object.entries(v.attributes ?? {}).map(([name, value]) => `    ${name}: ${value}`),
+    ]),
   ]
 }

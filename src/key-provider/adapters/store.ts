@@ -1,7 +1,10 @@
 import type { Transaction } from 'kysely'
 import { Value } from 'typebox/value'
 import { ProviderSettings } from '../../api/key-provider.js'
+import { KeyAttributesView } from '../../api/key-servers.js'
+import { canonicalJson } from '../../core/canonical-json.js'
 import { PlatformError } from '../../core/errors.js'
+import type { KeyPlace } from '../../key-servers/index.js'
 import {
   appendAudit,
   type FoundationTables,
@@ -17,6 +20,7 @@ import type {
   KeyProviderStore,
   KeyProviderTransaction,
   NewVersion,
+  StoredBackend,
   StoredProvider,
 } from '../ports.js'
 
@@ -26,6 +30,9 @@ interface KeyProviderTables {
     name: string
     settings: string
     created_at_ms: number
+    key_place: KeyPlace | null
+    key_servers: string | null
+    key_servers_sealed: Uint8Array | null
   }
   key_provider_versions: {
     provider_id: string
@@ -34,6 +41,8 @@ interface KeyProviderTables {
     created_at_ms: number
     changed_at_ms: number | null
     sealed: Uint8Array
+    /** Canonical JSON. */
+    attributes: string | null
   }
 }
 
@@ -62,6 +71,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
       providerId: row.provider_id,
       name: row.name,
       settings: Value.Parse(ProviderSettings, JSON.parse(row.settings)),
+      backend: backendOf(row),
       createdAtMs: row.created_at_ms,
       versions: versions.map((version) => ({
         version: version.version,
@@ -69,6 +79,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         createdAtMs: version.created_at_ms,
         ...(version.changed_at_ms === null ? {} : { changedAtMs: version.changed_at_ms }),
         sealed: new Uint8Array(version.sealed),
+        ...(version.attributes === null ? {} : { attributes: attributesOf(version.attributes) }),
       })),
     }
   }
@@ -82,6 +93,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         state: version.state,
         created_at_ms: version.createdAtMs,
         sealed: version.sealed,
+        attributes: canonicalJson({ ...version.attributes }),
       })
       .execute()
   }
@@ -116,6 +128,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
             name: provider.name,
             settings: JSON.stringify(provider.settings),
             created_at_ms: provider.createdAtMs,
+            ...backendColumns(provider.backend),
           })
           .execute()
       } catch (error) {
@@ -134,7 +147,24 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         .execute()
     },
 
+    async setKeyServers(providerId, servers) {
+      await tx
+        .updateTable('key_provider_providers')
+        .set({ key_servers: servers.settings, key_servers_sealed: servers.sealed })
+        .where('provider_id', '=', providerId)
+        .execute()
+    },
+
     addVersion: insertVersion,
+
+    async setAttributes(providerId, version, attributes) {
+      await tx
+        .updateTable('key_provider_versions')
+        .set({ attributes: canonicalJson({ ...attributes }) })
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .execute()
+    },
 
     async setVersionState(providerId, version, state, atMs) {
       await tx
@@ -158,4 +188,20 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
     },
   }
+}
+
+function attributesOf(text: string): KeyAttributesView {
+  return Value.Parse(KeyAttributesView, JSON.parse(text))
+}
+
+function backendOf(row: KeyProviderTables['key_provider_providers']): StoredBackend {
+  const { key_place: place, key_servers: settings, key_servers_sealed: sealed } = row
+  if (place === null || settings === null || sealed === null) return { kind: 'embedded' }
+  return { kind: 'kmip', place, servers: { settings, sealed: new Uint8Array(sealed) } }
+}
+
+function backendColumns(backend: StoredBackend) {
+  if (backend.kind === 'embedded') return {}
+  const { place, servers } = backend
+  return { key_place: place, key_servers: servers.settings, key_servers_sealed: servers.sealed }
 }

@@ -1,19 +1,30 @@
-import type { ProviderSettings, ProviderView } from '../../api/key-provider.js'
+import type {
+  BackendInput,
+  BackendView,
+  ProviderSettings,
+  ProviderView,
+} from '../../api/key-provider.js'
+import type { ConnectionTest, KeyServersInput } from '../../api/key-servers.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime, secondsOf } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { type Finding, failures } from '../../core/finding.js'
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
-  Keystore,
-  NewVersion,
+  KeyServerBackend,
+  KeyServerKeys,
+  KeyServerProvider,
+  StoredBackend,
   StoredProvider,
+  StoredVersion,
 } from '../ports.js'
 import { type KeyState, requireTransition } from './key-state.js'
+import type { PrimaryKeyMaker } from './new-version.js'
 import { explainRelease } from './release-rule.js'
 
-const PRIMARY_KEY_OCTETS = 32
+/** A key server that is down is asked again for a rotation after this. */
+const RETRY_MS = 300_000
 
 /** Who asks, and when. */
 export interface Act {
@@ -24,41 +35,146 @@ export interface Act {
 /** What administrators do with key providers. Each act is one transaction with its audit record. */
 export function createProviderAdministration(deps: {
   readonly store: KeyProviderStore
-  readonly keystore: Keystore
-  readonly random: (octets: number) => Uint8Array
+  readonly keys: PrimaryKeyMaker
+  readonly keyServers: KeyServerKeys
   readonly newId: () => string
 }) {
-  const { store } = deps
+  const { store, keys, keyServers } = deps
+  const view = (provider: StoredProvider) => viewOf(provider, keyServers)
+  /** When a rotation that failed may be tried again. */
+  const notBefore = new Map<string, number>()
 
-  const newVersion = (
+  const backendOf = async (
+    input: BackendInput,
     providerId: string,
-    version: number,
     nowMs: number,
-    state: NewVersion['state'] = 'active',
-  ): NewVersion => {
-    const octets = deps.random(PRIMARY_KEY_OCTETS)
-    try {
-      const id = { providerId, version, createdAtMs: nowMs }
-      return { version, state, createdAtMs: nowMs, sealed: deps.keystore.seal(id, octets) }
-    } finally {
-      octets.fill(0)
-    }
+  ): Promise<StoredBackend> => {
+    if (input.kind === 'embedded') return { kind: 'embedded' }
+    const { kind, place } = input
+    // A key has to be made there at once: nothing to force.
+    const options = { providerId, place, force: false, nowMs }
+    return { kind, place, servers: await keyServers.accept(input.keyServers, options) }
+  }
+
+  const rotateTo = (
+    act: Act,
+    before: StoredProvider,
+    state: 'active' | 'pre-active',
+  ): Promise<ProviderView> => {
+    const { name } = before
+    const version = (before.versions.at(-1)?.version ?? 0) + 1
+    return keys.withNew(before, { version, state, nowMs: act.nowMs }, (made) =>
+      store.transaction(async (tx) => {
+        const { providerId, versions, settings } = await known(tx, name)
+        if (versions.length !== before.versions.length) {
+          throw new PlatformError('CONFLICT', `provider ${name} was rotated meanwhile`)
+        }
+        if (state === 'active') await deactivate(tx, act, { providerId, versions })
+        await tx.addVersion(providerId, made.version)
+        await record(tx, act, 'provider.rotate', name, {
+          settings,
+          version,
+          state,
+          refusedAttributes: made.refusedAttributes,
+        })
+        return view(await known(tx, name))
+      }),
+    )
   }
 
   return {
-    create: (act: Act, name: string, settings: ProviderSettings): Promise<ProviderView> =>
-      store.transaction(async (tx) => {
-        const providerId = deps.newId()
-        await tx.insertProvider({
-          providerId,
-          name,
-          settings,
-          createdAtMs: act.nowMs,
-          firstVersion: newVersion(providerId, 1, act.nowMs),
+    /**
+     * Makes a provider. Key servers are tested before anything is made there.
+     *
+     * @throws PlatformError `CONFLICT`, `KEY_SERVERS`, `KEY_SERVERS_TEST`, or of the key server
+     */
+    async create(
+      act: Act,
+      name: string,
+      settings: ProviderSettings,
+      input: BackendInput = { kind: 'embedded' },
+    ): Promise<ProviderView> {
+      const { nowMs } = act
+      const providerId = deps.newId()
+      if (await store.transaction((tx) => tx.findProvider(name))) throw nameTaken(name)
+      const backend = await backendOf(input, providerId, nowMs)
+      const maker = { providerId, name, backend }
+      return keys.withNew(maker, { version: 1, state: 'active', nowMs }, (made) =>
+        store.transaction(async (tx) => {
+          await tx.insertProvider({
+            providerId,
+            name,
+            settings,
+            backend,
+            createdAtMs: nowMs,
+            firstVersion: made.version,
+          })
+          await record(tx, act, 'provider.create', name, {
+            settings,
+            backend: describeBackend(backend),
+            refusedAttributes: made.refusedAttributes,
+          })
+          return view(await known(tx, name))
+        }),
+      )
+    },
+
+    /**
+     * Changes the key servers. The new ones are tested, and must have every key that is still of use.
+     *
+     * @param force also where a key server does not answer
+     * @throws PlatformError `CONFLICT` for a provider without key servers, `KEY_SERVERS`, `KEY_SERVERS_TEST`
+     */
+    async setKeyServers(
+      act: Act,
+      name: string,
+      input: KeyServersInput,
+      force: boolean,
+    ): Promise<ProviderView> {
+      const provider = await store.transaction((tx) => known(tx, name))
+      const { providerId } = provider
+      const before = keyServerBackend(provider)
+      const { place } = before
+      const servers = await keyServers.accept(input, {
+        providerId,
+        place,
+        before: before.servers,
+        force,
+        nowMs: act.nowMs,
+      })
+      const unproven = await requireKeys(
+        keyServers,
+        { providerId, backend: { ...before, servers } },
+        provider.versions,
+        force,
+      )
+      return store.transaction(async (tx) => {
+        const now = keyServerBackend(await known(tx, name))
+        if (now.servers.settings !== before.servers.settings) {
+          throw new PlatformError('CONFLICT', `the key servers of ${name} were changed meanwhile`)
+        }
+        await tx.setKeyServers(providerId, servers)
+        await record(tx, act, 'provider.key-servers', name, {
+          before: before.servers.settings,
+          after: servers.settings,
+          force,
+          unproven,
         })
-        await record(tx, act, 'provider.create', name, { settings })
         return view(await known(tx, name))
-      }),
+      })
+    },
+
+    /** @throws PlatformError `CONFLICT` for a provider without key servers */
+    async test(act: Act, name: string): Promise<ConnectionTest> {
+      const provider = await store.transaction((tx) => known(tx, name))
+      const { providerId } = provider
+      const backend = keyServerBackend(provider)
+      const result = await keyServers.test({ providerId, backend }, act.nowMs)
+      await store.transaction((tx) =>
+        record(tx, act, 'provider.test', name, { verdict: result.verdict }),
+      )
+      return result
+    },
 
     list: (): Promise<readonly ProviderView[]> =>
       store.transaction(async (tx) => (await tx.listProviders()).map(view)),
@@ -89,30 +205,24 @@ export function createProviderAdministration(deps: {
       }),
 
     /** Makes a version that is active at once, in the place of the one before, or `preActive`. */
-    rotate: (act: Act, name: string, preActive: boolean): Promise<ProviderView> =>
-      store.transaction(async (tx) => {
-        const { providerId, versions, settings } = await known(tx, name)
-        const version = (versions.at(-1)?.version ?? 0) + 1
-        if (!preActive) await deactivate(tx, act, { providerId, versions })
-        const state = preActive ? 'pre-active' : 'active'
-        await tx.addVersion(providerId, newVersion(providerId, version, act.nowMs, state))
-        await record(tx, act, 'provider.rotate', name, { settings, version, state })
-        return view(await known(tx, name))
-      }),
+    async rotate(act: Act, name: string, preActive: boolean): Promise<ProviderView> {
+      const provider = await store.transaction((tx) => known(tx, name))
+      return rotateTo(act, provider, preActive ? 'pre-active' : 'active')
+    },
 
     /**
      * Brings a version into another state. The one that was active is deactivated where another becomes so.
      *
      * @throws PlatformError `KEY_VERSION_UNKNOWN`, `KEY_STATE`
      */
-    setState: (
+    async setState(
       act: Act,
       name: string,
       change: { readonly version: number; readonly state: KeyState; readonly reason: string },
-    ): Promise<ProviderView> =>
-      store.transaction(async (tx) => {
+    ): Promise<ProviderView> {
+      const { version, state, reason } = change
+      const comesIntoUse = await store.transaction(async (tx) => {
         const provider = await known(tx, name)
-        const { version, state, reason } = change
         const before = provider.versions.find((one) => one.version === version)
         if (!before) {
           throw new PlatformError(
@@ -129,23 +239,45 @@ export function createProviderAdministration(deps: {
           state,
           reason,
         })
-        return view(await known(tx, name))
-      }),
+        return state === 'active' ? { provider, before } : undefined
+      })
+      if (comesIntoUse) {
+        const { provider, before } = comesIntoUse
+        const { attributes, refused } = await keys.nameUse(provider, before)
+        await store.transaction(async (tx) => {
+          await tx.setAttributes(provider.providerId, version, attributes)
+          if (refused.length === 0) return
+          await record(tx, act, 'provider.attributes', name, { version, refused }, 'refused')
+        })
+      }
+      return store.transaction(async (tx) => view(await known(tx, name)))
+    },
 
-    /** Makes a new version for every provider whose active one is older than its settings want. */
-    rotateDue: (nowMs: number): Promise<readonly string[]> =>
-      store.transaction(async (tx) => {
-        const due = (await tx.listProviders()).filter((provider) => isDue(provider, nowMs))
-        const act = { operator: 'schedule', nowMs }
-        for (const provider of due) {
-          const { providerId, name, versions, settings } = provider
-          const version = (versions.at(-1)?.version ?? 0) + 1
-          await deactivate(tx, act, provider)
-          await tx.addVersion(providerId, newVersion(providerId, version, nowMs))
-          await record(tx, act, 'provider.rotate', name, { settings, version, state: 'active' })
+    /**
+     * Makes a new version for every provider whose active one is older than its settings want. What a key server does not
+     * let happen is recorded, and tried again later.
+     */
+    async rotateDue(nowMs: number): Promise<readonly string[]> {
+      const all = await store.transaction((tx) => tx.listProviders())
+      const act = { operator: 'schedule', nowMs }
+      const rotated: string[] = []
+      for (const provider of all) {
+        const { name, providerId } = provider
+        if (!isDue(provider, nowMs) || (notBefore.get(providerId) ?? 0) > nowMs) continue
+        try {
+          await rotateTo(act, provider, 'active')
+          rotated.push(name)
+        } catch (error) {
+          if (!isPlatformError(error) || provider.backend.kind === 'embedded') throw error
+          notBefore.set(providerId, nowMs + RETRY_MS)
+          const { code, message } = error
+          await store.transaction((tx) =>
+            record(tx, act, 'provider.rotate', name, { code, message }, 'refused'),
+          )
         }
-        return due.map(({ name }) => name)
-      }),
+      }
+      return rotated
+    },
   }
 }
 
@@ -187,29 +319,91 @@ async function record(
   action: string,
   name: string,
   detail: { readonly [name: string]: CanonicalValue },
+  outcome: 'done' | 'refused' = 'done',
 ): Promise<void> {
   await tx.audit({
     atMs: act.nowMs,
     actor: `operator:${act.operator}`,
     action,
     subject: `provider:${name}`,
-    outcome: 'done',
+    outcome,
     detail,
   })
 }
 
-function view(provider: StoredProvider): ProviderView {
+function viewOf(provider: StoredProvider, keyServers: KeyServerKeys): ProviderView {
   return {
     name: provider.name,
     providerId: provider.providerId,
     kind: 'trusted',
     settings: provider.settings,
+    backend: backendView(provider, keyServers),
     createdAt: isoTime(provider.createdAtMs),
-    versions: provider.versions.map(({ version, state, createdAtMs, changedAtMs }) => ({
+    versions: provider.versions.map(({ version, state, createdAtMs, changedAtMs, attributes }) => ({
       version,
       state,
       createdAt: isoTime(createdAtMs),
       ...(changedAtMs === undefined ? {} : { changedAt: isoTime(changedAtMs) }),
+      ...(attributes ? { attributes } : {}),
     })),
   }
+}
+
+function backendView(
+  { providerId, backend }: StoredProvider,
+  keyServers: KeyServerKeys,
+): BackendView {
+  if (backend.kind === 'embedded') return { kind: 'embedded' }
+  const { kind, place } = backend
+  return { kind, place, keyServers: keyServers.view({ providerId, backend }) }
+}
+
+/** For the audit. */
+function describeBackend(backend: StoredBackend): CanonicalValue {
+  if (backend.kind === 'embedded') return { kind: 'embedded' }
+  const { kind, place, servers } = backend
+  return { kind, place, keyServers: servers.settings }
+}
+
+function keyServerBackend({ name, backend }: StoredProvider): KeyServerBackend {
+  if (backend.kind === 'kmip') return backend
+  throw new PlatformError(
+    'CONFLICT',
+    `expected a provider with key servers, found ${name} with the embedded keystore`,
+  )
+}
+
+/**
+ * Proves that key servers have every version.
+ *
+ * @returns versions that could not be proven, with `force`
+ */
+async function requireKeys(
+  keyServers: KeyServerKeys,
+  provider: KeyServerProvider,
+  versions: readonly StoredVersion[],
+  force: boolean,
+): Promise<readonly number[]> {
+  const unproven: number[] = []
+  for (const version of versions) {
+    try {
+      await keyServers.requireUsable(provider, version)
+    } catch (error) {
+      if (!isPlatformError(error)) throw error
+      const unreachable = error.code === 'KMS_UNREACHABLE' || error.code === 'KMS_TIMEOUT'
+      if (!unreachable || !force) {
+        throw new PlatformError(
+          'KEY_SERVERS_TEST',
+          `version ${version.version} of the primary key cannot be used there: ${error.message}`,
+          { cause: error },
+        )
+      }
+      unproven.push(version.version)
+    }
+  }
+  return unproven
+}
+
+function nameTaken(name: string): PlatformError {
+  return new PlatformError('CONFLICT', `expected a new name, found key provider ${name}`)
 }

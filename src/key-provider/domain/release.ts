@@ -4,7 +4,6 @@ import { secondsOf } from '../../core/clock.js'
 import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { describeFinding, failures } from '../../core/finding.js'
-import type { Secret } from '../../core/secret.js'
 import {
   DEK_OCTETS,
   parseEnvelope,
@@ -16,15 +15,18 @@ import type { AnswerSealer, AttestationResultClaims } from '../../tokens/index.j
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
+  KeyServerBackend,
+  KeyServerKeys,
   Keystore,
   StoredProvider,
-  StoredVersion,
 } from '../ports.js'
+import { embeddedPrimaries, type PreparedKeys, type Primaries, prepareKeys } from './primaries.js'
 import { requirePurpose, verifyRelease } from './release-rule.js'
 
 export interface ReleaseDeps {
   readonly store: KeyProviderStore
   readonly keystore: Keystore
+  readonly keyServers: KeyServerKeys
   readonly seal: AnswerSealer
   /** The system's generator. */
   readonly random: (octets: number) => Uint8Array
@@ -165,58 +167,127 @@ interface Served<R> {
   readonly value: R
 }
 
+interface Request {
+  readonly provider: string
+  readonly operation: 'wrap' | 'unwrap' | 'rewrap' | 'generate'
+  readonly items: readonly (KeyUse & { readonly wrapped?: string })[]
+  readonly assurance: Assurance | undefined
+  readonly nowMs: number
+}
+
+type Attempt<R> =
+  | { readonly value: R }
+  | { readonly refusal: PlatformError }
+  | { readonly needs: StoredProvider & { readonly backend: KeyServerBackend } }
+
+/** A version that becomes active while a key server is asked has it asked again; not for ever. */
+const MOST_ATTEMPTS = 5
+
 /**
  * One request: replay record, host status, release rule and audit in one transaction; nothing leaves before it is
  * committed. A refusal is committed with its audit record, and thrown after.
+ *
+ * Where the primary key is in a key server, that is asked before the transaction, and only for a caller that would be
+ * served; all is checked again in it.
  */
 async function serve<R>(
   deps: ReleaseDeps,
   caller: Caller,
-  request: {
-    readonly provider: string
-    readonly operation: 'wrap' | 'unwrap' | 'rewrap' | 'generate'
-    readonly items: readonly KeyUse[]
-    readonly assurance: Assurance | undefined
-    readonly nowMs: number
-  },
+  request: Request,
   work: (primaries: Primaries) => Served<R>,
 ): Promise<R> {
-  const outcome = await deps.store.transaction(async (tx) => {
-    const provider = await tx.findProvider(request.provider)
-    const refusal = await admit(tx, caller, request, provider)
-    if (refusal || !provider) {
-      await audit(tx, caller, request, 'refused', {
-        code: refusal?.code ?? 'NOT_FOUND',
-        message: refusal?.message ?? '',
-      })
-      return { refusal: refusal ?? noProvider(request.provider) }
+  const wraps = request.operation !== 'unwrap'
+  const wrapped = request.items.flatMap((item) => item.wrapped ?? [])
+  let prepared: PreparedKeys | undefined
+  try {
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
+      const outcome = await deps.store.transaction((tx) =>
+        attemptOnce(tx, deps, caller, request, { prepared, work }),
+      )
+      if ('value' in outcome) return outcome.value
+      if ('refusal' in outcome) throw outcome.refusal
+      prepared?.[Symbol.dispose]()
+      prepared = undefined
+      try {
+        prepared = await prepareKeys(deps.keyServers, outcome.needs, { wraps, wrapped })
+      } catch (error) {
+        if (!isPlatformError(error)) throw error
+        await deps.store.transaction((tx) => refuse(tx, caller, request, error))
+        throw error
+      }
     }
-    using primaries = openPrimaries(deps.keystore, provider)
-    const served = work(primaries)
-    await audit(tx, caller, request, 'allowed', {
-      assurance: request.assurance ?? 'none',
-      items: served.results.map((result) => (result.ok ? 'ok' : result.code)),
-    })
-    return { value: served.value }
+  } finally {
+    prepared?.[Symbol.dispose]()
+  }
+  throw new PlatformError('UNAVAILABLE', 'the primary key changed too often meanwhile')
+}
+
+async function attemptOnce<R>(
+  tx: KeyProviderTransaction,
+  deps: ReleaseDeps,
+  caller: Caller,
+  request: Request,
+  options: {
+    readonly prepared: PreparedKeys | undefined
+    readonly work: (primaries: Primaries) => Served<R>
+  },
+): Promise<Attempt<R>> {
+  const { prepared, work } = options
+  const provider = await tx.findProvider(request.provider)
+  if (provider && isInKeyServer(provider) && !prepared?.fit(provider)) {
+    // The proof is not used up yet: the request comes back here with the keys.
+    if (!(await verifyCaller(tx, caller, request, provider))) return { needs: provider }
+  }
+  const refusal = await admit(tx, caller, request, provider)
+  if (refusal || !provider) {
+    return { refusal: await refuse(tx, caller, request, refusal ?? noProvider(request.provider)) }
+  }
+  using primaries = prepared?.primariesOf(provider) ?? embeddedPrimaries(deps.keystore, provider)
+  const served = work(primaries)
+  await audit(tx, caller, request, 'allowed', {
+    assurance: request.assurance ?? 'none',
+    items: served.results.map((result) => (result.ok ? 'ok' : result.code)),
   })
-  if ('refusal' in outcome) throw outcome.refusal
-  return outcome.value
+  return { value: served.value }
+}
+
+async function refuse(
+  tx: KeyProviderTransaction,
+  caller: Caller,
+  request: Request,
+  refusal: PlatformError,
+): Promise<PlatformError> {
+  const { code, message } = refusal
+  await audit(tx, caller, request, 'refused', { code, message })
+  return refusal
+}
+
+function isInKeyServer(
+  provider: StoredProvider,
+): provider is StoredProvider & { readonly backend: KeyServerBackend } {
+  return provider.backend.kind === 'kmip'
 }
 
 async function admit(
   tx: KeyProviderTransaction,
   caller: Caller,
-  request: {
-    readonly provider: string
-    readonly assurance: Assurance | undefined
-    readonly nowMs: number
-  },
+  request: Request,
   provider: StoredProvider | undefined,
 ): Promise<PlatformError | undefined> {
-  const { claims, proof } = caller
+  const { proof } = caller
   if (!(await tx.useProof(proof.jkt, proof.jti, caller.proofExpiresAtMs))) {
     return new PlatformError('DPOP_REPLAYED', 'expected a proof that was not used, found it used')
   }
+  return verifyCaller(tx, caller, request, provider)
+}
+
+/** Why the caller is not served, whatever became of its proof. */
+async function verifyCaller(
+  tx: KeyProviderTransaction,
+  { claims }: Caller,
+  request: Request,
+  provider: StoredProvider | undefined,
+): Promise<PlatformError | undefined> {
   if (await tx.isTokenRevoked(claims.jti)) {
     return new PlatformError('TOKEN_REVOKED', 'expected a token in force, found it revoked')
   }
@@ -240,12 +311,7 @@ function noProvider(name: string): PlatformError {
 async function audit(
   tx: KeyProviderTransaction,
   caller: Caller,
-  request: {
-    readonly provider: string
-    readonly operation: string
-    readonly items: readonly KeyUse[]
-    readonly nowMs: number
-  },
+  request: Request,
   outcome: 'allowed' | 'refused',
   detail: { readonly [name: string]: string | readonly string[] },
 ): Promise<void> {
@@ -263,73 +329,6 @@ async function audit(
   })
 }
 
-/** The primary keys of a provider, open for one request. */
-interface Primaries extends Disposable {
-  readonly provider: StoredProvider
-  /** The version to wrap with. @throws PlatformError `KEY_STATE` */
-  active(): OpenPrimary
-  /** A version to unwrap with. @throws PlatformError `KEY_VERSION_UNKNOWN`, `KEY_STATE` */
-  version(version: number): OpenPrimary
-}
-
-interface OpenPrimary {
-  readonly providerId: string
-  readonly version: number
-  readonly secret: Secret
-}
-
-/** Opens versions when they are needed, each once. */
-function openPrimaries(keystore: Keystore, provider: StoredProvider): Primaries {
-  const open = new Map<number, OpenPrimary>()
-  const openVersion = (stored: StoredVersion): OpenPrimary => {
-    const known = open.get(stored.version)
-    if (known) return known
-    const { providerId } = provider
-    const { version, createdAtMs } = stored
-    const secret = keystore.open({ providerId, version, createdAtMs }, stored.sealed)
-    const primary = { providerId, version, secret }
-    open.set(version, primary)
-    return primary
-  }
-  return {
-    provider,
-    active() {
-      const stored = provider.versions.findLast(({ state }) => state === 'active')
-      if (!stored) {
-        throw new PlatformError(
-          'KEY_STATE',
-          'expected an active version of the primary key, found none',
-        )
-      }
-      return openVersion(stored)
-    },
-    version(version) {
-      const stored = provider.versions.find((candidate) => candidate.version === version)
-      if (!stored) {
-        throw new PlatformError(
-          'KEY_VERSION_UNKNOWN',
-          `expected a version of the primary key up to ${provider.versions.length}, found ${version}`,
-        )
-      }
-      requireUnwrapping(stored, provider)
-      return openVersion(stored)
-    },
-    [Symbol.dispose]() {
-      for (const { secret } of open.values()) secret.dispose()
-    },
-  }
-}
-
-/** What was never used wrapped nothing, and what is compromised is opened where the provider says so. */
-function requireUnwrapping({ version, state }: StoredVersion, { settings }: StoredProvider): void {
-  const isUsable =
-    state === 'active' ||
-    state === 'deactivated' ||
-    (state === 'compromised' && settings.unwrapCompromised === true)
-  if (isUsable) return
-  throw new PlatformError('KEY_STATE', `expected a version that unwraps, found ${version} ${state}`)
-}
-
 function wrapItem(
   deps: ReleaseDeps,
   primaries: Primaries,
@@ -343,10 +342,10 @@ function wrapItem(
       )
     }
     requirePurpose(primaries.provider.settings, item.purpose)
-    const { providerId, version, secret } = primaries.active()
+    const { secret, ...primary } = primaries.active()
     const wrapped = secret.use((octets) =>
       wrapKey({
-        primary: { providerId, version, octets },
+        primary: { ...primary, octets },
         purpose: item.purpose,
         context: item.context,
         dek: item.dek,
@@ -371,7 +370,7 @@ function unwrapItem(
         `expected a key of provider ${primaries.provider.name}, found one of another`,
       )
     }
-    const { version, secret } = primaries.version(envelope.header.version)
+    const { version, secret } = primaries.of(envelope)
     const dek = secret.use((octets) =>
       unwrapKey({
         primary: { providerId, version, octets },

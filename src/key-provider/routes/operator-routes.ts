@@ -6,8 +6,10 @@ import {
   listKeyProviderAudit,
   listProviders,
   rotateProvider,
+  setKeyServers,
   setKeyState,
   setProvider,
+  testProvider,
   verifyKeyProviderAudit,
 } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
@@ -36,7 +38,7 @@ export function addOperatorRoutes(
   })
 
   addOperation(app, createProvider, CHANGE, async ({ body, request }) =>
-    providers.create(actOf(request), body.name, body.settings),
+    providers.create(actOf(request), body.name, body.settings, body.backend),
   )
   addOperation(app, listProviders, READ, async () => ({ providers: [...(await providers.list())] }))
   addOperation(app, getProvider, READ, async ({ params }) => providers.get(params.provider))
@@ -48,6 +50,13 @@ export function addOperatorRoutes(
   addOperation(app, setProvider, CHANGE, async ({ params, body, request }) =>
     providers.set(actOf(request), params.provider, body),
   )
+  addOperation(app, setKeyServers, CHANGE, async ({ params, body, request }) =>
+    providers.setKeyServers(actOf(request), params.provider, body.keyServers, body.force === true),
+  )
+  addOperation(app, testProvider, CHANGE, async ({ params, request }) => {
+    const { verdict, findings } = await providers.test(actOf(request), params.provider)
+    return { verdict, findings: [...findings] }
+  })
   addOperation(app, rotateProvider, CHANGE, async ({ params, body, request }) =>
     providers.rotate(actOf(request), params.provider, body.preActive === true),
   )

@@ -56,12 +56,13 @@ interface StatusChange {
   readonly policyEpoch: number
 }
 
-export async function openFixture(): Promise<Fixture> {
+/** @param startMs the time of its clock, which stands until it is advanced */
+export async function openFixture(startMs = NOW_MS): Promise<Fixture> {
   const folder = mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
   const store = await openStore({ file: join(folder, 'kp.db') })
   using passphrase = new Secret(utf8('correct horse battery staple'))
-  const rootKey: RootKey = await createRootKey(store, 'key-provider', passphrase, NOW_MS)
-  let nowMs = NOW_MS
+  const rootKey: RootKey = await createRootKey(store, 'key-provider', passphrase, startMs)
+  let nowMs = startMs
   const clock = {
     nowMs: () => nowMs,
     monotonicMs: () => nowMs,
@@ -82,14 +83,15 @@ export async function openFixture(): Promise<Fixture> {
     skewSeconds: 5,
     proofMaxAgeSeconds: 30,
   })
+  const logger = createLogger({ name: 'test', level: 'silent' })
   const app = await createApp({
-    logger: createLogger({ name: 'test', level: 'silent' }),
+    logger,
     name: 'key-provider',
     bodyLimitOctets: 64 * 1024,
     operators,
     hosts,
   })
-  const keyProvider = openKeyProvider({ store, rootKey, clock })
+  const keyProvider = openKeyProvider({ store, rootKey, build: '1.2.3', clock, logger })
   keyProvider.addRoutes(app, { hosts, operators })
   await app.ready()
   const { token } = await createOperator(store, {
@@ -121,6 +123,7 @@ export async function openFixture(): Promise<Fixture> {
     },
     async [Symbol.asyncDispose]() {
       await app.close()
+      await keyProvider[Symbol.asyncDispose]()
       rootKey[Symbol.dispose]()
       await store[Symbol.asyncDispose]()
       rmSync(folder, { recursive: true, force: true })

@@ -15,7 +15,7 @@ export function hasPykmip(): boolean {
 /** The server of Debian's python3-pykmip with a database of its own: TLS 1.2, KMIP 1.0 to 2.0, in memory of a test. */
 export class PykmipServer implements AsyncDisposable {
   readonly port: number
-  readonly #process: ChildProcess
+  #process: ChildProcess
   readonly #folder: string
 
   private constructor(process: ChildProcess, port: number, folder: string) {
@@ -24,15 +24,16 @@ export class PykmipServer implements AsyncDisposable {
     this.#folder = folder
   }
 
-  static async start(authority: TestAuthority): Promise<PykmipServer> {
+  static async start(
+    authority: TestAuthority,
+    options: { readonly port?: number } = {},
+  ): Promise<PykmipServer> {
     const folder = mkdtempSync(join(tmpdir(), 'sigillo-pykmip-'))
-    const port = await freePort()
+    const port = options.port ?? (await freePort())
     const certificate = authority.server()
     mkdirSync(join(folder, 'policies'))
-    const log = join(folder, 'server.log')
-    const config = join(folder, 'server.conf')
     writeFileSync(
-      config,
+      join(folder, 'server.conf'),
       [
         '[server]',
         'hostname=127.0.0.1',
@@ -48,30 +49,50 @@ export class PykmipServer implements AsyncDisposable {
         `database_path=${join(folder, 'server.db')}`,
       ].join('\n'),
     )
-    // A group of its own: it forks, and all of it must end with the test.
-    const child = spawn(PROGRAM, ['-f', config, '-l', log], { stdio: 'ignore', detached: true })
-    const server = new PykmipServer(child, port, folder)
+    const server = new PykmipServer(spawnServer(folder), port, folder)
+    await server.#ready()
+    return server
+  }
+
+  /** Ends the server; its keys stay in its database. */
+  async stop(): Promise<void> {
+    const { pid } = this.#process
+    if (pid === undefined || this.#process.exitCode !== null) return
+    const ended = new Promise((resolve) => this.#process.once('exit', resolve))
+    process.kill(-pid, 'SIGKILL')
+    await ended
+  }
+
+  /** Starts it again after `stop`, with the keys that it had. */
+  async restart(): Promise<void> {
+    rmSync(join(this.#folder, 'server.log'), { force: true })
+    this.#process = spawnServer(this.#folder)
+    await this.#ready()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  async #ready(): Promise<void> {
+    const log = join(this.#folder, 'server.log')
     const deadline = Date.now() + READY_MS
     while (!readLog(log).includes('Starting connection service')) {
-      if (Date.now() > deadline || child.exitCode !== null) {
+      if (Date.now() > deadline || this.#process.exitCode !== null) {
         const written = readLog(log)
-        await server[Symbol.asyncDispose]()
+        await this[Symbol.asyncDispose]()
         throw new Error(`pykmip-server did not start: ${written}`)
       }
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
-    return server
   }
+}
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    const { pid } = this.#process
-    if (pid !== undefined && this.#process.exitCode === null) {
-      const ended = new Promise((resolve) => this.#process.once('exit', resolve))
-      process.kill(-pid, 'SIGKILL')
-      await ended
-    }
-    rmSync(this.#folder, { recursive: true, force: true })
-  }
+/** In a group of its own: it forks, and all of it must end with the test. */
+function spawnServer(folder: string): ChildProcess {
+  const options = ['-f', join(folder, 'server.conf'), '-l', join(folder, 'server.log')]
+  return spawn(PROGRAM, options, { stdio: 'ignore', detached: true })
 }
 
 function readLog(path: string): string {
