@@ -7,6 +7,7 @@ import {
   type Certificate,
   describeCertificate,
   parseRevocationList,
+  type RevocationList,
   readCertificates,
   spkiOf,
   verifyEkCertificate,
@@ -14,7 +15,7 @@ import {
 import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
-import { readOctets } from './files.js'
+import { naming, readOctets } from './files.js'
 import { printVerdict } from './verdict.js'
 
 const MAX_CERTIFICATE_OCTETS = 1024 * 1024
@@ -58,9 +59,7 @@ export function addEkCommands(program: Command): void {
             options.intermediates === undefined ? [] : readFolder(options.intermediates),
           revocation: {
             mode: options.crlRequired ? 'required' : 'present',
-            lists: (options.crl ?? []).map((path) =>
-              parseRevocationList(readOctets(path, MAX_CERTIFICATE_OCTETS)),
-            ),
+            lists: (options.crl ?? []).map((path) => readList(path)),
           },
         },
         now: systemClock.nowMs(),
@@ -81,7 +80,13 @@ export function addEkCommands(program: Command): void {
 }
 
 function certificatesIn(file: string): readonly Certificate[] {
-  return readCertificates(readOctets(file, MAX_CERTIFICATE_OCTETS)).all
+  const octets = readOctets(file, MAX_CERTIFICATE_OCTETS)
+  return naming(file, () => readCertificates(octets).all)
+}
+
+function readList(file: string): RevocationList {
+  const octets = readOctets(file, MAX_CERTIFICATE_OCTETS)
+  return naming(file, () => parseRevocationList(octets))
 }
 
 /** Every certificate below a folder, or of one file. Files that hold none are errors: a root left out is a surprise. */

@@ -3,6 +3,7 @@ import { toHex } from '../../core/bytes.js'
 import {
   describeBoot,
   describeEvent,
+  type EventLog,
   eventLine,
   initialPcr,
   parseEventLog,
@@ -13,7 +14,7 @@ import type { HashName } from '../../tpm/index.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
 import { bank } from '../values.js'
-import { readOctets } from './files.js'
+import { naming, readOctets } from './files.js'
 
 const MAX_LOG_OCTETS = 1024 * 1024
 const PCRS_OF_A_BOOT = 16
@@ -37,7 +38,7 @@ export function addEventLogCommands(program: Command): void {
       )}`,
     )
     .action((file: string, options: { bank?: HashName }, command: Command) => {
-      const log = parseEventLog(readOctets(file, MAX_LOG_OCTETS))
+      const log = readLog(file)
       const shown = options.bank ?? strongest(log.banks)
       const { format, banks, quirks } = log
       const boot = describeBoot(log, shown)
@@ -66,7 +67,7 @@ export function addEventLogCommands(program: Command): void {
       examples('sigillo eventlog replay /sys/kernel/security/tpm0/binary_bios_measurements'),
     )
     .action((file: string, _options: unknown, command: Command) => {
-      const log = parseEventLog(readOctets(file, MAX_LOG_OCTETS))
+      const log = readLog(file)
       const locality = startupLocality(log)
       const banks = log.banks.map((bank) => {
         const values = replayEventLog(log, bank)
@@ -92,6 +93,11 @@ export function addEventLogCommands(program: Command): void {
         ]),
       )
     })
+}
+
+function readLog(file: string): EventLog {
+  const octets = readOctets(file, MAX_LOG_OCTETS)
+  return naming(file, () => parseEventLog(octets))
 }
 
 const BY_STRENGTH: readonly HashName[] = ['sha512', 'sha384', 'sha256', 'sha1']

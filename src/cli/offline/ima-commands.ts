@@ -4,7 +4,7 @@ import { extendIma, hasOwnHash, IMA_LIMITS, readImaList, startOfIma } from '../.
 import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
-import { readOctets } from './files.js'
+import { naming, readOctets } from './files.js'
 
 const BANKS = ['sha1', 'sha256', 'sha384', 'sha512'] as const
 const EXTENSIONS = ['own-digest', 'padded-sha1'] as const
@@ -30,12 +30,14 @@ export function addImaCommands(program: Command): void {
         ),
       )
       let [entries, violations, foreign] = [0, 0, 0]
-      for (const entry of readImaList(list)) {
-        entries += 1
-        if (entry.violation) violations += 1
-        if (!hasOwnHash(entry)) foreign += 1
-        for (const run of runs) run.progress = extendIma(run.progress, entry, run.extension)
-      }
+      naming(file, () => {
+        for (const entry of readImaList(list)) {
+          entries += 1
+          if (entry.violation) violations += 1
+          if (!hasOwnHash(entry)) foreign += 1
+          for (const run of runs) run.progress = extendIma(run.progress, entry, run.extension)
+        }
+      })
       const values = runs.map(({ bank, extension, progress }) => ({
         bank,
         extension,

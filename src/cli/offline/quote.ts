@@ -1,5 +1,6 @@
+import { InvalidArgumentError } from 'commander'
 import { equalBytes, fromHex, timingSafeEqual, toHex } from '../../core/bytes.js'
-import { DecodeError, isPlatformError } from '../../core/errors.js'
+import { isPlatformError } from '../../core/errors.js'
 import { type Finding, failed, passed } from '../../core/finding.js'
 import { parseEventLog, verifyEventLog } from '../../eventlog/index.js'
 import { IMA_PCR, startOfIma, verifyImaList } from '../../ima/index.js'
@@ -13,6 +14,7 @@ import {
   verifyAttest,
 } from '../../tpm/index.js'
 import { parseAttestationKey } from './attestation-key.js'
+import { naming } from './files.js'
 import { type PcrFile, parsePcrFile, splitPcrValues } from './pcr-file.js'
 
 /** The files of one quote, as tpm2-tools and the kernel write them. */
@@ -49,14 +51,16 @@ const MAGIC = Uint8Array.of(0xff, 0x54, 0x43, 0x47)
  * @throws DecodeError where a file cannot be read
  */
 export async function verifyQuoteFiles(files: QuoteFiles): Promise<OfflineVerdict> {
-  const signature = parseSignature(files.signature)
-  const ak = parseAttestationKey(files.ak, signature)
-  const { findings: signed, attest: quote } = verifyAttest('quote', {
-    attest: withoutSize(files.message),
-    signature: files.signature,
-    ak: ak.area,
-    expectedExtraData: files.nonce,
-  })
+  const signature = naming('signature', () => parseSignature(files.signature))
+  const ak = naming('attestation key', () => parseAttestationKey(files.ak, signature))
+  const { findings: signed, attest: quote } = naming('message', () =>
+    verifyAttest('quote', {
+      attest: withoutSize(files.message),
+      signature: files.signature,
+      ak: ak.area,
+      expectedExtraData: files.nonce,
+    }),
+  )
   const findings = [...ak.findings, ...signed]
   if (!quote) return { findings }
   findings.push(...verifyBanks(quote))
@@ -68,7 +72,8 @@ export async function verifyQuoteFiles(files: QuoteFiles): Promise<OfflineVerdic
     )
     return { findings, quote }
   }
-  const given = readPcrs(files.pcrs, quote)
+  const { pcrs: pcrFile } = files
+  const given = naming('PCR values', () => readPcrs(pcrFile, quote))
   const proved = verifyPcrFile(quote, given, signature.hash)
   findings.push(...proved)
   if (proved.some(({ ok }) => !ok)) return { findings, quote }
@@ -135,7 +140,7 @@ function verifyLog(
   octets: Uint8Array,
   pcrs: ReadonlyMap<HashName, ReadonlyMap<number, Uint8Array>>,
 ): readonly Finding[] {
-  const log = parseEventLog(octets)
+  const log = naming('event log', () => parseEventLog(octets))
   return [...pcrs].flatMap(([bank, values]) => verifyEventLog(log, bank, values).findings)
 }
 
@@ -154,11 +159,11 @@ async function verifyImaLog(
   return [failed('ima.replay', 'IMA_REPLAY', 'a quote of PCR 10', 'none')]
 }
 
-/** A nonce as a person types it: hexadecimal, with or without `0x`. Throws DecodeError. */
+/** A nonce as an option takes it: hexadecimal, with or without `0x`. */
 export function parseNonce(text: string): Uint8Array {
   const hex = text.replace(/^0x/i, '').toLowerCase()
   if (!/^([0-9a-f]{2}){1,64}$/.test(hex)) {
-    throw new DecodeError('DECODE_ENCODING', 0, 'expected a nonce of 1 to 64 octets in hexadecimal')
+    throw new InvalidArgumentError('expected a nonce of 1 to 64 octets in hexadecimal')
   }
   return fromHex(hex)
 }

@@ -9,7 +9,7 @@ import { IMA_LIMITS } from '../../ima/index.js'
 import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
-import { readOctets } from './files.js'
+import { naming, readOctets } from './files.js'
 import { type OfflineVerdict, parseNonce, verifyQuoteFiles } from './quote.js'
 import { printVerdict } from './verdict.js'
 
@@ -21,7 +21,7 @@ interface QuoteOptions {
   readonly message: string
   readonly signature: string
   readonly ak: string
-  readonly nonce: string
+  readonly nonce: Uint8Array
   readonly pcrs?: string
   readonly eventLog?: string
   readonly imaLog?: string
@@ -36,7 +36,7 @@ export function addVerifyCommands(program: Command): void {
     .requiredOption('--message <file>', 'TPMS_ATTEST (tpm2_quote -m)')
     .requiredOption('--signature <file>', 'TPMT_SIGNATURE (tpm2_quote -s)')
     .requiredOption('--ak <file>', 'attestation key: TPM2B_PUBLIC, TPMT_PUBLIC, PEM or DER')
-    .requiredOption('--nonce <hex>', 'qualifying data that the quote must carry')
+    .requiredOption('--nonce <hex>', 'qualifying data that the quote must carry', parseNonce)
     .option('--pcrs <file>', 'values of the PCRs (tpm2_quote -o, or values one after the other)')
     .option('--event-log <file>', 'boot event log, to be replayed to these values')
     .option('--ima-log <file>', 'measurement list of the kernel, to be replayed to PCR 10')
@@ -53,7 +53,7 @@ export function addVerifyCommands(program: Command): void {
         message: structure(options.message),
         signature: structure(options.signature),
         ak: structure(options.ak),
-        nonce: parseNonce(options.nonce),
+        nonce: options.nonce,
         pcrs: options.pcrs === undefined ? undefined : structure(options.pcrs),
         eventLog:
           options.eventLog === undefined ? undefined : readOctets(options.eventLog, MAX_LOG_OCTETS),
@@ -76,7 +76,8 @@ export function addVerifyCommands(program: Command): void {
       )}`,
     )
     .action(async (file: string, _options: unknown, command: Command) => {
-      const bundle = readBundle(readOctets(file, MAX_BUNDLE_OCTETS))
+      const octets = readOctets(file, MAX_BUNDLE_OCTETS)
+      const bundle = naming(file, () => readBundle(octets))
       const findings = await verifyBundle(bundle)
       const { hostId, cluster, verdict, policyRevision } = bundle
       printVerdict(outputOf(command), findings, {

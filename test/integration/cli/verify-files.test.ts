@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parsePublicArea, parseTpm2bPublic, publicKeyOf } from '../../../src/tpm/index.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
@@ -17,7 +17,7 @@ const AK_ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|nod
 let lab: Lab
 let tpm: LabTpm
 let folder: string
-const path = (name: string) => join(folder, name)
+const path = (name: string) => resolve(folder, name)
 
 beforeAll(async () => {
   lab = await createLab()
@@ -168,11 +168,20 @@ describe('sigillo verify quote', () => {
     ['an empty file', { message: 'empty' }, 1, 'DECODE_TRUNCATED'],
     ['a file that is not there', { message: 'nothing' }, 1, 'ENOENT'],
     ['a key that is none', { ak: 'log' }, 1, 'DECODE_'],
-    ['a nonce that is no hexadecimal', { nonce: 'xyz' }, 1, 'hexadecimal'],
+    ['an empty file, by its name', { signature: 'empty' }, 1, 'signature: '],
+    ['a folder', { message: '' }, 1, 'EISDIR'],
+    ['a file that never ends', { message: '/dev/zero' }, 1, 'DECODE_TOO_LARGE'],
+    ['half a file of values', { pcrs: 'half.pcrs' }, 1, 'PCR values: '],
+    ['a log that is none', { 'event-log': 'ecc.pcrs' }, 1, 'event log: '],
+    ['a nonce that is no hexadecimal', { nonce: 'xyz' }, 2, 'hexadecimal'],
+    ['a nonce of half an octet', { nonce: '012' }, 2, 'hexadecimal'],
+    ['a nonce of nothing', { nonce: '' }, 2, 'hexadecimal'],
+    ['a nonce that no quote could carry', { nonce: '00'.repeat(65) }, 2, '64 octets'],
   ])('says that it cannot read: %s', async (_, change, status, words) => {
     const files = Object.fromEntries(
       Object.entries(change).map(([flag, value]) => [flag, flag === 'nonce' ? value : path(value)]),
     )
+    writeFileSync(path('half.pcrs'), readFileSync(path('ecc.pcrs')).subarray(0, 300))
     const outcome = await quote('ecc', files)
     expect(outcome.err).toContain(words)
     expect(outcome.status).toBe(status)
