@@ -333,6 +333,10 @@ export const ERROR_CODES = {
     title: 'the revocation list has an unknown critical extension',
   },
   CERT_REVOKED: { status: 403, title: 'the certificate or an issuer was revoked' },
+  PKCS12_UNREADABLE: { status: 400, title: 'the file is not PKCS#12, or not whole' },
+  PKCS12_ALGORITHM: { status: 400, title: 'the PKCS#12 file is made in a way not accepted' },
+  PKCS12_PASSPHRASE: { status: 403, title: 'the passphrase does not open the PKCS#12 file' },
+  PKCS12_ALTERED: { status: 403, title: 'the PKCS#12 file is not as it was made' },
 
   // the lab of software TPMs
   LAB_PATH: { status: 500, title: 'the folder of the lab has too long a path for a socket' },
@@ -361,6 +365,14 @@ export const ERROR_CODES = {
   KEY_SERVERS: { status: 400, title: 'the settings of the key servers do not fit together' },
   KEY_SERVERS_TEST: { status: 409, title: 'the test of the key servers failed' },
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
+
+  // keys that the control plane delivers to hosts
+  HOST_KEY_ABSENT: { status: 404, title: 'this host does not have the key' },
+  HOST_KEY_IN_USE: { status: 409, title: 'VMs still use the key provider' },
+  HOST_KEY_NOT_BACKED_UP: { status: 409, title: 'the key provider has no key that was backed up' },
+  HOST_KEY_NOT_FETCHED: { status: 503, title: 'the host did not fetch the key in time' },
+  BACKUP_CONTENT: { status: 400, title: 'the file is no backup of a native key provider' },
+  BACKUP_DIGEST: { status: 409, title: 'the backup that was written is not the one that was made' },
 
   // kmip: key servers of others, and our reference server
   KMIP_MESSAGE: { status: 400, title: 'a message is not one of KMIP' },

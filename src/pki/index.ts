@@ -13,6 +13,7 @@ export {
   parseCertificate,
 } from './certificate.js'
 export type { Trust } from './path.js'
+export { openPkcs12, type Pkcs12Secret, sealPkcs12 } from './pkcs12.js'
 export { parseCertificates, readCertificates } from './read-certificates.js'
 export {
   parseRevocationList,
