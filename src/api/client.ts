@@ -36,6 +36,8 @@ export interface Client extends AsyncDisposable {
     operation: O,
     input: CallInput<O>,
     headers?: Readonly<Record<string, string>>,
+    /** Gives the call up: it throws `AUTHORITY_UNREACHABLE` then. */
+    signal?: AbortSignal,
   ): Promise<AnswerOf<O>>
   /** The URL that a call goes to, as a DPoP proof names it. */
   urlOf(operation: Operation, params?: Readonly<Record<string, unknown>>): string
@@ -72,7 +74,7 @@ export function createClient(options: ClientOptions): Client {
 
   return {
     urlOf,
-    async call(operation, input, headers = {}) {
+    async call(operation, input, headers = {}, signal) {
       const url = new URL(urlOf(operation, input.params))
       for (const [name, value] of Object.entries(input.query ?? {})) {
         if (value !== undefined) url.searchParams.set(name, String(value))
@@ -89,7 +91,9 @@ export function createClient(options: ClientOptions): Client {
           ...headers,
         },
         body: operation.body === undefined ? null : JSON.stringify(input.body ?? {}),
-        signal: AbortSignal.timeout(timeout),
+        signal: signal
+          ? AbortSignal.any([AbortSignal.timeout(timeout), signal])
+          : AbortSignal.timeout(timeout),
       })
       if (status !== operation.status) throw answeredError(url, status, body)
       if (!Value.Check(operation.answer, body)) {

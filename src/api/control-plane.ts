@@ -31,6 +31,12 @@ export const VmReport = Exactly({
     },
   ),
   vtpm: Type.Boolean(),
+  key: Type.Optional(
+    Exactly(
+      { providerId: Uuid, version: Type.Integer({ minimum: 1 }) },
+      'what the key of the VM home is wrapped with',
+    ),
+  ),
 })
 export type VmReport = Static<typeof VmReport>
 
@@ -134,6 +140,9 @@ export const EventView = Exactly({
   type: Type.String({ description: 'stable name of the kind of event: vm.created' }),
   subject: Type.String(),
   message: Type.String(),
+  detail: Type.Optional(
+    Type.Record(Type.String(), Type.Unknown(), { description: 'what it is about, for programs' }),
+  ),
 })
 export type EventView = Static<typeof EventView>
 
@@ -149,6 +158,12 @@ export const listEvents = operation({
   }),
   answer: Exactly({ events: Type.Array(EventView) }),
 })
+
+export const CONTROL_PLANE_EVENT_STREAM = {
+  id: 'streamControlPlaneEvents',
+  summary: 'Events as they happen, as Server-Sent Events',
+  path: `${BASE}/events/stream`,
+} as const
 
 export const listControlPlaneAudit = operation({
   id: 'listControlPlaneAudit',

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Octets, Time, Uuid } from './common.js'
 import { VmState } from './control-plane.js'
+import { HostKeyKind } from './host-keys.js'
 import { Assurance, Purpose } from './key-provider.js'
 import { operation } from './operation.js'
 
@@ -110,6 +111,28 @@ export const listKeys = operation({
   path: `${BASE}/keys`,
   status: 200,
   answer: Exactly({ keys: Type.Array(KeyView) }),
+})
+
+export const listHeldKeys = operation({
+  id: 'listHeldKeys',
+  summary: 'Keys that the control plane delivered to this host, without the keys',
+  method: 'GET',
+  path: `${BASE}/keys/held`,
+  status: 200,
+  answer: Exactly({
+    providers: Type.Array(
+      Exactly({
+        name: Name,
+        providerId: Uuid,
+        kind: HostKeyKind,
+        tpmRequired: Type.Boolean(),
+        current: Type.Optional(Type.Integer()),
+        versions: Type.Array(Type.Integer(), { description: 'in memory now' }),
+        lacking: Type.Array(Type.Integer(), { description: 'to be held, and not here' }),
+      }),
+    ),
+    lastError: Type.Optional(Type.String()),
+  }),
 })
 
 const MIB = 1024 * 1024

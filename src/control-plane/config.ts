@@ -15,4 +15,10 @@ export const ControlPlaneSection = Exactly({
     maximum: 36_500,
     description: 'how long the authority that certifies virtual TPMs is valid, when it is made',
   }),
+  hostKeyDeliverySeconds: Type.Integer({
+    default: 90,
+    minimum: 1,
+    maximum: 86_400,
+    description: 'how long a host may take to fetch a key before that is an error',
+  }),
 })

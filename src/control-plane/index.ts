@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import {
+  CONTROL_PLANE_EVENT_STREAM,
   createCluster,
   forgetVm,
   getVtpmAuthority,
@@ -14,19 +15,39 @@ import {
 } from '../api/control-plane.js'
 import { fromBase64url, toBase64url } from '../core/bytes.js'
 import { type Clock, isoTime } from '../core/clock.js'
-import { type App, addOperation, type HostAccess, type OperatorAccess } from '../http/index.js'
+import { newUuid, randomOctets } from '../core/random.js'
+import {
+  type App,
+  addEventStream,
+  addOperation,
+  type HostAccess,
+  type OperatorAccess,
+  type Registry,
+} from '../http/index.js'
+import { openPkcs12, sealPkcs12 } from '../pki/index.js'
 import { type AuditLog, auditLog, type RootKey, type Store } from '../store/index.js'
+import { sealAnswer } from '../tokens/index.js'
+import { createWaitingRoom } from './adapters/change-signal.js'
+import { kdkSeal } from './adapters/kdk-seal.js'
+import { keySource } from './adapters/key-source.js'
+import { hostKeyMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, controlPlaneStore } from './adapters/store.js'
 import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
+import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
+import { createNativeBackups } from './domain/native-backup.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
+import { watchHostKeys } from './domain/watch-host-keys.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
+import { attestedHost } from './routes/host-caller.js'
+import { addHostKeyRoutes } from './routes/host-key-routes.js'
 
 export { ControlPlaneSection } from './config.js'
 
 const SERVICE = 'control-plane'
 const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
+const EVENTS_AT_ONCE = 200
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 
 /** The control plane, ready to have its routes added to an app. */
@@ -35,6 +56,8 @@ export interface ControlPlane {
     app: App,
     doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
   ): void
+  /** Finds keys that hosts did not fetch, and backups that are missing. Called every few seconds; one call at a time. */
+  tick(nowMs: number): Promise<void>
 }
 
 /** @param deps.rootKey unsealed; stays the caller's to dispose of */
@@ -42,6 +65,7 @@ export async function openControlPlane(deps: {
   readonly store: Store
   readonly rootKey: RootKey
   readonly config: Static<typeof ControlPlaneSection>
+  readonly registry: Registry
   readonly clock: Clock
 }): Promise<ControlPlane> {
   const { config, clock } = deps
@@ -58,13 +82,35 @@ export async function openControlPlane(deps: {
   })
   const inventory = createInventory(store)
   const audit = auditLog(deps.store, AUDIT_CHAIN)
+  const metrics = hostKeyMetrics(deps.registry)
+  const kdks = kdkSeal(deps.rootKey)
+  const { errors } = metrics
+  const waiting = createWaitingRoom(() => store.transaction((tx) => tx.hostKeyRevision()))
+  const shared = { store, kdks, changes: waiting, random: randomOctets }
+  const delivery = { store, source: keySource(kdks), seal: sealAnswer, errors }
+  const providers = createHostKeyProviders({ ...shared, newId: newUuid })
+  const backups = createNativeBackups({
+    ...shared,
+    files: {
+      open: openPkcs12,
+      seal: (passphrase, secrets) => sealPkcs12({ passphrase, secrets, random: randomOctets }),
+    },
+  })
   return {
     addRoutes(app, { hosts, operators }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
+      addHostKeyRoutes(app, { delivery, waiting, providers, backups, hosts, operators, clock })
       addOperation(app, getVtpmAuthority, { access: 'public' }, async () => ({
         pem: authority.certificatePem,
       }))
-      addOperatorRoutes(app, { inventory, audit, operators, clock })
+      addOperatorRoutes(app, { inventory, store, audit, operators, clock })
+    },
+    async tick(nowMs) {
+      await watchHostKeys(
+        { store, errors },
+        { deliverySeconds: config.hostKeyDeliverySeconds, nowMs },
+      )
+      await metrics.update(store)
     },
   }
 }
@@ -81,18 +127,8 @@ function addHostRoutes(
   },
 ): void {
   const { inventory, clock } = deps
-  const callerOf = async (request: FastifyRequest): Promise<HostCaller> => {
-    const { claims, proof, recordUntilSeconds } = await deps.hosts.authenticate(request)
-    return {
-      issuer: claims.iss,
-      hostId: claims.sub,
-      cluster: claims.sigillo.cluster,
-      hostEpoch: claims.sigillo.host_epoch,
-      policyEpoch: claims.sigillo.policy_epoch,
-      tokenId: claims.jti,
-      proof: { thumbprint: proof.jkt, id: proof.jti, expiresAtMs: recordUntilSeconds * 1000 },
-    }
-  }
+  const callerOf = async (request: FastifyRequest): Promise<HostCaller> =>
+    (await attestedHost(deps.hosts, request)).caller
 
   addOperation(app, reportVm, { access: 'host' }, async ({ params, body, request }) => {
     await inventory.reportVm(await callerOf(request), params.vmId, body, clock.nowMs())
@@ -118,6 +154,7 @@ function addOperatorRoutes(
   app: App,
   deps: {
     readonly inventory: Inventory
+    readonly store: ControlPlaneStore
     readonly audit: AuditLog
     readonly operators: OperatorAccess
     readonly clock: Clock
@@ -145,6 +182,17 @@ function addOperatorRoutes(
   addOperation(app, listEvents, READ, async ({ query }) => ({
     events: [...(await inventory.listEvents(query.afterSeq ?? 0, query.limit ?? 100))],
   }))
+  addEventStream(app, {
+    ...CONTROL_PLANE_EVENT_STREAM,
+    access: READ.access,
+    newestId: () => deps.store.transaction((tx) => tx.newestEvent()),
+    eventsAfter: async (seq) =>
+      (await inventory.listEvents(seq, EVENTS_AT_ONCE)).map((event) => ({
+        id: event.seq,
+        type: event.type,
+        data: event,
+      })),
+  })
   addOperation(app, listControlPlaneAudit, READ, async ({ query }) => audit.list(query))
   addOperation(app, verifyControlPlaneAudit, READ, async () => audit.verify())
 }

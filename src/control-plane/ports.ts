@@ -1,12 +1,13 @@
 import type { EventView, VmReport } from '../api/control-plane.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
+import type { HostKeyTransaction } from './host-key-ports.js'
 
 /** The database, one transaction at a time. */
 export interface ControlPlaneStore {
   transaction<R>(work: (tx: ControlPlaneTransaction) => Promise<R>): Promise<R>
 }
 
-export interface ControlPlaneTransaction {
+export interface ControlPlaneTransaction extends HostKeyTransaction {
   listClusters(): Promise<readonly StoredCluster[]>
   /** @throws PlatformError `CONFLICT` where the name is taken */
   insertCluster(cluster: StoredCluster): Promise<void>
@@ -21,6 +22,7 @@ export interface ControlPlaneTransaction {
 
   addEvent(event: NewEvent): Promise<void>
   listEvents(afterSeq: number, limit: number): Promise<readonly EventView[]>
+  newestEvent(): Promise<number>
 
   saveCertificate(certificate: StoredCertificate): Promise<void>
 
@@ -30,6 +32,12 @@ export interface ControlPlaneTransaction {
    * @throws PlatformError `DPOP_REPLAYED`, or `HOST_STATUS` where the host is not trusted now or its epochs moved on
    */
   admit(caller: HostCaller, nowMs: number): Promise<void>
+  /**
+   * The second half of `admit`, for a request that goes on in a transaction of its own.
+   *
+   * @throws PlatformError `TOKEN_REVOKED`, `HOST_STATUS`
+   */
+  requireTrusted(caller: HostCaller): Promise<void>
 
   audit(entry: {
     readonly atMs: number
@@ -71,6 +79,8 @@ export interface NewEvent {
   readonly type: string
   readonly subject: string
   readonly message: string
+  /** For programs; never a secret. */
+  readonly detail?: { readonly [name: string]: CanonicalValue }
 }
 
 export interface StoredCertificate {

@@ -1,3 +1,4 @@
+export { deriveNativeKek } from './native-kek.js'
 export { selfTest } from './self-test.js'
 export {
   DEK_OCTETS,

@@ -46,6 +46,10 @@ export interface AttestationLoopDeps {
   readonly clock: Clock
   readonly random: () => number
   readonly logger: Logger
+  /** After each attestation that was accepted. */
+  readonly onAttested: () => void
+  /** After one that was refused: the host is not trusted as it is. */
+  readonly onRefused: () => void
 }
 
 /**
@@ -85,6 +89,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
       failures = 0
       const { tookMs } = session
       logger.info({ event: 'attested', tookMs }, 'attested')
+      deps.onAttested()
       schedule(renewalDelayMs({ lifeMs: session.expiresAtMs - session.issuedAtMs }, deps.random()))
     } catch (error) {
       await failed(error)
@@ -120,7 +125,10 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
     const code: ErrorCode = isPlatformError(error) ? error.code : 'INTERNAL'
     state = stateAfter(code, { enrolled: cluster !== undefined, awaitsApproval })
     lastError = { code, message: messageOf(error), at: isoTime(clock.nowMs()) }
-    if (code === 'ATTESTATION_REFUSED') session = undefined
+    if (code === 'ATTESTATION_REFUSED') {
+      session = undefined
+      deps.onRefused()
+    }
     if (code === 'TPM_UNREACHABLE') await deps.loseTpm()
     const delayMs = retryDelayMs(failures, deps.random())
     logger.warn(

@@ -17,6 +17,8 @@ import { createVtpmCertifier } from './adapters/vtpm-certifier.js'
 import { startAttestationLoop } from './attestation-loop.js'
 import type { AgentConfig } from './config.js'
 import { createTasks } from './domain/tasks.js'
+import { createKeyKeeper } from './host-keys/keeper.js'
+import { createLocalKeys } from './host-keys/local-keys.js'
 import { addAgentRoutes } from './routes.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService } from './vm/index.js'
@@ -58,9 +60,13 @@ export async function startHostAgent(deps: {
     clock,
     random: deps.random,
     logger,
+    onAttested: () => keeper.start(),
+    onRefused: () => keeper.forget(),
   })
+  const openTpmOfHost = async () => (await tpm.identity()).tpm
   const authority = createAuthority(client, () => loop.session(), clock)
-  const keys = createKeyClient(authority, async () => (await tpm.identity()).tpm)
+  const keeper = createKeyKeeper({ authority, tpm: openTpmOfHost, random: deps.random, logger })
+  const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost))
   const vms = createVmService({
     directory: config.vm.directory,
     keys,
@@ -82,7 +88,7 @@ export async function startHostAgent(deps: {
     hostId: config.hostId,
     authorityUrl,
     eventLogFile: config.tpm.eventLogFile,
-    ...{ tpm, loop, client, keys, vms, tasks, clock },
+    ...{ tpm, loop, client, keys, keeper, vms, tasks, clock },
   })
   mkdirSync(dirname(config.socket), { recursive: true, mode: 0o700 })
   const listener = await listen(app, `unix:${config.socket}`)
@@ -95,6 +101,7 @@ export async function startHostAgent(deps: {
     await listener.close()
     await tasks.settled()
     await vms[Symbol.asyncDispose]()
+    await keeper[Symbol.asyncDispose]()
     await loop[Symbol.asyncDispose]()
     await tpm[Symbol.asyncDispose]()
     await client[Symbol.asyncDispose]()

@@ -10,6 +10,7 @@ import {
   getTask,
   getToken,
   listAgentVms,
+  listHeldKeys,
   listKeys,
   probeKeys,
   readDisk,
@@ -17,6 +18,7 @@ import {
   startVm,
   stopVm,
 } from '../api/host-agent.js'
+import type { AnswerOf } from '../api/operation.js'
 import { fromBase64url, timingSafeEqual, toBase64url, toHex } from '../core/bytes.js'
 import { type Clock, secondsOf } from '../core/clock.js'
 import { PlatformError } from '../core/errors.js'
@@ -27,6 +29,7 @@ import { importJwks, verifyAttestationResult } from '../tokens/index.js'
 import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
 import type { Tasks } from './domain/tasks.js'
+import type { KeyKeeper } from './host-keys/keeper.js'
 import type { TpmHolder } from './tpm-holder.js'
 import type { KeyClient, VmService } from './vm/index.js'
 
@@ -44,6 +47,7 @@ export function addAgentRoutes(
     readonly loop: AttestationLoop
     readonly client: Client
     readonly keys: KeyClient
+    readonly keeper: KeyKeeper
     readonly vms: VmService
     readonly tasks: Tasks
     readonly clock: Clock
@@ -90,6 +94,7 @@ export function addAgentRoutes(
   })
 
   addOperation(app, listKeys, LOCAL, async () => ({ keys: [...(await vms.listKeys())] }))
+  addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(deps.keeper))
   addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
 
   addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
@@ -119,6 +124,17 @@ export function addAgentRoutes(
     return { data: toBase64url(data) }
   })
   addOperation(app, getTask, LOCAL, async ({ params }) => tasks.get(params.taskId))
+}
+
+function heldKeys({ keyring, lastError }: KeyKeeper): AnswerOf<typeof listHeldKeys> {
+  return {
+    providers: keyring.providers.map(({ versions: wanted, ...provider }) => {
+      const versions = keyring.versionsOf(provider.providerId)
+      const lacking = wanted.filter((version) => !versions.includes(version))
+      return { ...provider, versions, lacking }
+    }),
+    ...(lastError === undefined ? {} : { lastError }),
+  }
 }
 
 /** A throw-away key goes to the provider and comes back. */

@@ -116,9 +116,11 @@ export async function startAuthority(options: {
             store,
             rootKey,
             config: config.controlPlane,
+            registry,
             clock,
           })
           controlPlane.addRoutes(app, doors)
+          stack.use(startTicking(service, controlPlane, clock, logger))
           break
         }
       }

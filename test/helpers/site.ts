@@ -120,11 +120,12 @@ export function lying<O extends Operation>(
   operation: O,
   change: (body: never) => unknown,
 ): Client {
-  const call: Client['call'] = (called, input, headers) =>
+  const call: Client['call'] = (called, input, headers, signal) =>
     client.call(
       called,
       called.id === operation.id ? { ...input, body: change(input.body as never) as never } : input,
       headers,
+      signal,
     )
   return { ...client, call }
 }

@@ -12,7 +12,8 @@ import {
   recordOnce,
   type Store,
 } from '../../store/index.js'
-import type { ControlPlaneStore, ControlPlaneTransaction, StoredVm } from '../ports.js'
+import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller, StoredVm } from '../ports.js'
+import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
 
 interface ControlPlaneTables {
   control_plane_clusters: { name: string; created_at_ms: number }
@@ -30,6 +31,7 @@ interface ControlPlaneTables {
     type: string
     subject: string
     message: string
+    detail: string | null
   }
   control_plane_vtpm_certificates: {
     fingerprint: string
@@ -41,7 +43,7 @@ interface ControlPlaneTables {
   }
 }
 
-type Tx = Transaction<ControlPlaneTables & FoundationTables>
+type Tx = Transaction<ControlPlaneTables & HostKeyTables & FoundationTables>
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'control-plane'
@@ -53,7 +55,26 @@ export function controlPlaneStore(store: Store): ControlPlaneStore {
 }
 
 function transactionOf(tx: Tx): ControlPlaneTransaction {
+  const requireTrusted = async (caller: HostCaller): Promise<void> => {
+    if (await isTokenRevoked(tx, caller.tokenId)) {
+      throw new PlatformError('TOKEN_REVOKED', 'expected a token in force, found it revoked')
+    }
+    const status = await readHostStatus(tx, caller.issuer, caller.hostId)
+    const current =
+      status?.state === 'trusted' &&
+      status.epoch === caller.hostEpoch &&
+      status.policyEpoch === caller.policyEpoch
+    if (!current) {
+      throw new PlatformError(
+        'HOST_STATUS',
+        `expected a host that is trusted now, found ${status?.state ?? 'none'} or a newer epoch`,
+      )
+    }
+  }
+
   return {
+    ...hostKeyTransaction(tx),
+
     async listClusters() {
       const rows = await tx
         .selectFrom('control_plane_clusters')
@@ -109,11 +130,21 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
       await tx.deleteFrom('control_plane_vms').where('vm_id', '=', vmId).execute()
     },
 
-    async addEvent({ atMs, ...event }) {
+    async addEvent({ atMs, detail, ...event }) {
       await tx
         .insertInto('control_plane_events')
-        .values({ at_ms: atMs, ...event })
+        .values({ at_ms: atMs, ...event, detail: detail ? JSON.stringify(detail) : null })
         .execute()
+    },
+
+    async newestEvent() {
+      const row = await tx
+        .selectFrom('control_plane_events')
+        .select('seq')
+        .orderBy('seq', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.seq ?? 0
     },
 
     async listEvents(afterSeq, limit) {
@@ -124,7 +155,13 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
         .orderBy('seq')
         .limit(limit)
         .execute()
-      return rows.map(({ at_ms, ...event }) => ({ ...event, at: isoTime(at_ms) }))
+      return rows.map(({ at_ms, detail, ...event }) => ({
+        ...event,
+        at: isoTime(at_ms),
+        ...(detail === null
+          ? {}
+          : { detail: JSON.parse(detail) as NonNullable<EventView['detail']> }),
+      }))
     },
 
     async saveCertificate(certificate) {
@@ -150,21 +187,10 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
           'expected a proof that was not used, found it used',
         )
       }
-      if (await isTokenRevoked(tx, caller.tokenId)) {
-        throw new PlatformError('TOKEN_REVOKED', 'expected a token in force, found it revoked')
-      }
-      const status = await readHostStatus(tx, caller.issuer, caller.hostId)
-      const current =
-        status?.state === 'trusted' &&
-        status.epoch === caller.hostEpoch &&
-        status.policyEpoch === caller.policyEpoch
-      if (!current) {
-        throw new PlatformError(
-          'HOST_STATUS',
-          `expected a host that is trusted now, found ${status?.state ?? 'none'} or a newer epoch`,
-        )
-      }
+      await requireTrusted(caller)
     },
+
+    requireTrusted,
 
     async audit(entry) {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })

@@ -10,6 +10,7 @@ export interface Authority {
   call<O extends Operation<TObject, TObject, TSchema, TSchema>>(
     operation: O,
     input: CallInput<O>,
+    signal?: AbortSignal,
   ): Promise<AnswerOf<O>>
   /** The session that calls are made with now, and which a caller opens answers with. */
   session(): Promise<Session>
@@ -25,7 +26,7 @@ export function createAuthority(
 ): Authority {
   return {
     session,
-    async call(operation, input) {
+    async call(operation, input, signal) {
       const { token, keys } = await session()
       const proof = await createDpopProof({
         key: keys.dpop,
@@ -34,7 +35,8 @@ export function createAuthority(
         accessToken: token,
         nowSeconds: secondsOf(clock.nowMs()),
       })
-      return client.call(operation, input, { authorization: `DPoP ${token}`, dpop: proof })
+      const headers = { authorization: `DPoP ${token}`, dpop: proof }
+      return client.call(operation, input, headers, signal)
     },
   }
 }

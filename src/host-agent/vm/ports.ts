@@ -51,8 +51,10 @@ export interface VtpmCertifier {
   authorityPem(): Promise<string>
 }
 
-export interface InventoryVm extends VmReport {
+export interface InventoryVm extends Omit<VmReport, 'key'> {
   readonly vmId: string
+  /** The wrapped key of its home, which says what it is wrapped with. */
+  readonly homeKey?: string
 }
 
 /** Where VMs are told of. A failure is logged and never fails the operation on the VM: report again later. */

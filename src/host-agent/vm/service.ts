@@ -130,8 +130,10 @@ export function createVmService(options: VmServiceOptions): VmService {
   const report = async (vm: StoredVm): Promise<void> => {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
     try {
+      const home = (await store.readKeys(vm)).find(({ object }) => object === 'home')
       await inventory.report({
         ...{ vmId, name, provider, vtpm },
+        ...(home ? { homeKey: home.wrapped } : {}),
         state: (await findRunning(vm.paths)) ? 'running' : 'stopped',
         disks: disks.map((disk) => ({ ...disk, encrypted: true })),
       })

@@ -10,6 +10,7 @@ import { referenceSignersMigration } from './0008-reference-signers.js'
 import { eventLogsMigration } from './0009-event-logs.js'
 import { keyStatesMigration } from './0010-key-states.js'
 import { keyServersMigration } from './0012-key-servers.js'
+import { hostKeysMigration } from './0014-host-keys.js'
 import { revokedKeysMigration } from './0020-revoked-keys.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
@@ -25,5 +26,6 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0009-event-logs': eventLogsMigration,
   '0010-key-states': keyStatesMigration,
   '0012-key-servers': keyServersMigration,
+  '0014-host-keys': hostKeysMigration,
   '0020-revoked-keys': revokedKeysMigration,
 }

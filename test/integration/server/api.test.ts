@@ -8,6 +8,7 @@ import * as attestationApi from '../../../src/api/attestation.js'
 import * as controlPlaneApi from '../../../src/api/control-plane.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
 import { everyPage } from '../../../src/api/every-page.js'
+import * as hostKeysApi from '../../../src/api/host-keys.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
 import type { Operation } from '../../../src/api/operation.js'
 import * as referenceValuesApi from '../../../src/api/reference-values.js'
@@ -23,7 +24,7 @@ import { sigillo } from '../cli/sigillo.js'
 const SERVICES = {
   attestation: { ...attestationApi, ...endorsementApi, ...referenceValuesApi },
   'key-provider': keyProviderApi,
-  'control-plane': controlPlaneApi,
+  'control-plane': { ...controlPlaneApi, ...hostKeysApi },
 } as const
 
 let site: TestSite

@@ -1,0 +1,296 @@
+import { type Static, Type } from 'typebox'
+import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
+import { SealedKeys } from './key-provider.js'
+import { operation } from './operation.js'
+
+/** Key providers whose keys the control plane delivers to hosts: native and standard ones. */
+const BASE = '/control-plane/v1'
+
+/** How many keys one answer brings. */
+export const MAX_DELIVERED_KEYS = 500
+
+export const HostKeyKind = Type.Union([Type.Literal('native'), Type.Literal('standard')])
+export type HostKeyKind = Static<typeof HostKeyKind>
+
+/** Of a native provider the version of its key; of a standard provider the number of one of its keys. */
+const Version = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
+
+// ---------------------------------------------------------------- what hosts call
+
+const HostKeyProvider = Exactly({
+  providerId: Uuid,
+  name: Name,
+  kind: HostKeyKind,
+  tpmRequired: Type.Boolean({ description: 'keys are sealed to the TPM of the host' }),
+  current: Type.Optional(
+    Type.Integer({ minimum: 1, description: 'native: the version that wraps' }),
+  ),
+  versions: Type.Array(Version, { description: 'all that the host is to hold, and no others' }),
+})
+export type HostKeyProvider = Static<typeof HostKeyProvider>
+
+/** The plaintext of sealed host keys. */
+export const HostKeysContent = Exactly({
+  keys: Type.Array(
+    Exactly({ provider: Uuid, version: Version, key: Octets(32, 'the key, 32 octets') }),
+    { maxItems: MAX_DELIVERED_KEYS },
+  ),
+})
+
+export const HostKeyReport = Exactly({
+  revision: Type.Integer({ minimum: 0, description: 'of the last answer; 0 before there is one' }),
+  waitSeconds: Type.Integer({
+    minimum: 0,
+    maximum: 20,
+    description: 'how long the answer may wait for something new',
+  }),
+  holds: Type.Array(
+    Exactly({ providerId: Uuid, versions: Type.Array(Version, { maxItems: 10_000 }) }),
+    { maxItems: 64, description: 'what is in the memory of the agent now' },
+  ),
+  failed: Type.Array(
+    Exactly({
+      providerId: Uuid,
+      version: Version,
+      code: Type.String({ pattern: '^[A-Z][A-Z0-9_]{0,63}$' }),
+    }),
+    { maxItems: MAX_DELIVERED_KEYS, description: 'what came and could not be opened' },
+  ),
+})
+export type HostKeyReport = Static<typeof HostKeyReport>
+
+export const syncHostKeys = operation({
+  id: 'syncHostKeys',
+  summary: 'Say what keys this host holds; get those that it lacks, and what it is to hold',
+  method: 'POST',
+  path: `${BASE}/host/keys/sync`,
+  status: 200,
+  body: HostKeyReport,
+  answer: Exactly({
+    revision: Type.Integer(),
+    providers: Type.Array(HostKeyProvider),
+    sealed: Exactly({ session: SealedKeys, tpm: SealedKeys }),
+    missing: Type.Array(
+      Exactly({ providerId: Uuid, version: Version, code: Type.String(), message: Sentence }),
+      { description: 'keys that could not be had or sealed' },
+    ),
+    more: Type.Boolean({ description: 'there are more keys than fit in one answer' }),
+  }),
+})
+export type HostKeysAnswer = Static<(typeof syncHostKeys)['answer']>
+
+// ---------------------------------------------------------------- what administrators call
+
+const HostKeySettings = {
+  clusters: Type.Array(Name, {
+    maxItems: 1000,
+    uniqueItems: true,
+    description: 'clusters whose hosts get its keys',
+  }),
+  tpmRequired: Type.Boolean({ description: 'seal keys to the TPM of each host, and to no other' }),
+}
+
+const BackupMaxAgeDays = Type.Integer({
+  minimum: 1,
+  maximum: 3650,
+  description: 'a backup that is older is warned of',
+})
+
+export const HostKeyProviderView = Exactly({
+  name: Name,
+  providerId: Uuid,
+  kind: HostKeyKind,
+  state: Type.Union([Type.Literal('active'), Type.Literal('deleting')]),
+  ...HostKeySettings,
+  createdAt: Time,
+  current: Type.Optional(Type.Integer({ description: 'native: the version that wraps' })),
+  keys: Type.Integer({ description: 'how many keys or versions there are' }),
+  vms: Type.Integer({ description: 'VMs in the inventory that use it' }),
+  backup: Type.Optional(
+    Exactly({
+      state: Type.Union(
+        [
+          Type.Literal('none'),
+          Type.Literal('newest-missing'),
+          Type.Literal('old'),
+          Type.Literal('done'),
+        ],
+        { description: 'none: nothing can be wrapped; newest-missing: the newest version waits' },
+      ),
+      at: Type.Optional(Time),
+      maxAgeDays: BackupMaxAgeDays,
+    }),
+  ),
+  deliveries: Type.Record(Type.String(), Type.Integer(), {
+    description: 'how many deliveries are in which state',
+  }),
+})
+export type HostKeyProviderView = Static<typeof HostKeyProviderView>
+
+const ProviderParams = Exactly({ provider: Name })
+
+export const createNativeProvider = operation({
+  id: 'createNativeProvider',
+  summary: 'Make a native key provider; it is of no use before its first backup',
+  method: 'POST',
+  path: `${BASE}/native-providers`,
+  status: 201,
+  body: Exactly({
+    name: Name,
+    ...HostKeySettings,
+    backupMaxAgeDays: Type.Optional(BackupMaxAgeDays),
+  }),
+  answer: HostKeyProviderView,
+})
+
+export const listHostKeyProviders = operation({
+  id: 'listHostKeyProviders',
+  summary: 'Native and standard key providers',
+  method: 'GET',
+  path: `${BASE}/key-providers`,
+  status: 200,
+  answer: Exactly({ providers: Type.Array(HostKeyProviderView) }),
+})
+
+export const getHostKeyProvider = operation({
+  id: 'getHostKeyProvider',
+  summary: 'One native or standard key provider',
+  method: 'GET',
+  path: `${BASE}/key-providers/:provider`,
+  status: 200,
+  params: ProviderParams,
+  answer: HostKeyProviderView,
+})
+
+export const setHostKeyProvider = operation({
+  id: 'setHostKeyProvider',
+  summary: 'Change which clusters get the keys of a key provider',
+  method: 'PUT',
+  path: `${BASE}/key-providers/:provider/clusters`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({ clusters: HostKeySettings.clusters }),
+  answer: HostKeyProviderView,
+})
+
+export const rotateNativeProvider = operation({
+  id: 'rotateNativeProvider',
+  summary: 'Make a new version of the key of a native provider; it is used once it is backed up',
+  method: 'POST',
+  path: `${BASE}/key-providers/:provider/rotation`,
+  status: 201,
+  params: ProviderParams,
+  body: Empty,
+  answer: HostKeyProviderView,
+})
+
+export const HostKeyView = Exactly({
+  version: Version,
+  createdAt: Time,
+  state: Type.Union([Type.Literal('not-backed-up'), Type.Literal('usable')]),
+  keyId: Type.Optional(Type.String({ description: 'standard: what the key server calls it' })),
+  cluster: Type.Optional(Name),
+  use: Type.Optional(Exactly({ kind: Type.String(), id: Type.String() })),
+})
+export type HostKeyView = Static<typeof HostKeyView>
+
+export const listHostKeys = operation({
+  id: 'listHostKeys',
+  summary: 'Keys of a native or standard key provider, without the keys',
+  method: 'GET',
+  path: `${BASE}/key-providers/:provider/keys`,
+  status: 200,
+  params: ProviderParams,
+  answer: Exactly({ keys: Type.Array(HostKeyView) }),
+})
+
+export const DeliveryState = Type.Union([
+  Type.Literal('pending'),
+  Type.Literal('delivered'),
+  Type.Literal('confirmed'),
+  Type.Literal('failed'),
+  Type.Literal('erasing'),
+  Type.Literal('erased'),
+])
+export type DeliveryState = Static<typeof DeliveryState>
+
+export const HostKeyDeliveryView = Exactly({
+  version: Version,
+  hostId: Name,
+  state: DeliveryState,
+  code: Type.Optional(Type.String()),
+  at: Time,
+})
+export type HostKeyDeliveryView = Static<typeof HostKeyDeliveryView>
+
+export const listHostKeyDeliveries = operation({
+  id: 'listHostKeyDeliveries',
+  summary: 'Which host has which key of a key provider',
+  method: 'GET',
+  path: `${BASE}/key-providers/:provider/deliveries`,
+  status: 200,
+  params: ProviderParams,
+  answer: Exactly({ deliveries: Type.Array(HostKeyDeliveryView) }),
+})
+
+export const deleteHostKeyProvider = operation({
+  id: 'deleteHostKeyProvider',
+  summary: 'Delete a key provider: its hosts erase its keys and confirm it',
+  method: 'POST',
+  path: `${BASE}/key-providers/:provider/deletion`,
+  status: 202,
+  params: ProviderParams,
+  body: Exactly({
+    reason: Sentence,
+    force: Type.Optional(
+      Type.Boolean({ description: 'although VMs use it, or hosts have not confirmed' }),
+    ),
+  }),
+  answer: Exactly({
+    deleted: Type.Boolean({ description: 'false while hosts have yet to confirm' }),
+    awaits: Type.Array(Name, { description: 'hosts that have yet to confirm' }),
+  }),
+})
+
+const Passphrase = Type.String({ minLength: 12, maxLength: 1024 })
+const BackupFile = Octets(256 * 1024, 'PKCS#12')
+
+export const backupNativeProvider = operation({
+  id: 'backupNativeProvider',
+  summary: 'All versions of the key of a native provider as PKCS#12 under a passphrase',
+  method: 'POST',
+  path: `${BASE}/key-providers/:provider/backups`,
+  status: 201,
+  params: ProviderParams,
+  body: Exactly({ passphrase: Passphrase }),
+  answer: Exactly({
+    file: BackupFile,
+    digest: Type.String({ description: 'SHA-256 of the file, hexadecimal' }),
+  }),
+})
+
+export const confirmBackup = operation({
+  id: 'confirmBackup',
+  summary: 'Say that the backup was written: what is in it may be used from now on',
+  method: 'POST',
+  path: `${BASE}/key-providers/:provider/backups/confirmation`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({ digest: Type.String({ pattern: '^[0-9a-f]{64}$' }) }),
+  answer: HostKeyProviderView,
+})
+
+export const restoreNativeProvider = operation({
+  id: 'restoreNativeProvider',
+  summary: 'Make a native key provider of a backup: same identity, same keys',
+  method: 'POST',
+  path: `${BASE}/native-providers/restoration`,
+  status: 201,
+  body: Exactly({
+    file: BackupFile,
+    passphrase: Type.String({ minLength: 1, maxLength: 1024 }),
+    name: Type.Optional(Name),
+    clusters: HostKeySettings.clusters,
+  }),
+  answer: HostKeyProviderView,
+})

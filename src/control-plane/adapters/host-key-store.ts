@@ -1,0 +1,415 @@
+import { type Selectable, sql, type Transaction } from 'kysely'
+import { PlatformError } from '../../core/errors.js'
+import { type FoundationTables, isUniqueViolation, readHostStatuses } from '../../store/index.js'
+import type {
+  HostKeyTransaction,
+  StoredDelivery,
+  StoredHostKey,
+  StoredKeyProvider,
+} from '../host-key-ports.js'
+
+export interface HostKeyTables {
+  control_plane_key_providers: {
+    provider_id: string
+    name: string
+    kind: StoredKeyProvider['kind']
+    tpm_required: number
+    state: StoredKeyProvider['state']
+    created_at_ms: number
+    backup_max_age_days: number | null
+    /** `<digest>:<version>` */
+    pending_backup: string | null
+    backed_up_at_ms: number | null
+    warned_at_ms: number | null
+    key_servers: string | null
+    sealed_key_servers: Uint8Array | null
+  }
+  control_plane_key_provider_clusters: { provider_id: string; cluster: string }
+  control_plane_host_keys: {
+    provider_id: string
+    version: number
+    created_at_ms: number
+    usable_at_ms: number | null
+    sealed: Uint8Array | null
+    key_id: string | null
+    cluster: string | null
+    use_kind: 'vm' | 'host' | null
+    use_id: string | null
+    described_at_ms: number | null
+  }
+  control_plane_key_deliveries: {
+    provider_id: string
+    version: number
+    host_id: string
+    state: StoredDelivery['state']
+    code: string | null
+    at_ms: number
+  }
+  control_plane_host_key_revision: { id: number; revision: number }
+}
+
+/** Deliveries that are made known in one round of the watch. */
+const PENDING_AT_ONCE = 1000
+
+/** Key providers of hosts, their keys, and deliveries. */
+export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
+  transaction: Transaction<T>,
+): HostKeyTransaction {
+  const tx = transaction as unknown as Transaction<HostKeyTables & FoundationTables>
+
+  const load = async (
+    row: Selectable<HostKeyTables['control_plane_key_providers']>,
+  ): Promise<StoredKeyProvider> => {
+    const clusters = await tx
+      .selectFrom('control_plane_key_provider_clusters')
+      .select('cluster')
+      .where('provider_id', '=', row.provider_id)
+      .orderBy('cluster')
+      .execute()
+    return storedProvider(
+      row,
+      clusters.map(({ cluster }) => cluster),
+    )
+  }
+
+  const setClusters = async (providerId: string, clusters: readonly string[]): Promise<void> => {
+    await tx
+      .deleteFrom('control_plane_key_provider_clusters')
+      .where('provider_id', '=', providerId)
+      .execute()
+    for (const cluster of clusters) {
+      await tx
+        .insertInto('control_plane_key_provider_clusters')
+        .values({ provider_id: providerId, cluster })
+        .execute()
+    }
+  }
+
+  const keysOf = (providerId: string) =>
+    tx.selectFrom('control_plane_host_keys').where('provider_id', '=', providerId)
+
+  return {
+    async listKeyProviders() {
+      const rows = await tx
+        .selectFrom('control_plane_key_providers')
+        .selectAll()
+        .orderBy('name')
+        .execute()
+      const providers: StoredKeyProvider[] = []
+      for (const row of rows) providers.push(await load(row))
+      return providers
+    },
+
+    async findKeyProvider(name) {
+      const row = await tx
+        .selectFrom('control_plane_key_providers')
+        .selectAll()
+        .where('name', '=', name)
+        .executeTakeFirst()
+      return row && load(row)
+    },
+
+    async insertKeyProvider(provider) {
+      try {
+        await tx
+          .insertInto('control_plane_key_providers')
+          .values({
+            provider_id: provider.providerId,
+            name: provider.name,
+            kind: provider.kind,
+            tpm_required: provider.tpmRequired ? 1 : 0,
+            state: provider.state,
+            created_at_ms: provider.createdAtMs,
+            backup_max_age_days: provider.backupMaxAgeDays ?? null,
+            pending_backup: null,
+            backed_up_at_ms: provider.backedUpAtMs ?? null,
+            warned_at_ms: provider.warnedAtMs ?? null,
+            key_servers: provider.keyServers?.settings ?? null,
+            sealed_key_servers: provider.keyServers?.sealed ?? null,
+          })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        const expected = `expected a new key provider, found ${provider.name} or its identity here`
+        throw new PlatformError('CONFLICT', expected)
+      }
+      await setClusters(provider.providerId, provider.clusters)
+    },
+
+    async updateKeyProvider(providerId, change) {
+      const { clusters, keyServers, pendingBackup } = change
+      if (clusters) await setClusters(providerId, clusters)
+      const columns = {
+        ...(change.state === undefined ? {} : { state: change.state }),
+        ...(change.backedUpAtMs === undefined ? {} : { backed_up_at_ms: change.backedUpAtMs }),
+        ...(change.warnedAtMs === undefined ? {} : { warned_at_ms: change.warnedAtMs }),
+        ...('pendingBackup' in change
+          ? {
+              pending_backup: pendingBackup
+                ? `${pendingBackup.digest}:${pendingBackup.version}`
+                : null,
+            }
+          : {}),
+        ...(keyServers
+          ? { key_servers: keyServers.settings, sealed_key_servers: keyServers.sealed }
+          : {}),
+      }
+      if (Object.keys(columns).length === 0) return
+      await tx
+        .updateTable('control_plane_key_providers')
+        .set(columns)
+        .where('provider_id', '=', providerId)
+        .execute()
+    },
+
+    async removeKeyProvider(providerId) {
+      for (const table of [
+        'control_plane_key_deliveries',
+        'control_plane_host_keys',
+        'control_plane_key_provider_clusters',
+        'control_plane_key_providers',
+      ] as const) {
+        await tx.deleteFrom(table).where('provider_id', '=', providerId).execute()
+      }
+    },
+
+    async listHostKeys(providerId) {
+      return (await keysOf(providerId).selectAll().orderBy('version').execute()).map(storedKey)
+    },
+
+    async countHostKeys(providerId) {
+      const row = await keysOf(providerId)
+        .select((row) => row.fn.countAll<number>().as('keys'))
+        .executeTakeFirstOrThrow()
+      return Number(row.keys)
+    },
+
+    async insertHostKey(key) {
+      await tx
+        .insertInto('control_plane_host_keys')
+        .values({
+          provider_id: key.providerId,
+          version: key.version,
+          created_at_ms: key.createdAtMs,
+          usable_at_ms: key.usableAtMs ?? null,
+          sealed: key.sealed ?? null,
+          key_id: key.keyId ?? null,
+          cluster: key.cluster ?? null,
+          use_kind: key.use?.kind ?? null,
+          use_id: key.use?.id ?? null,
+          described_at_ms: key.describedAtMs ?? null,
+        })
+        .execute()
+    },
+
+    async findKeyOfUse(providerId, cluster, use) {
+      const row = await keysOf(providerId)
+        .selectAll()
+        .where('cluster', '=', cluster)
+        .where('use_kind', '=', use.kind)
+        .where('use_id', '=', use.id)
+        .executeTakeFirst()
+      return row && storedKey(row)
+    },
+
+    async newestVersion(providerId) {
+      const row = await keysOf(providerId)
+        .select('version')
+        .orderBy('version', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.version ?? 0
+    },
+
+    async makeUsable(providerId, upTo, atMs) {
+      await tx
+        .updateTable('control_plane_host_keys')
+        .set({ usable_at_ms: atMs })
+        .where('provider_id', '=', providerId)
+        .where('version', '<=', upTo)
+        .where('usable_at_ms', 'is', null)
+        .execute()
+    },
+
+    async eraseSealedKeys(providerId) {
+      await tx
+        .updateTable('control_plane_host_keys')
+        .set({ sealed: null })
+        .where('provider_id', '=', providerId)
+        .execute()
+    },
+
+    async listDeliveries(providerId) {
+      const rows = await tx
+        .selectFrom('control_plane_key_deliveries')
+        .selectAll()
+        .where('provider_id', '=', providerId)
+        .orderBy('version')
+        .orderBy('host_id')
+        .execute()
+      return rows.map(storedDelivery)
+    },
+
+    async listDeliveriesTo(hostId) {
+      const rows = await tx
+        .selectFrom('control_plane_key_deliveries')
+        .selectAll()
+        .where('host_id', '=', hostId)
+        .execute()
+      return rows.map(storedDelivery)
+    },
+
+    async countDeliveries(providerId) {
+      const rows = await tx
+        .selectFrom('control_plane_key_deliveries')
+        .select((row) => ['state', row.fn.countAll<number>().as('deliveries')])
+        .where('provider_id', '=', providerId)
+        .groupBy('state')
+        .execute()
+      return Object.fromEntries(rows.map(({ state, deliveries }) => [state, Number(deliveries)]))
+    },
+
+    async saveDelivery({ providerId, version, hostId, state, code, atMs }) {
+      const columns = { state, code: code ?? null, at_ms: atMs }
+      await tx
+        .insertInto('control_plane_key_deliveries')
+        .values({ provider_id: providerId, version, host_id: hostId, ...columns })
+        .onConflict((conflict) =>
+          conflict.columns(['provider_id', 'version', 'host_id']).doUpdateSet(columns),
+        )
+        .execute()
+    },
+
+    async removeDelivery({ providerId, version, hostId }) {
+      await tx
+        .deleteFrom('control_plane_key_deliveries')
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .where('host_id', '=', hostId)
+        .execute()
+    },
+
+    async addPendingDeliveries(atMs) {
+      const missing = await tx
+        .selectFrom('control_plane_host_keys as key')
+        .innerJoin('control_plane_key_providers as provider', (join) =>
+          join.onRef('provider.provider_id', '=', 'key.provider_id'),
+        )
+        .innerJoin('control_plane_key_provider_clusters as serves', (join) =>
+          join.onRef('serves.provider_id', '=', 'key.provider_id'),
+        )
+        .innerJoin('host_status as host', (join) =>
+          join.onRef('host.cluster', '=', 'serves.cluster'),
+        )
+        .leftJoin('control_plane_key_deliveries as delivery', (join) =>
+          join
+            .onRef('delivery.provider_id', '=', 'key.provider_id')
+            .onRef('delivery.version', '=', 'key.version')
+            .onRef('delivery.host_id', '=', 'host.host_id'),
+        )
+        .select(['key.provider_id', 'key.version', 'host.host_id'])
+        .distinct()
+        .where('provider.state', '=', 'active')
+        .where('key.usable_at_ms', 'is not', null)
+        .where('host.state', 'in', ['trusted', 'late'])
+        .where('delivery.host_id', 'is', null)
+        .where(sql<boolean>`(key.cluster is null or key.cluster = host.cluster)`)
+        .limit(PENDING_AT_ONCE)
+        .execute()
+      for (const row of missing) {
+        await tx
+          .insertInto('control_plane_key_deliveries')
+          .values({ ...row, state: 'pending', code: null, at_ms: atMs })
+          .execute()
+      }
+    },
+
+    async listOverdueDeliveries(beforeMs) {
+      const rows = await tx
+        .selectFrom('control_plane_key_deliveries')
+        .selectAll()
+        .where('state', 'in', ['pending', 'delivered'])
+        .where('at_ms', '<=', beforeMs)
+        .limit(PENDING_AT_ONCE)
+        .execute()
+      return rows.map(storedDelivery)
+    },
+
+    async hostKeyRevision() {
+      const row = await tx
+        .selectFrom('control_plane_host_key_revision')
+        .select('revision')
+        .executeTakeFirst()
+      return row?.revision ?? 0
+    },
+
+    async raiseHostKeyRevision() {
+      await tx
+        .insertInto('control_plane_host_key_revision')
+        .values({ id: 1, revision: 1 })
+        .onConflict((conflict) =>
+          conflict.column('id').doUpdateSet((row) => ({
+            revision: row('control_plane_host_key_revision.revision', '+', 1),
+          })),
+        )
+        .execute()
+    },
+
+    async isHostKnown(hostId) {
+      const statuses = await readHostStatuses(tx, hostId)
+      return statuses.some(({ state }) => state !== 'revoked')
+    },
+  }
+}
+
+function storedProvider(
+  row: Selectable<HostKeyTables['control_plane_key_providers']>,
+  clusters: readonly string[],
+): StoredKeyProvider {
+  const [digest, version] = row.pending_backup?.split(':') ?? []
+  return {
+    providerId: row.provider_id,
+    name: row.name,
+    kind: row.kind,
+    state: row.state,
+    tpmRequired: row.tpm_required === 1,
+    clusters,
+    createdAtMs: row.created_at_ms,
+    backupMaxAgeDays: row.backup_max_age_days ?? undefined,
+    pendingBackup: digest === undefined ? undefined : { digest, version: Number(version) },
+    backedUpAtMs: row.backed_up_at_ms ?? undefined,
+    warnedAtMs: row.warned_at_ms ?? undefined,
+    keyServers:
+      row.key_servers === null || row.sealed_key_servers === null
+        ? undefined
+        : { settings: row.key_servers, sealed: new Uint8Array(row.sealed_key_servers) },
+  }
+}
+
+function storedKey(row: Selectable<HostKeyTables['control_plane_host_keys']>): StoredHostKey {
+  const { use_kind: kind, use_id: id } = row
+  return {
+    providerId: row.provider_id,
+    version: row.version,
+    createdAtMs: row.created_at_ms,
+    usableAtMs: row.usable_at_ms ?? undefined,
+    sealed: row.sealed === null ? undefined : new Uint8Array(row.sealed),
+    keyId: row.key_id ?? undefined,
+    cluster: row.cluster ?? undefined,
+    use: kind === null || id === null ? undefined : { kind, id },
+    describedAtMs: row.described_at_ms ?? undefined,
+  }
+}
+
+function storedDelivery(
+  row: Selectable<HostKeyTables['control_plane_key_deliveries']>,
+): StoredDelivery {
+  return {
+    providerId: row.provider_id,
+    version: row.version,
+    hostId: row.host_id,
+    state: row.state,
+    code: row.code ?? undefined,
+    atMs: row.at_ms,
+  }
+}

@@ -1,0 +1,226 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { Value } from 'typebox/value'
+import {
+  type HostKeyReport,
+  type HostKeysAnswer,
+  HostKeysContent,
+  MAX_DELIVERED_KEYS,
+  syncHostKeys,
+} from '../../api/host-keys.js'
+import type { Assurance } from '../../api/key-provider.js'
+import { fromBase64url, parseUtf8 } from '../../core/bytes.js'
+import { isPlatformError, messageOf } from '../../core/errors.js'
+import type { Logger } from '../../core/logger.js'
+import { Secret } from '../../core/secret.js'
+import type { Tpm } from '../../tpm/index.js'
+import type { Session } from '../adapters/attester.js'
+import type { Authority } from '../adapters/authority.js'
+import { openAnswer } from '../adapters/open-answer.js'
+import { retryDelayMs } from '../domain/schedule.js'
+import { Keyring } from './keyring.js'
+
+/** How long a call may wait for news. */
+const WAIT_SECONDS = 20
+/** The longest pause is that after five failures: half a minute. */
+const COUNTED_FAILURES = 5
+
+/** Keeps the keyring of this host as the control plane wants it. */
+export interface KeyKeeper extends AsyncDisposable {
+  readonly keyring: Keyring
+  /** The host is attested: asks at once, and from then on whenever there is something new. */
+  start(): void
+  /** The host is not trusted any longer: erases every key, and asks for nothing until it is. */
+  forget(): void
+  /** Resolves once the control plane was asked since `start`, with whatever outcome. */
+  ready(): Promise<void>
+  /** Asks again now; resolves when that is done, with whatever outcome. */
+  askAgain(): Promise<void>
+  /** Why a key is not here, as the control plane said. */
+  reasonOf(providerId: string, version: number): HostKeysAnswer['missing'][number] | undefined
+  /** What went wrong last; nothing where the last call succeeded. */
+  readonly lastError: string | undefined
+}
+
+/** One run of the loop, from `start` to `forget`. */
+interface Run {
+  readonly ended: AbortController
+  /** Ends the call or the pause that is under way, and has the next one follow at once. */
+  turn: AbortController
+  isReady: boolean
+  readonly done: Promise<void>
+}
+
+/**
+ * Asks the control plane what this host is to hold, opens what it sends, and says what came and what was erased.
+ *
+ * A call is open nearly always: the control plane answers it when there is news, so that a new key, a rotation or a
+ * deletion arrives at once. What could not be had is asked for again, with growing pauses.
+ */
+export function createKeyKeeper(deps: {
+  readonly authority: Authority
+  readonly tpm: () => Promise<Tpm>
+  readonly random: () => number
+  readonly logger: Logger
+}): KeyKeeper {
+  const { authority, logger } = deps
+  const keyring = new Keyring()
+  const waiters = new Set<() => void>()
+  let missing: HostKeysAnswer['missing'] = []
+  let failed: HostKeyReport['failed'] = []
+  let revision = 0
+  let lastError: string | undefined
+  let run: Run | undefined
+  let closed = false
+
+  /** One call. False where something is left to be asked for again. */
+  const ask = async (current: Run, waitSeconds: number): Promise<boolean> => {
+    const session = await authority.session()
+    const body: HostKeyReport = { revision, waitSeconds, holds: keyring.holds(), failed }
+    const signal = AbortSignal.any([current.ended.signal, current.turn.signal])
+    const answer = await authority.call(syncHostKeys, { body }, signal)
+    if (current.ended.signal.aborted) return true
+    const erased = keyring.keepOnly(answer.providers)
+    if (erased > 0) logger.info({ event: 'host-keys.erased', keys: erased }, 'keys were erased')
+    ;({ missing, revision } = answer)
+    failed = []
+    for (const assurance of ['session', 'tpm'] as const) {
+      await take(current, answer.sealed[assurance], assurance, session)
+    }
+    return missing.length === 0 && failed.length === 0
+  }
+
+  const take = async (
+    current: Run,
+    sealed: string,
+    assurance: Assurance,
+    session: Session,
+  ): Promise<void> => {
+    if (sealed === '') return
+    let plaintext: Uint8Array
+    try {
+      plaintext = await openAnswer(sealed, session, assurance, deps.tpm)
+    } catch (error) {
+      if (!isPlatformError(error)) throw error
+      logger.warn({ event: 'host-keys.not-opened', err: error }, 'keys could not be opened')
+      lastError = messageOf(error)
+      failed = [...failed, ...lacking(assurance, error.code)].slice(0, MAX_DELIVERED_KEYS)
+      return
+    }
+    try {
+      if (current.ended.signal.aborted) return
+      const { keys } = Value.Parse(HostKeysContent, JSON.parse(parseUtf8(plaintext)))
+      for (const { provider, version, key } of keys) {
+        keyring.add(provider, version, new Secret(fromBase64url(key)))
+      }
+      // What was not asked for is not kept
+      keyring.keepOnly(keyring.providers)
+      logger.info({ event: 'host-keys.received', keys: keys.length }, 'keys were received')
+    } finally {
+      plaintext.fill(0)
+    }
+  }
+
+  /** What an answer that did not open was to bring. */
+  const lacking = (assurance: Assurance, code: string): HostKeyReport['failed'] =>
+    keyring.providers
+      .filter(({ tpmRequired }) => tpmRequired === (assurance === 'tpm'))
+      .flatMap(({ providerId, versions }) => {
+        const held = new Set(keyring.versionsOf(providerId))
+        return versions
+          .filter((version) => !held.has(version))
+          .map((version) => ({ providerId, version, code }))
+      })
+
+  const loop = async (current: Run): Promise<void> => {
+    let failures = 0
+    while (!current.ended.signal.aborted) {
+      try {
+        const isWhole = await ask(current, current.isReady && failures === 0 ? WAIT_SECONDS : 0)
+        failures = isWhole ? 0 : failures + 1
+        if (isWhole) lastError = undefined
+        answered(current)
+      } catch (error) {
+        if (current.ended.signal.aborted) return
+        if (!current.turn.signal.aborted) {
+          failures += 1
+          lastError = messageOf(error)
+          logger.warn({ event: 'host-keys.failed', failures, err: error }, 'no keys were got')
+          answered(current)
+        }
+      }
+      if (failures > 0) {
+        const pauseMs = retryDelayMs(Math.min(failures, COUNTED_FAILURES), deps.random())
+        await pause(pauseMs, AbortSignal.any([current.ended.signal, current.turn.signal]))
+      }
+      if (current.turn.signal.aborted) {
+        current.turn = new AbortController()
+        failures = 0
+        revision = 0
+      }
+    }
+  }
+
+  const answered = (current: Run): void => {
+    current.isReady = true
+    for (const wake of waiters) wake()
+    waiters.clear()
+  }
+
+  const end = async (): Promise<void> => {
+    const before = run
+    run = undefined
+    before?.ended.abort()
+    for (const wake of waiters) wake()
+    waiters.clear()
+    await before?.done
+  }
+
+  const nextAnswer = (): Promise<void> => new Promise((resolve) => waiters.add(resolve))
+
+  return {
+    keyring,
+    start() {
+      if (run || closed) return
+      revision = 0
+      const started: Run = {
+        ended: new AbortController(),
+        turn: new AbortController(),
+        isReady: false,
+        done: Promise.resolve().then(() => loop(started)),
+      }
+      run = started
+    },
+    forget() {
+      void end()
+      missing = []
+      const erased = keyring.keepOnly([])
+      if (erased > 0) logger.warn({ event: 'host-keys.forgotten', keys: erased }, 'keys erased')
+    },
+    async ready() {
+      if (run && !run.isReady) await nextAnswer()
+    },
+    async askAgain() {
+      if (!run) return
+      run.turn.abort()
+      await nextAnswer()
+    },
+    reasonOf: (providerId, version) =>
+      missing.find((one) => one.providerId === providerId && one.version === version),
+    get lastError() {
+      return lastError
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      await end()
+      keyring[Symbol.dispose]()
+    },
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal })
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+}
