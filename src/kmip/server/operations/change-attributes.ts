@@ -207,7 +207,7 @@ function changed(
     items: [
       textString(TAG.UniqueIdentifier, object.id),
       call.version.major < 2 && one !== undefined
-        ? attributeToTtlv(inAnswer(one), call.version)
+        ? attributeToTtlv(inAnswer(one, call.version), call.version)
         : undefined,
     ],
   }

@@ -1,5 +1,6 @@
 import {
   DESTROY_ACTION,
+  INTEROP_FUNCTION,
   OPERATION,
   QUERY_FUNCTION,
   RNG_ALGORITHM,
@@ -16,6 +17,7 @@ import {
   type Ttlv,
   textString,
   typedValue,
+  valueAt,
 } from '../../ttlv.js'
 import { compareVersions, versionFromTtlv, versionToTtlv } from '../../version.js'
 import type { Answer, Call, Operation } from '../call.js'
@@ -44,6 +46,24 @@ export const PING: Operation = {
   since: { major: 2, minor: 1 },
   fields: [],
   run: () => ({ items: [] }),
+}
+
+/**
+ * Says where a test of interoperability begins and ends, which changes nothing here.
+ *
+ * @see KMIP 2.1 Specification, clause 6.1.25
+ */
+export const INTEROP: Operation = {
+  operation: OPERATION.Interop,
+  since: { major: 2, minor: 1 },
+  fields: [TAG.InteropFunction, TAG.InteropIdentifier],
+  run: ({ payload }) => {
+    valueAt(payload, TAG.InteropIdentifier, 'TextString')
+    if (valueAt(payload, TAG.InteropFunction, 'Enumeration') === INTEROP_FUNCTION.Reset) {
+      throw new KmipRefusal('FeatureNotSupported', 'this server is reset by a new start')
+    }
+    return { items: [] }
+  },
 }
 
 /** Those that the client names and we speak, best first; all of ours when it names none. */

@@ -49,7 +49,7 @@ function getAttributes(call: Call): Answer {
   const all = visible(object, call)
   const found =
     names.length === 0 ? all : names.flatMap((name) => all.filter((one) => isNamed(one, name)))
-  const attributes = found.map((one) => inAnswer(one))
+  const attributes = found.map((one) => inAnswer(one, version))
   return {
     items: [
       textString(TAG.UniqueIdentifier, object.id),
@@ -75,9 +75,19 @@ function getAttributeList(call: Call): Answer {
   }
 }
 
-/** The first of several has no index: clients of servers with one value alone know none. */
-export function inAnswer(attribute: KmipAttribute): KmipAttribute {
-  return { ...attribute, index: attribute.index === 0 ? undefined : attribute.index }
+/**
+ * The attribute as the version has it. The first of several has no index: clients of servers with one value alone know
+ * none. A Digest of 1.0 does not say of which format it is.
+ */
+export function inAnswer(attribute: KmipAttribute, version: ProtocolVersion): KmipAttribute {
+  const index = attribute.index === 0 ? undefined : attribute.index
+  const { value } = attribute
+  const isEarly = version.major === 1 && version.minor === 0
+  if (!isEarly || value.tag !== TAG.Digest || value.type !== 'Structure') {
+    return { ...attribute, index }
+  }
+  const fields = value.value.filter(({ tag }) => tag !== TAG.KeyFormatType)
+  return { ...attribute, index, value: { ...value, value: fields } }
 }
 
 /** The attributes that can be said in the version of the request. */
