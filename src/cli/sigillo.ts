@@ -14,6 +14,7 @@ import { buildVersion } from './build.js'
 import { addEkCommands } from './offline/ek-commands.js'
 import { addEventLogCommands } from './offline/event-log-commands.js'
 import { addImaCommands } from './offline/ima-commands.js'
+import { addKmipCommands } from './offline/kmip-commands.js'
 import { addVerifyCommands } from './offline/verify-commands.js'
 import { createProgram } from './run.js'
 
@@ -36,6 +37,7 @@ export function sigilloProgram(): Command {
   addEventLogCommands(program)
   addImaCommands(program)
   addEkCommands(program)
+  addKmipCommands(program)
   addKmipTest(program)
   return program
 }

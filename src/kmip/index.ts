@@ -35,6 +35,8 @@ export { decodeTtlv, frameLength, TTLV_LIMITS, type TtlvLimits } from './decode.
 export { encodeTtlv } from './encode.js'
 export * from './enumerations.js'
 export { KmipError } from './errors.js'
+export { parseFrames } from './frames.js'
+export { type TtlvJson, ttlvToJson } from './json.js'
 export { describeTtlv, maskSecrets } from './mask.js'
 export {
   type KmipServerEvent,

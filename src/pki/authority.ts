@@ -29,6 +29,7 @@ const SERIAL_OCTETS = 16
 const BACKDATE_MS = 5 * 60 * 1000
 
 const EKU_SERVER = '1.3.6.1.5.5.7.3.1'
+const EKU_CLIENT = '1.3.6.1.5.5.7.3.2'
 const EKU_EK_CERTIFICATE = '2.23.133.8.1'
 const EKU_PLATFORM_CERTIFICATE = '2.23.133.8.2'
 
@@ -131,8 +132,14 @@ export async function openAuthority(pem: {
   }
 }
 
+/** A certificate with the key that was made for it; PEM. */
+export interface CertifiedKey {
+  readonly certificatePem: string
+  readonly privateKeyPem: string
+}
+
 /** Makes a key and a certificate for a TLS server. */
-export async function issueServerCertificate(
+export function issueServerCertificate(
   authority: Authority,
   options: {
     readonly dnsNames: readonly string[]
@@ -140,14 +147,44 @@ export async function issueServerCertificate(
     readonly validityDays: number
     readonly now: number
   },
-): Promise<{ readonly certificatePem: string; readonly privateKeyPem: string }> {
+): Promise<CertifiedKey> {
+  const [name = options.ipAddresses[0] ?? 'server'] = options.dnsNames
+  return issueTlsCertificate(authority, { ...options, commonName: name }, [
+    new ExtendedKeyUsageExtension([EKU_SERVER]),
+    new SubjectAlternativeNameExtension([
+      ...options.dnsNames.map((value) => ({ type: 'dns' as const, value })),
+      ...options.ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+    ]),
+  ])
+}
+
+/** Makes a key and a certificate for a TLS client, which its common name identifies. */
+export function issueClientCertificate(
+  authority: Authority,
+  options: {
+    readonly commonName: string
+    readonly validityDays: number
+    readonly now: number
+  },
+): Promise<CertifiedKey> {
+  return issueTlsCertificate(authority, options, [new ExtendedKeyUsageExtension([EKU_CLIENT])])
+}
+
+async function issueTlsCertificate(
+  authority: Authority,
+  options: {
+    readonly commonName: string
+    readonly validityDays: number
+    readonly now: number
+  },
+  extensions: readonly Extension[],
+): Promise<CertifiedKey> {
   const keys = (await webcrypto.subtle.generateKey(KEY_ALGORITHMS.p256, true, [
     'sign',
     'verify',
   ])) as webcrypto.CryptoKeyPair
-  const [name = options.ipAddresses[0] ?? 'server'] = options.dnsNames
   const certificate = await issue({
-    subject: nameOf(name),
+    subject: nameOf(options.commonName),
     publicKey: keys.publicKey,
     signer: authority.signer,
     validityDays: options.validityDays,
@@ -155,11 +192,7 @@ export async function issueServerCertificate(
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([EKU_SERVER]),
-      new SubjectAlternativeNameExtension([
-        ...options.dnsNames.map((value) => ({ type: 'dns' as const, value })),
-        ...options.ipAddresses.map((value) => ({ type: 'ip' as const, value })),
-      ]),
+      ...extensions,
     ],
   })
   return {

@@ -2,6 +2,7 @@ export {
   type Authority,
   type AuthorityKeyType,
   createAuthority,
+  issueClientCertificate,
   issueEkCertificate,
   issueServerCertificate,
   openAuthority,
