@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize, relative } from 'node:path'
 import { expect, test } from 'vitest'
+import { SEALED_COLUMNS } from '../src/server/index.js'
+import { openStore } from '../src/store/index.js'
 
 /** Which folder may import which. A change here needs a reason in the same commit. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
@@ -18,6 +20,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/envelope': ['src/core', 'src/api'],
   // key servers that services use: their settings, tests, attributes
   'src/key-servers': ['src/core', 'src/api', 'src/kmip', 'src/pki', 'src/store'],
+  // what root keys are sealed by: passphrases, shares, the TPM and the key server of the authority
+  'src/seals': ['src/core', 'src/tpm', 'src/kmip', 'src/store'],
   'src/http': ['src/core', 'src/api', 'src/tokens', 'src/pki'],
   'src/store': ['src/core'],
   // the verifier: rules alone, so that it can judge evidence anywhere
@@ -41,8 +45,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   // one process mounts the services; it is the only folder that knows all three
   'src/server': [
-    ...['src/core', 'src/api', 'src/http', 'src/pki', 'src/store', 'src/tokens'],
-    ...['src/attestation', 'src/key-provider', 'src/control-plane'],
+    ...['src/core', 'src/api', 'src/http', 'src/pki', 'src/store', 'src/tokens', 'src/tpm'],
+    ...['src/attestation', 'src/key-provider', 'src/control-plane', 'src/envelope', 'src/seals'],
+    'src/kmip',
   ],
   'src/cli': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'native'],
@@ -155,4 +160,19 @@ test('domain rules take the time as an argument', () => {
       /Date\.now|new Date\(\)|performance\.now/.test(readFileSync(file, 'utf8')),
   )
   expect(wrong).toEqual([])
+})
+
+test('every sealed column is one that a change of the root key seals again', async () => {
+  await using store = await openStore({ file: ':memory:' })
+  const tables = await store.tables().introspection.getTables()
+  const found = tables.flatMap(({ name, columns }) =>
+    columns
+      .filter((column) => column.name.includes('sealed') && name !== 'root_key_seals')
+      .map((column) => `${name}.${column.name}`),
+  )
+  const listed = Object.values(SEALED_COLUMNS)
+    .flat()
+    .map(({ table, column }) => `${table}.${column}`)
+  // a new one goes to the `sealed-columns.ts` of its service
+  expect(found.toSorted()).toEqual([...new Set(listed)].toSorted())
 })

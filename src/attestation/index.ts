@@ -29,6 +29,7 @@ import { addPolicyRoutes } from './routes/policy-routes.js'
 import { addReferenceValueRoutes } from './routes/reference-value-routes.js'
 import { addResultRoutes } from './routes/result-routes.js'
 
+export { ATTESTATION_SEALED } from './adapters/sealed-columns.js'
 export { AttestationSection } from './config.js'
 
 const SERVICE = 'attestation'

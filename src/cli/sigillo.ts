@@ -4,6 +4,7 @@ import { addEndorsementCommands } from './authority/endorsement.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
+import { addOperatorCommands } from './authority/operator.js'
 import { addPolicyCommands } from './authority/policy.js'
 import { addKmipTest, addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
@@ -32,6 +33,7 @@ export function sigilloProgram(): Command {
   addPolicyCommands(program)
   addProviderCommands(program)
   addInventoryCommands(program)
+  addOperatorCommands(program)
   addAuditCommands(program)
   addVerifyCommands(program)
   addEventLogCommands(program)

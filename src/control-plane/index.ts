@@ -43,6 +43,7 @@ import type { ControlPlaneStore, HostCaller } from './ports.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
 
+export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
 export { ControlPlaneSection } from './config.js'
 
 const SERVICE = 'control-plane'

@@ -161,10 +161,16 @@ function parseText(leaf: Leaf, text: string): unknown {
     case 'boolean':
       return text === 'true' ? true : text === 'false' ? false : text
     case 'array':
-      return text === '' ? [] : text.split(',')
+      return text === '' ? [] : text.split(',').map((item) => parseItem(leaf, item))
     default:
       return text
   }
+}
+
+/** Items that are not as the schema has them stay text, which the schema then refuses. */
+function parseItem(leaf: Leaf, text: string): unknown {
+  const { items } = leaf.schema as { readonly items?: { readonly type?: string } }
+  return items?.type === 'integer' && /^-?\d+$/.test(text) ? Number(text) : text
 }
 
 function nest(

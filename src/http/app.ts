@@ -8,6 +8,7 @@ import {
   type FastifyRequest,
   fastify,
   LogController,
+  type RouteHandlerMethod,
 } from 'fastify'
 import type { Registry } from 'prom-client'
 import { parseUtf8 } from '../core/bytes.js'
@@ -40,6 +41,8 @@ export interface AppOptions extends Doors {
   readonly idempotency?: IdempotencyStore
   /** For each public route and each address (IPv6: each /64). */
   readonly publicRequestsPerMinute?: number
+  /** What a path without a route is answered with, whatever was sent there; `NOT_FOUND` where it is not said. */
+  readonly elsewhere?: () => PlatformError
 }
 
 const JSON_LIMITS: JsonLimits = { maxDepth: 16, maxItems: 50_000 }
@@ -50,6 +53,7 @@ const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosnif
 
 const routeTables = new WeakMap<object, readonly RouteEntry[]>()
 const localApps = new WeakSet<object>()
+const requestsUnderWay = new WeakMap<object, Set<Promise<unknown>>>()
 const idempotencyStores = new WeakMap<object, IdempotencyStore>()
 
 /**
@@ -87,9 +91,11 @@ export async function createApp(options: AppOptions): Promise<App> {
   readJsonOnly(app)
 
   const routes: RouteEntry[] = []
+  const underWay = new Set<Promise<unknown>>()
   app.addHook('onRoute', (route) => {
     const entry = checkRoute(route, options)
     routes.push(entry)
+    route.handler = remembered(route.handler, underWay)
     if (entry.access === 'public') {
       const max = options.publicRequestsPerMinute ?? PUBLIC_REQUESTS_PER_MINUTE
       route.config = { rateLimit: { max, timeWindow: 60_000 }, ...route.config }
@@ -97,7 +103,10 @@ export async function createApp(options: AppOptions): Promise<App> {
   })
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(HEADERS).header('x-request-id', request.id)
-    if (request.is404) return
+    if (request.is404) {
+      if (options.elsewhere) throw options.elsewhere()
+      return
+    }
     const { access } = request.routeOptions.config
     if (access === undefined) throw new TypeError('a route without access was registered')
     if (await admit(request, access, options)) known.add(request)
@@ -110,6 +119,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   recordRequests(app, options)
 
   routeTables.set(app, routes)
+  requestsUnderWay.set(app, underWay)
   if (options.idempotency) idempotencyStores.set(app, options.idempotency)
   if (options.local) localApps.add(app)
   return app
@@ -120,6 +130,15 @@ export function routesOf(app: App): readonly RouteEntry[] {
   return routeTables.get(app) ?? []
 }
 
+/**
+ * Waits until no route of the app is at work, also for callers who are gone. Who closes a service that still gets
+ * requests sends them elsewhere first.
+ */
+export async function quiet(app: App): Promise<void> {
+  const underWay = requestsUnderWay.get(app)
+  while (underWay && underWay.size > 0) await Promise.allSettled(underWay)
+}
+
 /** Where the app keeps answers that may be asked for again. */
 export function idempotencyOf(app: App): IdempotencyStore | undefined {
   return idempotencyStores.get(app)
@@ -128,6 +147,22 @@ export function idempotencyOf(app: App): IdempotencyStore | undefined {
 /** Whether an app has been made for a unix socket and must not be served elsewhere. */
 export function isLocalApp(app: App): boolean {
   return localApps.has(app)
+}
+
+/** The handler, known to be at work until what it returned is settled. */
+function remembered(
+  handler: RouteHandlerMethod,
+  underWay: Set<Promise<unknown>>,
+): RouteHandlerMethod {
+  return function remember(request, reply) {
+    const answered = handler.call(this, request, reply)
+    if (answered instanceof Promise) {
+      underWay.add(answered)
+      const forget = () => underWay.delete(answered)
+      answered.then(forget, forget)
+    }
+    return answered
+  }
 }
 
 function readJsonOnly(app: App): void {

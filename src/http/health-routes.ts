@@ -13,7 +13,10 @@ export interface HealthOptions {
   readonly metrics?: { readonly registry: Registry; readonly access: Exclude<Access, 'public'> }
 }
 
-/** `/health`: one word to anybody, and whether what the service says is for tests only. `/metrics`: figures in the text format of Prometheus, to known callers. */
+/**
+ * `/health`: one word to anybody, with status 200, or 503 while the service is sealed and does nothing else; and whether what the service says is for
+ * tests only. `/metrics`: figures in the text format of Prometheus, to known callers.
+ */
 export function addHealthRoutes(
   app: App,
   { prefix, state, insecureTest, metrics }: HealthOptions,
@@ -27,11 +30,12 @@ export function addHealthRoutes(
   )
   app.get(
     `${prefix}/health`,
-    { config: { access: 'public' }, schema: { response: { 200: Health } } },
-    async () => ({
-      status: state(),
-      ...(insecureTest ? { insecureTest: insecureTest() } : {}),
-    }),
+    { config: { access: 'public' }, schema: { response: { 200: Health, 503: Health } } },
+    async (_request, reply) => {
+      const status = state()
+      const health = { status, ...(insecureTest ? { insecureTest: insecureTest() } : {}) }
+      return reply.code(status === 'ok' ? 200 : 503).send(health)
+    },
   )
   if (!metrics) return
   const { registry, access } = metrics

@@ -1,5 +1,5 @@
 export type { Access, Doors, OperatorRole, OperatorRule } from './access.js'
-export { type App, type AppOptions, createApp, routesOf } from './app.js'
+export { type App, type AppOptions, createApp, quiet, routesOf } from './app.js'
 export { addEventStream, type StreamedEvent } from './event-stream.js'
 export { addHealthRoutes, type HealthOptions } from './health-routes.js'
 export {

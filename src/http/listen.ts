@@ -50,6 +50,8 @@ const MAX_HEADERS = 64
 
 /**
  * Serves one app, or several by the first segment of the path (`attestation` → app; the app under `''` answers the rest).
+ * The owner of the map may put another app, which is ready, in the place of one at any time; whoever takes an app out
+ * closes it.
  *
  * TCP needs TLS 1.2 or later, unless the address is loopback and `insecureLoopback` is set. A unix socket gets mode
  * 0600; one left by a process that is gone is replaced. An app made for a unix socket is not served on TCP.

@@ -13,6 +13,8 @@ import { createProviderAdministration } from './domain/providers.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 
+export { KEY_PROVIDER_SEALED } from './adapters/sealed-columns.js'
+
 /** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers. */
 export interface KeyProvider extends AsyncDisposable {
   addRoutes(

@@ -9,7 +9,13 @@ export {
 export { requirePassed, testKeyServers } from './connection-test.js'
 export { type KeyServers, parseKeyServers, viewOfKeyServers } from './key-servers.js'
 export { openKeyServerClient } from './open-client.js'
-export { openKeyServers, type SealedKeyServers, sealKeyServers } from './sealed-key-servers.js'
+export {
+  KEY_SERVERS_PURPOSE,
+  keyServersContext,
+  openKeyServers,
+  type SealedKeyServers,
+  sealKeyServers,
+} from './sealed-key-servers.js'
 export {
   decryptOnServer,
   encryptOnServer,

@@ -8,7 +8,8 @@ import { Secret } from '../core/secret.js'
 import type { RootKey } from '../store/index.js'
 import { type KeyServers, type KeyServersSettings, keyServersOf } from './key-servers.js'
 
-const PURPOSE = 'key-servers'
+/** What the secrets of connections are sealed for. */
+export const KEY_SERVERS_PURPOSE = 'key-servers'
 
 const StoredSettings = Type.Omit(KeyServersInput, ['privateKey', 'password'], {
   additionalProperties: false,
@@ -39,7 +40,10 @@ export function sealKeyServers(
     password ? password.use((octets) => lengthPrefixed(key, octets)) : lengthPrefixed(key),
   )
   try {
-    return { settings, sealed: rootKey.seal(PURPOSE, contextOf(subject, settings), secrets) }
+    return {
+      settings,
+      sealed: rootKey.seal(KEY_SERVERS_PURPOSE, keyServersContext(subject, settings), secrets),
+    }
   } finally {
     secrets.fill(0)
   }
@@ -55,7 +59,11 @@ export function openKeyServers(
   subject: string,
   stored: SealedKeyServers,
 ): KeyServers {
-  using secrets = rootKey.open(PURPOSE, contextOf(subject, stored.settings), stored.sealed)
+  using secrets = rootKey.open(
+    KEY_SERVERS_PURPOSE,
+    keyServersContext(subject, stored.settings),
+    stored.sealed,
+  )
   const settings: KeyServersSettings = Value.Parse(StoredSettings, JSON.parse(stored.settings))
   const [key, password, ...rest] = secrets.use(partsOf)
   if (!key || rest.length > 0) {
@@ -64,7 +72,7 @@ export function openKeyServers(
   return keyServersOf(settings, key, password)
 }
 
-function contextOf(subject: string, settings: string): Uint8Array {
+export function keyServersContext(subject: string, settings: string): Uint8Array {
   return lengthPrefixed(utf8(subject), utf8(settings))
 }
 

@@ -3,6 +3,7 @@ import { Exactly } from '../api/common.js'
 import { AttestationSection } from '../attestation/index.js'
 import { ControlPlaneSection } from '../control-plane/index.js'
 import { LOG_LEVELS } from '../core/logger.js'
+import { SealSection } from './seal-config.js'
 
 /** Configuration of the authority: `authority.toml`, `SIGILLO_…`, flags. */
 export const AuthorityConfig = Exactly({
@@ -37,12 +38,7 @@ export const AuthorityConfig = Exactly({
   store: Exactly({
     file: Type.String({ default: '/var/lib/sigillo/sigillo.db', description: 'SQLite file' }),
   }),
-  seal: Exactly({
-    passphraseFile: Type.String({
-      default: '/etc/sigillo/passphrase',
-      description: 'file with the passphrase of the root keys, mode 0600',
-    }),
-  }),
+  seal: SealSection,
   trust: Exactly({
     issuer: Type.Optional(
       Type.String({

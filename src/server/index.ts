@@ -1,3 +1,9 @@
 export { AuthorityConfig } from './config.js'
 export { createSite } from './create-site.js'
-export { type Authority, SERVICES, type ServiceName, startAuthority } from './serve.js'
+export {
+  type Authority,
+  SEALED_COLUMNS,
+  SERVICES,
+  type ServiceName,
+  startAuthority,
+} from './serve.js'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Static } from 'typebox'
-import { type Attestation, openAttestation } from '../attestation/index.js'
-import { openControlPlane } from '../control-plane/index.js'
+import { ATTESTATION_SEALED, type Attestation } from '../attestation/index.js'
+import { CONTROL_PLANE_SEALED } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
@@ -11,7 +11,6 @@ import {
   addHealthRoutes,
   addOpenApiRoute,
   createApp,
-  createRegistry,
   type HostAccess,
   hostAccess,
   type Listener,
@@ -19,29 +18,39 @@ import {
   operatorAccess,
   type TlsFiles,
 } from '../http/index.js'
-import { openKeyProvider } from '../key-provider/index.js'
+import { KEY_PROVIDER_SEALED } from '../key-provider/index.js'
 import {
   appendAudit,
-  createRootKey,
   type FoundationTables,
   findOperator,
-  hasRootKey,
-  idempotentAnswers,
   openStore,
   purgeExpired,
-  type RootKey,
+  type SealedColumn,
   type Store,
-  unsealRootKey,
+  sharedSealedColumns,
 } from '../store/index.js'
 import type { AuthorityConfig } from './config.js'
+import { DisposalStack } from './disposal-stack.js'
+import { openService, type ServiceDeps } from './open-service.js'
+import { SealAdministration } from './seal-administration.js'
+import { addSealRoutes } from './seal-routes.js'
+import { configuredSealers } from './sealers.js'
+import { ServiceKeeper } from './service-keeper.js'
 import { type KeysOf, localKeys, remoteKeys } from './token-trust.js'
 
 export const SERVICES = ['attestation', 'key-provider', 'control-plane'] as const
 export type ServiceName = (typeof SERVICES)[number]
 
-const BODY_LIMIT_OCTETS = 64 * 1024
+/** What each service keeps sealed under its root key. */
+export const SEALED_COLUMNS: Readonly<Record<ServiceName, readonly SealedColumn[]>> = {
+  attestation: [...sharedSealedColumns('attestation'), ...ATTESTATION_SEALED],
+  'key-provider': [...sharedSealedColumns('key-provider'), ...KEY_PROVIDER_SEALED],
+  'control-plane': [...sharedSealedColumns('control-plane'), ...CONTROL_PLANE_SEALED],
+}
+
+const SMALL_BODY_OCTETS = 4 * 1024
 const PURGE_EVERY_MS = 60_000
-const TICK_EVERY_MS = 2_000
+const LOOK_FOR_CHANGES_EVERY_MS = 5_000
 
 /** A running authority. */
 export interface Authority extends AsyncDisposable {
@@ -51,8 +60,9 @@ export interface Authority extends AsyncDisposable {
 }
 
 /**
- * Starts services in this process: opens the store, unseals their root keys, mounts their routes, listens.
+ * Starts services in this process: opens the store, listens, and opens each service that can be unsealed without anybody.
  *
+ * A service that cannot is there all the same: it says that it is sealed and answers nothing else, and operators unseal it.
  * The services share the store and the listener, and nothing else.
  */
 export async function startAuthority(options: {
@@ -62,85 +72,58 @@ export async function startAuthority(options: {
   readonly clock: Clock
   readonly logger: Logger
 }): Promise<Authority> {
-  const { config, clock, logger } = options
-  const stack = new AsyncDisposableStackLike()
+  const { config, clock, logger, build } = options
+  const stack = new DisposalStack()
   try {
     const store = stack.use(await openStore({ file: config.store.file }))
     const publicUrl = publicUrlOf(config)
-    const rootKeys = await unsealAll(store, options.services, config, clock)
-    for (const key of rootKeys.values()) stack.use(key)
-
     const issuer = config.trust.issuer ?? `${publicUrl}/attestation`
-    const attestation = rootKeys.has('attestation')
-      ? stack.use(
-          await openAttestation({
-            store,
-            rootKey: rootKeyOf(rootKeys, 'attestation'),
-            config: config.attestation,
-            issuer,
-            audiences: [publicUrl],
-            build: options.build,
-            clock,
-            logger,
-          }),
-        )
-      : undefined
-    const keysOf = await trustedKeys(config, issuer, attestation, clock)
+    let attestation: Attestation | undefined
+    const keysOf = options.services.includes('attestation')
+      ? trustedKeys(config, issuer, () => attestation, clock)
+      : trustedKeys(config, issuer, undefined, clock)
+
     const apps = new Map<string, App>()
+    const operators = operatorsOf(store, clock)
+    const operatorApp = await createApp({
+      logger,
+      name: 'operator',
+      bodyLimitOctets: SMALL_BODY_OCTETS,
+      publicRequestsPerMinute: config.server.publicRequestsPerMinute,
+      operators,
+    })
+    const keepers: ServiceKeeper[] = []
     for (const service of options.services) {
+      const sealed = await sealedApp(service, config, logger)
+      stack.defer(() => sealed.close())
+      apps.set(service, sealed)
       const doors = doorsOf(service, { store, config, publicUrl, keysOf, clock })
-      const registry = createRegistry()
-      const rootKey = rootKeyOf(rootKeys, service)
-      const app = await createApp({
-        logger,
-        name: service,
-        bodyLimitOctets: BODY_LIMIT_OCTETS,
-        registry,
-        publicRequestsPerMinute: config.server.publicRequestsPerMinute,
-        idempotency: idempotentAnswers(store, { service, rootKey, clock }),
-        ...doors,
-      })
-      switch (service) {
-        case 'attestation':
-          attestation?.addRoutes(app, doors)
-          break
-        case 'key-provider': {
-          const { build } = options
-          const keyProvider = stack.use(openKeyProvider({ store, rootKey, build, clock, logger }))
-          keyProvider.addRoutes(app, doors)
-          stack.use(startTicking(service, keyProvider, clock, logger))
-          break
-        }
-        case 'control-plane': {
-          const controlPlane = await openControlPlane({
-            store,
-            rootKey,
-            config: config.controlPlane,
-            registry,
-            clock,
-          })
-          controlPlane.addRoutes(app, doors)
-          stack.use(startTicking(service, controlPlane, clock, logger))
-          break
-        }
+      const onAttestation: ServiceDeps['onAttestation'] = (opened) => {
+        attestation = opened
       }
-      addHealthRoutes(app, {
-        prefix: `/${service}`,
-        state: () => 'ok',
-        ...(service === 'attestation' && attestation
-          ? { insecureTest: () => attestation.hasTestAnchors() }
-          : {}),
-        metrics: { registry, access: { operator: ['administrator', 'auditor'], service } },
+      const deps = { store, config, publicUrl, issuer, build, doors, clock, logger, onAttestation }
+      const keeper = stack.use(
+        keeperOf(service, deps, (app) => {
+          apps.set(service, app ?? sealed)
+        }),
+      )
+      keepers.push(keeper)
+      const administration = new SealAdministration({
+        ...{ keeper, store, clock, columns: SEALED_COLUMNS[service] },
+        configured: configuredSealers(config.seal),
+        oneOperatorMayGiveAllShares: config.seal.insecureSharesOfOneOperator,
       })
-      addOpenApiRoute(app, `/${service}/v1/openapi.json`, {
-        title: `Sigillo ${service}`,
-        version: options.build,
-        serverUrl: publicUrl,
-      })
-      apps.set(service, app)
+      addSealRoutes(operatorApp, { service, administration, operators })
     }
+    addOpenApiRoute(operatorApp, '/operator/v1/openapi.json', {
+      title: 'Sigillo operator',
+      version: build,
+      serverUrl: publicUrl,
+    })
+    apps.set('operator', operatorApp)
     const root = await createApp({ logger, name: 'root', bodyLimitOctets: 1024 })
-    addHealthRoutes(root, { prefix: '', state: () => 'ok' })
+    const isOpen = () => keepers.every((keeper) => keeper.isOpen)
+    addHealthRoutes(root, { prefix: '', state: () => (isOpen() ? 'ok' : 'sealed') })
     apps.set('', root)
 
     const listener: Listener = stack.use(
@@ -149,14 +132,13 @@ export async function startAuthority(options: {
         insecureLoopback: config.server.insecureLoopback,
       }),
     )
-    const purge = setInterval(() => {
-      purgeExpired(store, clock.nowMs()).catch((err: unknown) => {
-        logger.error({ event: 'purge.failed', err }, 'expired records were not removed')
-      })
-    }, PURGE_EVERY_MS)
-    purge.unref()
-    stack.defer(() => clearInterval(purge))
-    if (attestation) stack.use(startTicking('attestation', attestation, clock, logger))
+    await Promise.all(keepers.map((keeper) => keeper.start()))
+    stack.use(every(PURGE_EVERY_MS, 'purge', logger, () => purgeExpired(store, clock.nowMs())))
+    stack.use(
+      every(LOOK_FOR_CHANGES_EVERY_MS, 'root-keys', logger, async () => {
+        for (const keeper of keepers) await keeper.noticeChanges()
+      }),
+    )
     logger.info(
       { event: 'authority.started', url: listener.url, services: options.services },
       'authority started',
@@ -173,51 +155,60 @@ export async function startAuthority(options: {
   }
 }
 
-/** Lets a service do what is due, every few seconds, one round after the other. */
-function startTicking(
+function keeperOf(
   service: ServiceName,
-  { tick }: { readonly tick: (nowMs: number) => Promise<void> },
-  clock: Clock,
+  deps: ServiceDeps,
+  mount: (app: App | undefined) => void,
+): ServiceKeeper {
+  const { store, config, clock, logger } = deps
+  return new ServiceKeeper({
+    ...{ service, store, clock, logger, mount },
+    automatic: config.seal.automatic.map(configuredSealers(config.seal)),
+    open: (rootKey) => openService(service, rootKey, deps),
+  })
+}
+
+/** What stands in the place of a service that is sealed. */
+async function sealedApp(
+  service: ServiceName,
+  { server }: Static<typeof AuthorityConfig>,
   logger: Logger,
+): Promise<App> {
+  const app = await createApp({
+    logger,
+    name: service,
+    bodyLimitOctets: 1024,
+    publicRequestsPerMinute: server.publicRequestsPerMinute,
+    elsewhere: () => new PlatformError('SEALED', `${service} is sealed`),
+  })
+  addHealthRoutes(app, { prefix: `/${service}`, state: () => 'sealed' })
+  await app.ready()
+  return app
+}
+
+/** Does something every so often, one round after the other; a round that fails is logged. */
+function every(
+  everyMs: number,
+  name: string,
+  logger: Logger,
+  work: () => Promise<unknown>,
 ): AsyncDisposable {
-  let round: Promise<void> | undefined
+  let round: Promise<unknown> | undefined
   const timer = setInterval(() => {
-    round ??= tick(clock.nowMs())
+    round ??= work()
       .catch((err: unknown) => {
-        logger.error({ event: `${service}.tick-failed`, err }, 'a round of the service failed')
+        logger.error({ event: `${name}.failed`, err }, 'what is done at times was not done')
       })
       .finally(() => {
         round = undefined
       })
-  }, TICK_EVERY_MS)
+  }, everyMs)
   timer.unref()
   return {
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
       await round
     },
-  }
-}
-
-/** Disposes what was opened, in reverse order: what the language will have as AsyncDisposableStack. */
-class AsyncDisposableStackLike {
-  readonly #end: (() => void | PromiseLike<void>)[] = []
-
-  use<T extends AsyncDisposable | Disposable>(resource: T): T {
-    this.#end.push(() =>
-      Symbol.asyncDispose in resource
-        ? resource[Symbol.asyncDispose]()
-        : resource[Symbol.dispose](),
-    )
-    return resource
-  }
-
-  defer(end: () => void): void {
-    this.#end.push(end)
-  }
-
-  async dispose(): Promise<void> {
-    for (let end = this.#end.pop(); end; end = this.#end.pop()) await end()
   }
 }
 
@@ -232,41 +223,27 @@ function publicUrlOf({ server }: Static<typeof AuthorityConfig>): string {
   return `${server.insecureLoopback && !server.tlsKeyFile ? 'http' : 'https'}://${server.listen}`
 }
 
-/** Opens the root key of each service; a service without one gets one, under the passphrase. */
-async function unsealAll(
-  store: Store,
-  services: readonly ServiceName[],
-  config: Static<typeof AuthorityConfig>,
-  clock: Clock,
-): Promise<ReadonlyMap<ServiceName, RootKey>> {
-  using passphrase = readSecretFile(config.seal.passphraseFile)
-  const keys = new Map<ServiceName, RootKey>()
-  for (const service of services) {
-    const key = (await hasRootKey(store, service))
-      ? await unsealRootKey(store, service, passphrase)
-      : await createRootKey(store, service, passphrase, clock.nowMs())
-    keys.set(service, key)
-  }
-  return keys
-}
-
-function rootKeyOf(keys: ReadonlyMap<ServiceName, RootKey>, service: ServiceName): RootKey {
-  const key = keys.get(service)
-  if (!key) throw new TypeError(`no root key for ${service}`)
-  return key
-}
-
-async function trustedKeys(
+function trustedKeys(
   config: Static<typeof AuthorityConfig>,
   issuer: string,
-  attestation: Attestation | undefined,
+  attestation: (() => Attestation | undefined) | undefined,
   clock: Clock,
-): Promise<KeysOf> {
+): KeysOf {
   if (attestation && config.trust.issuer === undefined) {
-    return localKeys(issuer, () => attestation.verificationKeys())
+    return localKeys(issuer, () => {
+      const opened = attestation()
+      if (opened) return opened.verificationKeys()
+      throw new PlatformError('SEALED', 'attestation is sealed: its tokens cannot be verified')
+    })
   }
   const caPem = config.trust.caFile === undefined ? undefined : readText(config.trust.caFile)
   return remoteKeys({ issuer, caPem, clock })
+}
+
+function operatorsOf(store: Store, clock: Clock) {
+  return operatorAccess({
+    find: (token, service) => findOperator(store, { token, service, nowMs: clock.nowMs() }),
+  })
 }
 
 function doorsOf(
@@ -280,9 +257,7 @@ function doorsOf(
   },
 ) {
   const { store, config, publicUrl, clock } = deps
-  const operators = operatorAccess({
-    find: (token, name) => findOperator(store, { token, service: name, nowMs: clock.nowMs() }),
-  })
+  const operators = operatorsOf(store, clock)
   const hosts: HostAccess = hostAccess({
     publicUrl,
     audience: publicUrl,

@@ -7,7 +7,8 @@ import type { FoundationTables } from './tables.js'
 
 type Tx = Transaction<FoundationTables>
 
-const PURPOSE = 'idempotent-answer'
+/** What answers are sealed for. */
+export const ANSWER_PURPOSE = 'idempotent-answer'
 const REMEMBERED_MS = 24 * 3_600_000
 
 /**
@@ -19,8 +20,7 @@ export function idempotentAnswers(
   options: { readonly service: string; readonly rootKey: RootKey; readonly clock: Clock },
 ) {
   const { service, rootKey, clock } = options
-  const context = (scope: string, key: string) =>
-    lengthPrefixed(utf8(service), utf8(scope), utf8(key))
+  const context = (scope: string, key: string) => answerContext(service, scope, key)
   return {
     begin: (scope: string, key: string, requestDigest: string) =>
       store.transaction(async (tx: Tx) => {
@@ -46,13 +46,13 @@ export function idempotentAnswers(
         }
         if (row.request_digest !== requestDigest) return 'other' as const
         if (row.sealed === null) return 'open' as const
-        using secret = rootKey.open(PURPOSE, context(scope, key), new Uint8Array(row.sealed))
+        using secret = rootKey.open(ANSWER_PURPOSE, context(scope, key), new Uint8Array(row.sealed))
         return { answer: secret.use((octets) => JSON.parse(parseUtf8(octets)) as unknown) }
       }),
 
     finish: async (scope: string, key: string, answer: unknown): Promise<void> => {
       const octets = utf8(JSON.stringify(answer))
-      const sealed = rootKey.seal(PURPOSE, context(scope, key), octets)
+      const sealed = rootKey.seal(ANSWER_PURPOSE, context(scope, key), octets)
       octets.fill(0)
       await store.transaction((tx: Tx) =>
         tx
@@ -77,4 +77,8 @@ export function idempotentAnswers(
       )
     },
   }
+}
+
+export function answerContext(service: string, scope: string, key: string): Uint8Array {
+  return lengthPrefixed(utf8(service), utf8(scope), utf8(key))
 }

@@ -25,8 +25,30 @@ export {
   revokeOperator,
   type StoredOperator,
 } from './operators.js'
-export { createRootKey, hasRootKey, unsealRootKey } from './passphrase-seal.js'
-export type { RootKey } from './root-key.js'
+export {
+  type SealedColumn,
+  type SealedRow,
+  sharedSealedColumns,
+  textOf,
+} from './reseal.js'
+export { type RootKey, rootKeyOf } from './root-key.js'
+export {
+  parametersOf,
+  SEAL_KINDS,
+  type Sealer,
+  type SealKind,
+  type SealParameters,
+  type StoredSeal,
+} from './root-key-seal.js'
+export {
+  addSeal,
+  createRootKey,
+  readRootKey,
+  removeSeal,
+  rotateRootKey,
+  type StoredRootKey,
+  unsealRootKey,
+} from './root-keys.js'
 export { loadOrCreateServiceKey } from './service-keys.js'
 export { openStore, type Store } from './store.js'
 export type { FoundationTables, HostStatusState } from './tables.js'

@@ -11,6 +11,8 @@ const DOMAIN = 'sigillo root key v1'
 
 /** The key that the secrets of one service are sealed under. In memory from unsealing until it is disposed of. */
 export interface RootKey extends Disposable {
+  /** From 1; one more with each change of the key. */
+  readonly generation: number
   /**
    * Seals octets: each time under a key of their own (HKDF-SHA-256 with a random salt), AES-256-GCM.
    *
@@ -25,15 +27,23 @@ export interface RootKey extends Disposable {
    * @throws PlatformError `ROOT_KEY_OPEN`, the same for all that can be wrong; `SEALED` after the key was disposed of
    */
   open(purpose: string, context: Uint8Array, sealed: Uint8Array): Secret
+  /**
+   * The root key itself under another key: IV (12 octets), ciphertext (32), tag (16).
+   *
+   * @param key for this one call
+   * @throws PlatformError `SEALED` after the key was disposed of
+   */
+  wrapUnder(key: Secret, aad: Uint8Array): Uint8Array
 }
 
 /** A root key of these 32 octets, which it owns from now on. */
-export function rootKeyOf(root: Secret): RootKey {
+export function rootKeyOf(root: Secret, generation = 1): RootKey {
   let disposed = false
   const requireKey = (): void => {
     if (disposed) throw new PlatformError('SEALED', 'the root key is no longer in memory')
   }
   return {
+    generation,
     seal(purpose, context, plaintext) {
       requireKey()
       const salt = randomBytes(SALT_OCTETS)
@@ -55,6 +65,10 @@ export function rootKeyOf(root: Secret): RootKey {
         const message = `sealed octets for ${purpose} do not open`
         throw new PlatformError('ROOT_KEY_OPEN', message, { cause })
       }
+    },
+    wrapUnder(key, aad) {
+      requireKey()
+      return root.use((octets) => key.use((wrapping) => encrypt(wrapping, aad, octets)))
     },
     [Symbol.dispose]() {
       disposed = true

@@ -5,7 +5,8 @@ import type { RootKey } from './root-key.js'
 import type { Store } from './store.js'
 import type { FoundationTables } from './tables.js'
 
-const PURPOSE = 'service-key'
+/** What keys of services are sealed for. */
+export const SERVICE_KEY_PURPOSE = 'service-key'
 
 /**
  * A key that a service keeps sealed under its root key: its signing key, its MAC key. Made on first use.
@@ -20,7 +21,7 @@ export async function loadOrCreateServiceKey(
   name: string,
   make: () => Promise<Uint8Array>,
 ): Promise<Secret> {
-  const context = lengthPrefixed(utf8(service), utf8(name))
+  const context = serviceKeyContext(service, name)
   return store.transaction(async (tx: Transaction<FoundationTables>) => {
     const row = await tx
       .selectFrom('service_keys')
@@ -28,16 +29,20 @@ export async function loadOrCreateServiceKey(
       .where('service', '=', service)
       .where('name', '=', name)
       .executeTakeFirst()
-    if (row) return rootKey.open(PURPOSE, context, new Uint8Array(row.sealed))
+    if (row) return rootKey.open(SERVICE_KEY_PURPOSE, context, new Uint8Array(row.sealed))
     const sealed = sealAndErase(rootKey, context, await make())
     await tx.insertInto('service_keys').values({ service, name, sealed }).execute()
-    return rootKey.open(PURPOSE, context, sealed)
+    return rootKey.open(SERVICE_KEY_PURPOSE, context, sealed)
   })
+}
+
+export function serviceKeyContext(service: string, name: string): Uint8Array {
+  return lengthPrefixed(utf8(service), utf8(name))
 }
 
 function sealAndErase(rootKey: RootKey, context: Uint8Array, octets: Uint8Array): Uint8Array {
   try {
-    return rootKey.seal(PURPOSE, context, octets)
+    return rootKey.seal(SERVICE_KEY_PURPOSE, context, octets)
   } finally {
     octets.fill(0)
   }

@@ -16,7 +16,15 @@ export interface FoundationTables {
   }
   root_keys: {
     name: string
-    /** How the key is sealed: JSON, authenticated with the key. */
+    /** From 1; one more with each change of the key. */
+    generation: number
+    created_at_ms: number
+  }
+  root_key_seals: {
+    seal_id: string
+    root_key: string
+    kind: string
+    /** How the key is sealed: canonical JSON, authenticated with the key. */
     parameters: string
     sealed: Uint8Array
     created_at_ms: number

@@ -23,7 +23,8 @@ type Tx = Transaction<AttestationTables>
  * the time for which a relying party may keep a key set.
  */
 const OVERLAP_MS = (300 + 2 * 60 + 60) * 1000
-const PURPOSE = 'signing-key'
+/** What signing keys are sealed for. */
+export const SIGNING_KEY_PURPOSE = 'signing-key'
 const SERVICE = 'attestation'
 
 /** The keys that tokens are signed with: one active, those before it published until their last token ended. */
@@ -166,16 +167,16 @@ async function insert(
 async function seal(rootKey: RootKey, key: SigningKey): Promise<Uint8Array> {
   const pkcs8 = await exportSigningKey(key)
   try {
-    return rootKey.seal(PURPOSE, contextOf(key.kid), pkcs8)
+    return rootKey.seal(SIGNING_KEY_PURPOSE, signingKeyContext(key.kid), pkcs8)
   } finally {
     pkcs8.fill(0)
   }
 }
 
 function open(rootKey: RootKey, kid: string, sealed: Uint8Array) {
-  return rootKey.open(PURPOSE, contextOf(kid), sealed)
+  return rootKey.open(SIGNING_KEY_PURPOSE, signingKeyContext(kid), sealed)
 }
 
-function contextOf(kid: string): Uint8Array {
+export function signingKeyContext(kid: string): Uint8Array {
   return lengthPrefixed(utf8(SERVICE), utf8(kid))
 }

@@ -256,7 +256,8 @@ export function keyServerKeys(deps: {
   }
 }
 
-function subjectOf(providerId: string): string {
+/** What the connection of a provider is sealed as. */
+export function subjectOf(providerId: string): string {
   return `provider:${providerId}`
 }
 

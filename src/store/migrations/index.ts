@@ -9,6 +9,7 @@ import { endorsementMigration } from './0007-endorsement.js'
 import { referenceSignersMigration } from './0008-reference-signers.js'
 import { eventLogsMigration } from './0009-event-logs.js'
 import { keyStatesMigration } from './0010-key-states.js'
+import { rootKeySealsMigration } from './0011-root-key-seals.js'
 import { keyServersMigration } from './0012-key-servers.js'
 import { hostKeysMigration } from './0014-host-keys.js'
 import { revokedKeysMigration } from './0020-revoked-keys.js'
@@ -25,6 +26,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0008-reference-signers': referenceSignersMigration,
   '0009-event-logs': eventLogsMigration,
   '0010-key-states': keyStatesMigration,
+  '0011-root-key-seals': rootKeySealsMigration,
   '0012-key-servers': keyServersMigration,
   '0014-host-keys': hostKeysMigration,
   '0020-revoked-keys': revokedKeysMigration,

@@ -9,6 +9,7 @@ import { newUuid } from '../../../src/core/random.js'
 import { Secret } from '../../../src/core/secret.js'
 import { type App, createApp, hostAccess, operatorAccess } from '../../../src/http/index.js'
 import { openKeyProvider } from '../../../src/key-provider/index.js'
+import { passphraseSealer } from '../../../src/seals/index.js'
 import {
   createOperator,
   createRootKey,
@@ -61,7 +62,12 @@ export async function openFixture(startMs = NOW_MS): Promise<Fixture> {
   const folder = mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
   const store = await openStore({ file: join(folder, 'kp.db') })
   using passphrase = new Secret(utf8('correct horse battery staple'))
-  const rootKey: RootKey = await createRootKey(store, 'key-provider', passphrase, startMs)
+  const rootKey: RootKey = await createRootKey(
+    store,
+    'key-provider',
+    [passphraseSealer(passphrase)],
+    startMs,
+  )
   let nowMs = startMs
   const clock = {
     nowMs: () => nowMs,

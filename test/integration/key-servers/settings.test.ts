@@ -11,6 +11,7 @@ import {
   sealKeyServers,
   viewOfKeyServers,
 } from '../../../src/key-servers/index.js'
+import { passphraseSealer } from '../../../src/seals/index.js'
 import { createRootKey, openStore, type RootKey, type Store } from '../../../src/store/index.js'
 import { TestAuthority } from '../kmip/client-certificates.js'
 import { inputFor } from './support.js'
@@ -26,7 +27,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sigillo-key-servers-'))
   store = await openStore({ file: join(folder, 'a.db') })
   using passphrase = new Secret(utf8('correct horse battery staple'))
-  rootKey = await createRootKey(store, 'key-provider', passphrase, 0)
+  rootKey = await createRootKey(store, 'key-provider', [passphraseSealer(passphrase)], 0)
   input = inputFor(authority, [5696, 5697], { username: 'sigillo', password: 'not shown' })
 })
 afterAll(async () => {

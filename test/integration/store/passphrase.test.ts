@@ -4,11 +4,12 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { toHex, utf8 } from '../../../src/core/bytes.js'
 import { Secret } from '../../../src/core/secret.js'
 import { readSecretFile } from '../../../src/core/secret-file.js'
+import { passphraseSealer } from '../../../src/seals/index.js'
 import {
   createRootKey,
   type FoundationTables,
-  hasRootKey,
   openStore,
+  readRootKey,
   type Store,
   unsealRootKey,
 } from '../../../src/store/index.js'
@@ -17,7 +18,7 @@ import { NOW_MS, openTestStore, temporaryFolder } from './support.js'
 const PASSPHRASE = 'correct horse battery staple'
 const NAME = 'attestation'
 
-const secret = (text: string): Secret => new Secret(utf8(text))
+const sealer = (text: string) => passphraseSealer(new Secret(utf8(text)))
 
 describe('the root key of a service', () => {
   test('comes back under its passphrase after a restart, and opens what it sealed', async () => {
@@ -26,20 +27,20 @@ describe('the root key of a service', () => {
     let sealed: Uint8Array
     {
       await using store = await openStore({ file })
-      expect(await hasRootKey(store, NAME)).toBe(false)
-      using rootKey = await createRootKey(store, NAME, secret(PASSPHRASE), NOW_MS)
+      expect((await readRootKey(store, NAME)) !== undefined).toBe(false)
+      using rootKey = await createRootKey(store, NAME, [sealer(PASSPHRASE)], NOW_MS)
       sealed = rootKey.seal('p', utf8('c'), Uint8Array.of(1, 2, 3))
-      expect(await hasRootKey(store, NAME)).toBe(true)
+      expect((await readRootKey(store, NAME)) !== undefined).toBe(true)
     }
     await using store = await openStore({ file })
-    using rootKey = await unsealRootKey(store, NAME, secret(PASSPHRASE))
+    using rootKey = await unsealRootKey(store, NAME, sealer(PASSPHRASE))
     expect(rootKey.open('p', utf8('c'), sealed).use(toHex)).toBe('010203')
   })
 
   test('is another one for each service, under the same passphrase', async () => {
     await using opened = await openTestStore()
-    using one = await createRootKey(opened.store, 'attestation', secret(PASSPHRASE), NOW_MS)
-    using other = await createRootKey(opened.store, 'key-provider', secret(PASSPHRASE), NOW_MS)
+    using one = await createRootKey(opened.store, 'attestation', [sealer(PASSPHRASE)], NOW_MS)
+    using other = await createRootKey(opened.store, 'key-provider', [sealer(PASSPHRASE)], NOW_MS)
     const sealed = one.seal('p', utf8('c'), Uint8Array.of(1))
     expect(() => other.open('p', utf8('c'), sealed)).toThrow(
       expect.objectContaining({ code: 'ROOT_KEY_OPEN' }),
@@ -50,7 +51,7 @@ describe('the root key of a service', () => {
     await using opened = await openTestStore()
     const { store } = opened
     const attempts = await Promise.allSettled(
-      [1, 2, 3].map(() => createRootKey(store, NAME, secret(PASSPHRASE), NOW_MS)),
+      [1, 2, 3].map(() => createRootKey(store, NAME, [sealer(PASSPHRASE)], NOW_MS)),
     )
     const made = attempts.flatMap((attempt) =>
       attempt.status === 'fulfilled' ? [attempt.value] : [],
@@ -61,7 +62,7 @@ describe('the root key of a service', () => {
     expect(made).toHaveLength(1)
     expect(refused).toEqual([1, 2].map(() => expect.objectContaining({ code: 'CONFLICT' })))
     const sealed = made[0]?.seal('p', utf8('c'), Uint8Array.of(7))
-    using again = await unsealRootKey(store, NAME, secret(PASSPHRASE))
+    using again = await unsealRootKey(store, NAME, sealer(PASSPHRASE))
     expect(again.open('p', utf8('c'), sealed ?? new Uint8Array()).use(toHex)).toBe('07')
   })
 
@@ -69,22 +70,22 @@ describe('the root key of a service', () => {
     'is not made under a passphrase of fewer than 16 characters: %j',
     async (passphrase) => {
       await using store = await openStore({ file: ':memory:' })
-      await expect(createRootKey(store, NAME, secret(passphrase), NOW_MS)).rejects.toMatchObject({
+      await expect(createRootKey(store, NAME, [sealer(passphrase)], NOW_MS)).rejects.toMatchObject({
         code: 'ROOT_KEY_PASSPHRASE',
       })
-      expect(await hasRootKey(store, NAME)).toBe(false)
+      expect((await readRootKey(store, NAME)) !== undefined).toBe(false)
     },
   )
 
   test('is made under a passphrase of 16 characters', async () => {
     await using store = await openStore({ file: ':memory:' })
-    using _rootKey = await createRootKey(store, NAME, secret('ä'.repeat(16)), NOW_MS)
-    expect(await hasRootKey(store, NAME)).toBe(true)
+    using _rootKey = await createRootKey(store, NAME, [sealer('ä'.repeat(16))], NOW_MS)
+    expect((await readRootKey(store, NAME)) !== undefined).toBe(true)
   })
 
   test('is not in the database in the clear, nor is its passphrase', async () => {
     await using store = await openStore({ file: ':memory:' })
-    using _rootKey = await createRootKey(store, NAME, secret(PASSPHRASE), NOW_MS)
+    using _rootKey = await createRootKey(store, NAME, [sealer(PASSPHRASE)], NOW_MS)
     const { sealed, parameters } = await rowOf(store)
     expect(sealed.length).toBe(12 + 32 + 16)
     expect(JSON.parse(parameters)).toEqual({
@@ -93,6 +94,8 @@ describe('the root key of a service', () => {
       r: 8,
       p: 1,
       salt: expect.stringMatching(/^[\w-]{22}$/),
+      rootKey: NAME,
+      generation: 1,
     })
   })
 })
@@ -105,13 +108,13 @@ describe('a root key is not opened', () => {
     const folder = temporaryFolder()
     file = folder.file('sigillo.db')
     await using store = await openStore({ file })
-    using _rootKey = await createRootKey(store, NAME, secret(PASSPHRASE), NOW_MS)
+    using _rootKey = await createRootKey(store, NAME, [sealer(PASSPHRASE)], NOW_MS)
     return () => folder[Symbol.dispose]()
   })
 
   test('where there is none', async () => {
     await using store = await openStore({ file })
-    await expect(unsealRootKey(store, 'other', secret(PASSPHRASE))).rejects.toMatchObject({
+    await expect(unsealRootKey(store, 'other', sealer(PASSPHRASE))).rejects.toMatchObject({
       code: 'NOT_FOUND',
     })
   })
@@ -120,7 +123,7 @@ describe('a root key is not opened', () => {
     'by another passphrase: %j',
     async (passphrase) => {
       await using store = await openStore({ file })
-      await expect(unsealRootKey(store, NAME, secret(passphrase))).rejects.toMatchObject(REFUSED)
+      await expect(unsealRootKey(store, NAME, sealer(passphrase))).rejects.toMatchObject(REFUSED)
     },
   )
 
@@ -130,39 +133,44 @@ describe('a root key is not opened', () => {
   const set = (change: object) => (row: Row) => ({
     parameters: JSON.stringify({ ...JSON.parse(row.parameters), ...change }),
   })
-  const changes: readonly [string, (row: Row) => Partial<Row>][] = [
-    ['the IV was changed', flip(0)],
-    ['the key was changed', flip(12)],
-    ['the tag was changed', flip(59)],
-    ['the end was cut off', ({ sealed }) => ({ sealed: sealed.subarray(0, -1) })],
-    ['an octet was added', ({ sealed }) => ({ sealed: new Uint8Array([...sealed, 0]) })],
-    ['nothing is left', () => ({ sealed: new Uint8Array() })],
-    ['the salt was changed', set({ salt: 'A'.repeat(22) })],
-    ['the salt is too short', set({ salt: 'AAAA' })],
-    ['the cost was lowered', set({ N: 1024 })],
-    ['the cost was raised beyond memory', set({ N: 2 ** 30 })],
-    ['the cost is text', set({ N: '131072' })],
-    ['the kind is unknown', set({ kind: 'none' })],
-    ['there is a further parameter', set({ more: 1 })],
-    ['the parameters are not JSON', () => ({ parameters: '{' })],
-    ['it is the key of another service', () => ({ name: 'key-provider' })],
+  const changes: readonly [string, string, (row: Row) => Partial<Row>][] = [
+    ['the IV was changed', 'ROOT_KEY_UNSEAL', flip(0)],
+    ['the key was changed', 'ROOT_KEY_UNSEAL', flip(12)],
+    ['the tag was changed', 'ROOT_KEY_UNSEAL', flip(59)],
+    ['the end was cut off', 'SEAL_RECORD', ({ sealed }) => ({ sealed: sealed.subarray(0, -1) })],
+    [
+      'an octet was added',
+      'SEAL_RECORD',
+      ({ sealed }) => ({ sealed: new Uint8Array([...sealed, 0]) }),
+    ],
+    ['nothing is left', 'SEAL_RECORD', () => ({ sealed: new Uint8Array() })],
+    ['the salt was changed', 'ROOT_KEY_UNSEAL', set({ salt: 'A'.repeat(22) })],
+    ['the salt is too short', 'SEAL_RECORD', set({ salt: 'AAAA' })],
+    ['the cost was lowered', 'SEAL_RECORD', set({ N: 1024 })],
+    ['the cost was raised beyond memory', 'SEAL_RECORD', set({ N: 2 ** 30 })],
+    ['the cost is text', 'SEAL_RECORD', set({ N: '131072' })],
+    ['the kind is unknown', 'SEAL_RECORD', set({ kind: 'none' })],
+    ['there is a further parameter', 'SEAL_RECORD', set({ more: 1 })],
+    ['the parameters are not JSON', 'SEAL_RECORD', () => ({ parameters: '{' })],
+    ['it is the seal of another service', 'SEAL_FOREIGN', set({ rootKey: 'key-provider' })],
+    ['it is a seal of an earlier key', 'SEAL_FOREIGN', set({ generation: 0 })],
+    ['it no longer says of what it is', 'ROOT_KEY_UNSEAL', set({ rootKey: undefined })],
   ]
-  test.each(changes)('where %s', async (_, change) => {
+  test.each(changes)('where %s: %s', async (_, code, change) => {
     await using store = await openStore({ file })
     const row = await rowOf(store)
-    const changed = { ...row, ...change(row) }
     const tables = store.tables<FoundationTables>()
-    await tables.updateTable('root_keys').set(changed).execute()
-    await expect(unsealRootKey(store, changed.name, secret(PASSPHRASE))).rejects.toMatchObject({
-      ...REFUSED,
-      message: REFUSED.message.replace(NAME, changed.name),
-    })
-    await tables.updateTable('root_keys').set(row).execute()
+    await tables
+      .updateTable('root_key_seals')
+      .set({ ...row, ...change(row) })
+      .execute()
+    await expect(unsealRootKey(store, NAME, sealer(PASSPHRASE))).rejects.toMatchObject({ code })
+    await tables.updateTable('root_key_seals').set(row).execute()
   })
 
   test('and still is by its own passphrase afterwards', async () => {
     await using store = await openStore({ file })
-    using rootKey = await unsealRootKey(store, NAME, secret(PASSPHRASE))
+    using rootKey = await unsealRootKey(store, NAME, sealer(PASSPHRASE))
     expect(rootKey.seal('p', utf8('c'), new Uint8Array())).toHaveLength(45)
   })
 })
@@ -218,7 +226,7 @@ describe('a secret in a file', () => {
   })
 })
 
-type Row = FoundationTables['root_keys']
+type Row = FoundationTables['root_key_seals']
 
 const REFUSED = {
   code: 'ROOT_KEY_UNSEAL',
@@ -226,7 +234,7 @@ const REFUSED = {
 }
 
 async function rowOf(store: Store): Promise<Row> {
-  const { rows } = await sql<Row>`select * from root_keys`.execute(store.tables())
+  const { rows } = await sql<Row>`select * from root_key_seals`.execute(store.tables())
   const [row] = rows
   if (!row) throw new Error('expected a root key')
   return row
