@@ -148,6 +148,22 @@ export const rewrapKeys = operation({
   answer: Exactly({ items: Type.Array(WrappedItem) }),
 })
 
+export const releaseKeys = operation({
+  id: 'releaseKeys',
+  summary: 'Say that wrapped keys are not needed any more; none may be destroyed before',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/release`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({
+    items: Type.Array(Exactly({ wrapped: WrappedKey, purpose: Purpose, context: KeyContext }), {
+      minItems: 1,
+      maxItems: MAX_BATCH_ITEMS,
+    }),
+  }),
+  answer: Exactly({ items: Type.Array(OpenedItem) }),
+})
+
 // ---------------------------------------------------------------- what administrators call
 
 /** States of NIST SP 800-57 Part 1, section 7. */
@@ -156,6 +172,7 @@ const KeyState = Type.Union([
   Type.Literal('active'),
   Type.Literal('deactivated'),
   Type.Literal('compromised'),
+  Type.Literal('destroyed'),
 ])
 
 const TimeOfDay = Type.String({ pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$' })
@@ -238,6 +255,8 @@ export const ProviderView = Exactly({
       createdAt: Time,
       changedAt: Type.Optional(Time),
       attributes: Type.Optional(KeyAttributesView),
+      destroyAt: Type.Optional(Time),
+      references: Type.Integer({ description: 'wrapped keys that this version opens' }),
     }),
   ),
 })
@@ -325,13 +344,47 @@ export const rotateProvider = operation({
   answer: ProviderView,
 })
 
+const VersionParams = Exactly({
+  provider: Name,
+  version: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }),
+})
+
+export const scheduleDestruction = operation({
+  id: 'scheduleDestruction',
+  summary: 'Have a version of the primary key destroyed after a time; it does nothing from now on',
+  method: 'PUT',
+  path: `${BASE}/providers/:provider/versions/:version/destruction`,
+  status: 200,
+  params: VersionParams,
+  body: Exactly({
+    afterDays: Type.Integer({ minimum: 1, maximum: 365, default: 7 }),
+    reason: Sentence,
+    abandon: Type.Optional(
+      Type.Boolean({
+        description: 'also where wrapped keys are there, which nobody can open then',
+      }),
+    ),
+  }),
+  answer: ProviderView,
+})
+
+export const cancelDestruction = operation({
+  id: 'cancelDestruction',
+  summary: 'Keep a version that was to be destroyed',
+  method: 'DELETE',
+  path: `${BASE}/providers/:provider/versions/:version/destruction`,
+  status: 200,
+  params: VersionParams,
+  answer: ProviderView,
+})
+
 export const setKeyState = operation({
   id: 'setKeyState',
   summary: 'Activate, deactivate or give up a version of the primary key',
   method: 'PUT',
   path: `${BASE}/providers/:provider/versions/:version/state`,
   status: 200,
-  params: Exactly({ provider: Name, version: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }) }),
+  params: VersionParams,
   body: Exactly({ state: KeyState, reason: Sentence }),
   answer: ProviderView,
 })

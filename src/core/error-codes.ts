@@ -375,6 +375,8 @@ export const ERROR_CODES = {
     status: 404,
     title: 'the provider has no such version of its primary key',
   },
+  KEY_REFERENCED: { status: 409, title: 'there are wrapped keys that the primary key still opens' },
+  KEY_TOMBSTONES: { status: 500, title: 'the list of destroyed keys was changed' },
   KEY_LENGTH: { status: 400, title: 'the key has another length' },
   KEY_HOST_STATUS: { status: 403, title: 'the host is not trusted now, or was enrolled anew' },
   KEY_STALE_POLICY: { status: 403, title: 'the token was issued under an older policy' },

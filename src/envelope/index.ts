@@ -2,6 +2,7 @@ export { deriveNativeKek } from './native-kek.js'
 export { selfTest } from './self-test.js'
 export {
   DEK_OCTETS,
+  dekIdOf,
   type Envelope,
   type KeptAlgorithm,
   type KeptKey,

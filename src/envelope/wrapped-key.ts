@@ -67,6 +67,11 @@ const Header = Exactly({
 })
 export type EnvelopeHeader = Static<typeof Header>
 
+/** The identifier in the header of a key that is wrapped with these random octets. */
+export function dekIdOf(random: Uint8Array): string {
+  return toBase64url(random.subarray(SALT_OCTETS + IV_OCTETS))
+}
+
 /** What a key server authenticates with a key that it encrypts in the primary key's place. */
 export function keptKeyContext(providerId: string, version: number): Uint8Array {
   return lengthPrefixed(utf8(DOMAIN), utf8('kek'), utf8(providerId), utf8(String(version)))

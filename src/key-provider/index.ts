@@ -3,11 +3,13 @@ import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
 import type { App, HostAccess, OperatorAccess } from '../http/index.js'
-import { auditLog, type RootKey, type Store } from '../store/index.js'
+import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
 import { sealAnswer } from '../tokens/index.js'
 import { keyServerKeys } from './adapters/key-server-keys.js'
 import { embeddedKeystore } from './adapters/keystore.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
+import { tombstoneFile } from './adapters/tombstone-file.js'
+import { createDestruction } from './domain/destruction.js'
 import { primaryKeyMaker } from './domain/new-version.js'
 import { createProviderAdministration } from './domain/providers.js'
 import { addHostRoutes } from './routes/host-routes.js'
@@ -15,13 +17,15 @@ import { addOperatorRoutes } from './routes/operator-routes.js'
 
 export { KEY_PROVIDER_SEALED } from './adapters/sealed-columns.js'
 
+const MAC_KEY_OCTETS = 32
+
 /** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers. */
 export interface KeyProvider extends AsyncDisposable {
   addRoutes(
     app: App,
     doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
   ): void
-  /** Makes the new versions of primary keys that are due. Called every few seconds; one call at a time. */
+  /** Makes and destroys the versions of primary keys that are due. Called every few seconds; one call at a time. */
   tick(nowMs: number): Promise<void>
 }
 
@@ -29,16 +33,18 @@ export interface KeyProvider extends AsyncDisposable {
  * Opens the service after its self-tests.
  *
  * @param deps.rootKey unsealed; stays the caller's to dispose of
- * @throws PlatformError `KEY_SELF_TEST`
+ * @throws PlatformError `KEY_SELF_TEST`, `KEY_TOMBSTONES`
  */
-export function openKeyProvider(deps: {
+export async function openKeyProvider(deps: {
   readonly store: Store
   readonly rootKey: RootKey
   /** Version of this program, for the attributes of keys. */
   readonly build: string
   readonly clock: Clock
   readonly logger: Logger
-}): KeyProvider {
+  /** Where it is kept what was destroyed, beside the database. */
+  readonly tombstoneFile: string
+}): Promise<KeyProvider> {
   selfTest()
   const { clock, rootKey } = deps
   const store = keyProviderStore(deps.store)
@@ -51,7 +57,26 @@ export function openKeyProvider(deps: {
     random: randomOctets,
     productVersion: deps.build,
   })
-  const providers = createProviderAdministration({ store, keys, keyServers, newId: newUuid })
+  const macKey = await loadOrCreateServiceKey(
+    deps.store,
+    rootKey,
+    AUDIT_CHAIN,
+    'tombstones',
+    async () => randomOctets(MAC_KEY_OCTETS),
+  )
+  const tombstones = tombstoneFile(deps.tombstoneFile, macKey)
+  const destruction = createDestruction({ store, keyServers, tombstones })
+  const again = await destruction.destroyAgain(clock.nowMs())
+  if (again > 0) {
+    deps.logger.warn(
+      { event: 'key-provider.destroyed-again', versions: again },
+      'the database is an older copy: versions of primary keys were destroyed again',
+    )
+  }
+  const providers = createProviderAdministration({
+    ...{ store, keys, keyServers, destruction },
+    newId: newUuid,
+  })
   const audit = auditLog(deps.store, AUDIT_CHAIN)
   return {
     addRoutes(app, { hosts, operators }) {
@@ -60,7 +85,11 @@ export function openKeyProvider(deps: {
     },
     async tick(nowMs) {
       await providers.rotateDue(nowMs)
+      await destruction.destroyDue(nowMs)
     },
-    [Symbol.asyncDispose]: () => keyServers[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await keyServers[Symbol.asyncDispose]()
+      macKey.dispose()
+    },
   }
 }

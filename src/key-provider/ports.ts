@@ -27,6 +27,16 @@ export interface KeyProviderTransaction {
   addVersion(providerId: string, version: NewVersion): Promise<void>
   setAttributes(providerId: string, version: number, attributes: KeyAttributesView): Promise<void>
   setVersionState(providerId: string, version: number, state: KeyState, atMs: number): Promise<void>
+  /** When the version is to be destroyed; nothing: it is not. */
+  setDestruction(providerId: string, version: number, atMs: number | undefined): Promise<void>
+  /** Leaves nothing of the key. */
+  eraseKey(providerId: string, version: number): Promise<void>
+
+  /** Notes that wrapped keys are there; one that is noted already is left as it is. */
+  addReferences(providerId: string, references: readonly Reference[]): Promise<void>
+  removeReferences(providerId: string, dekIds: readonly string[]): Promise<void>
+  /** How many wrapped keys are there of each version that has any. */
+  countReferences(providerId: string): Promise<ReadonlyMap<number, number>>
 
   readHostStatus(issuer: string, hostId: string): Promise<CurrentHostStatus | undefined>
   /** At every attestation service that knows the host. */
@@ -46,6 +56,29 @@ export interface KeyProviderTransaction {
     readonly outcome: 'allowed' | 'refused' | 'done'
     readonly detail: { readonly [name: string]: CanonicalValue }
   }): Promise<void>
+}
+
+/** That a wrapped key is there, by the random identifier in its header. */
+export interface Reference {
+  readonly dekId: string
+  readonly version: number
+}
+
+/**
+ * What was destroyed, kept outside of the database: a copy of the database from before does not bring it back.
+ */
+export interface Tombstones {
+  list(): readonly Tombstone[]
+  /** On the disk before this returns. */
+  add(tombstone: Tombstone): void
+}
+
+/** The time of making is part of which key it is: a restored database may have given the number to another key. */
+export interface Tombstone {
+  readonly providerId: string
+  readonly version: number
+  readonly createdAtMs: number
+  readonly destroyedAtMs: number
 }
 
 export interface StoredProvider {
@@ -77,7 +110,9 @@ export interface StoredVersion {
   readonly createdAtMs: number
   /** When it came into its state, where that was after it was made. */
   readonly changedAtMs?: number
-  /** The primary key; where it is in a key server, which one it is there. */
+  /** When it is to be destroyed. Until then it does nothing, so that who still needs it is noticed. */
+  readonly destroyAtMs?: number
+  /** The primary key; where it is in a key server, which one it is there. No octets: nothing is left of it. */
   readonly sealed: Uint8Array
   readonly attributes?: KeyAttributesView
 }
@@ -141,6 +176,8 @@ export interface KeyServerKeys {
     version: StoredKey,
     attributes: KeyAttributesView,
   ): Promise<readonly string[]>
+  /** Destroys a key for ever; that it is gone already is well. @throws KmipError */
+  destroy(provider: KeyServerProvider, version: StoredKey): Promise<void>
   /** Destroys a key that was made and is not used. Never throws for what the key server does. */
   discard(provider: KeyServerProvider, version: StoredKey): Promise<void>
   /** Whether these key servers have the key, and it does what it has to. @throws KmipError */

@@ -114,7 +114,12 @@ async function addService(
     }
     case 'key-provider': {
       const { build } = deps
-      const keyProvider = stack.use(openKeyProvider({ store, rootKey, build, clock, logger }))
+      const keyProvider = stack.use(
+        await openKeyProvider({
+          ...{ store, rootKey, build, clock, logger },
+          tombstoneFile: `${config.store.file}.tombstones`,
+        }),
+      )
       keyProvider.addRoutes(app, doors)
       stack.use(startTicking(service, keyProvider, clock, logger))
       return undefined

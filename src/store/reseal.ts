@@ -62,6 +62,8 @@ export async function resealRecords(
     let query = tables.selectFrom(table).selectAll().where(column, 'is not', null)
     if (where) query = query.where(where[0], '=', where[1])
     for (const row of await query.execute()) {
+      // Of a key that was destroyed no octets are left.
+      if ((row[column] as Uint8Array).length === 0) continue
       const context = contextOf(row)
       using secret = openRecord(from, purpose, context, row[column], table)
       const sealed = secret.use((octets) => to.seal(purpose, context, octets))

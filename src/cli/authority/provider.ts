@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import {
   type BackendInput,
   type BackendView,
+  cancelDestruction,
   createProvider,
   explainRelease,
   getProvider,
@@ -10,6 +11,7 @@ import {
   type ProviderView,
   type Purpose,
   rotateProvider,
+  scheduleDestruction,
   setKeyServers,
   setKeyState,
   setProvider,
@@ -85,6 +87,7 @@ export function addProviderCommands(program: Command): void {
   })
 
   addProviderTest(provider, 'test <name>', ['sigillo provider test vault'])
+  addDestruction(provider)
 
   addOperation(provider, {
     usage: 'list',
@@ -175,6 +178,43 @@ export function addKmipTest(program: Command): void {
     program.commands.find((command) => command.name() === 'kmip') ??
     program.command('kmip').description('key servers that speak KMIP')
   addProviderTest(kmip, 'test <provider>', ['sigillo kmip test vault'])
+}
+
+interface DestroyOptions {
+  readonly reason: string
+  readonly afterDays: number
+  readonly abandon?: boolean
+}
+
+function addDestruction(provider: Command): void {
+  addOperation<typeof scheduleDestruction, DestroyOptions>(provider, {
+    usage: 'destroy <name> <version>',
+    operation: scheduleDestruction,
+    configure: (command) =>
+      command
+        .requiredOption('--reason <text>', 'for the audit')
+        .option('--after-days <days>', 'how long it can be kept after all', integer, 7)
+        .option('--abandon', 'also where wrapped keys are there, which nobody can open then'),
+    destroys: ([name = '', version = '']) =>
+      `this destroys version ${version} of the primary key of ${name}`,
+    input: ([name = '', version = ''], { reason, afterDays, abandon }) => ({
+      params: { provider: name, version },
+      body: { reason, afterDays, ...(abandon ? { abandon } : {}) },
+    }),
+    text: providerLines,
+    examples: [
+      "sigillo provider destroy gold 1 --reason 'rotated, all keys wrapped anew' --yes",
+      "sigillo provider destroy gold 1 --reason 'tenant left' --after-days 30 --abandon --yes",
+    ],
+  })
+
+  addOperation(provider, {
+    usage: 'keep <name> <version>',
+    operation: cancelDestruction,
+    input: ([name = '', version = '']) => ({ params: { provider: name, version } }),
+    text: providerLines,
+    examples: ['sigillo provider keep gold 1', 'sigillo provider keep gold 1 --json'],
+  })
 }
 
 function addProviderTest(parent: Command, usage: string, examples: readonly string[]): void {
@@ -272,7 +312,10 @@ function providerLines(provider: ProviderView): readonly string[] {
       ['compromised keys', provider.settings.unwrapCompromised ? 'unwrap' : undefined],
     ]),
     ...provider.versions.flatMap((v) => [
-      `  version ${v.version}: ${v.state}, made ${v.createdAt}`,
+      `  version ${v.version}: ${v.state}, made ${v.createdAt}, ${v.references} wrapped keys`,
+      ...(v.destroyAt === undefined || v.state === 'destroyed'
+        ? []
+        : [`    to be destroyed at ${v.destroyAt}`]),
       ...Object.entries(v.attributes ?? {}).map(([name, value]) => `    ${name}: ${value}`),
     ]),
   ]

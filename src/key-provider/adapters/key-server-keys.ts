@@ -12,7 +12,7 @@ import {
 } from '../../core/bytes.js'
 import { canonicalJson } from '../../core/canonical-json.js'
 import type { Clock } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { randomOctets } from '../../core/random.js'
 import { Secret } from '../../core/secret.js'
@@ -177,6 +177,15 @@ export function keyServerKeys(deps: {
       return (await describeKey(connectionOf(provider).client, keyId, { ...attributes })).refused
     },
 
+    async destroy(provider, key) {
+      const { keyId } = referenceOf(provider, key)
+      const { client, fetched } = connectionOf(provider)
+      const known = fetched.get(key.version)
+      fetched.delete(key.version)
+      await revokeAndDestroy(client, keyId)
+      await known?.then((secret) => secret.dispose()).catch(() => undefined)
+    },
+
     async discard(provider, key) {
       const { keyId } = referenceOf(provider, key)
       await destroy(connectionOf(provider).client, keyId, deps.logger)
@@ -286,14 +295,24 @@ function copyOf(secret: Secret): Secret {
   return new Secret(secret.use((octets) => Uint8Array.from(octets)))
 }
 
-/** What cannot be destroyed is logged: it protects nothing, and stays until somebody removes it there. */
-async function destroy(client: KmipClient, keyId: string, logger: Logger): Promise<void> {
+async function revokeAndDestroy(client: KmipClient, keyId: string): Promise<void> {
   try {
     await client
       .revoke(keyId, { reason: REVOCATION_REASON_CODE.CessationOfOperation })
-      // A key that was not activated need not be revoked; whether it is gone is what Destroy says.
+      // A key that was not activated, or was revoked before, need not be; Destroy says whether it can be destroyed.
       .catch(() => undefined)
     await client.destroy(keyId)
+  } catch (error) {
+    const isGone =
+      isPlatformError(error, 'KMS_KEY_NOT_FOUND') || isPlatformError(error, 'KMS_KEY_DESTROYED')
+    if (!isGone) throw error
+  }
+}
+
+/** What cannot be destroyed is logged: it protects nothing, and stays until somebody removes it there. */
+async function destroy(client: KmipClient, keyId: string, logger: Logger): Promise<void> {
+  try {
+    await revokeAndDestroy(client, keyId)
   } catch (err) {
     if (!(err instanceof KmipError)) throw err
     logger.warn(

@@ -1,4 +1,4 @@
-import type { Transaction } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import { Value } from 'typebox/value'
 import { ProviderSettings } from '../../api/key-provider.js'
 import { KeyAttributesView } from '../../api/key-servers.js'
@@ -43,6 +43,12 @@ interface KeyProviderTables {
     sealed: Uint8Array
     /** Canonical JSON. */
     attributes: string | null
+    destroy_at_ms: number | null
+  }
+  key_references: {
+    provider_id: string
+    dek_id: string
+    version: number
   }
 }
 
@@ -79,6 +85,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         createdAtMs: version.created_at_ms,
         ...(version.changed_at_ms === null ? {} : { changedAtMs: version.changed_at_ms }),
         sealed: new Uint8Array(version.sealed),
+        ...(version.destroy_at_ms === null ? {} : { destroyAtMs: version.destroy_at_ms }),
         ...(version.attributes === null ? {} : { attributes: attributesOf(version.attributes) }),
       })),
     }
@@ -173,6 +180,57 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         .where('provider_id', '=', providerId)
         .where('version', '=', version)
         .execute()
+    },
+
+    async setDestruction(providerId, version, atMs) {
+      await tx
+        .updateTable('key_provider_versions')
+        .set({ destroy_at_ms: atMs ?? null })
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .execute()
+    },
+
+    async eraseKey(providerId, version) {
+      await tx
+        .updateTable('key_provider_versions')
+        .set({ sealed: new Uint8Array() })
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .execute()
+      await tx
+        .deleteFrom('key_references')
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .execute()
+    },
+
+    async addReferences(providerId, references) {
+      if (references.length === 0) return
+      // One statement with one parameter for a whole batch: nothing is built or bound for each key.
+      const list = JSON.stringify(references.map(({ dekId, version }) => [dekId, version]))
+      await sql`
+        insert or ignore into key_references (provider_id, dek_id, version)
+        select ${providerId}, value ->> 0, value ->> 1 from json_each(${list})
+      `.execute(tx)
+    },
+
+    async removeReferences(providerId, dekIds) {
+      if (dekIds.length === 0) return
+      await sql`
+        delete from key_references where provider_id = ${providerId}
+        and dek_id in (select value from json_each(${JSON.stringify(dekIds)}))
+      `.execute(tx)
+    },
+
+    async countReferences(providerId) {
+      const rows = await tx
+        .selectFrom('key_references')
+        .select(['version', (build) => build.fn.countAll<number>().as('count')])
+        .where('provider_id', '=', providerId)
+        .groupBy('version')
+        .execute()
+      return new Map(rows.map(({ version, count }) => [version, count]))
     },
 
     readHostStatus: (issuer, hostId) => readHostStatus(tx, issuer, hostId),

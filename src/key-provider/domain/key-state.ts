@@ -4,17 +4,24 @@ import { PlatformError } from '../../core/errors.js'
  * States of a primary key, as NIST SP 800-57 Part 1 Rev. 5, section 7, has them.
  *
  * `pre-active`: made, not used yet. `active`: wraps and unwraps. `deactivated`: unwraps. `compromised`: somebody else may
- * know it; unwraps only where the provider's settings say so, for the keys to be wrapped anew.
+ * know it; unwraps only where the provider's settings say so, for the keys to be wrapped anew. `destroyed`: gone for good.
  */
-export const KEY_STATES = ['pre-active', 'active', 'deactivated', 'compromised'] as const
+export const KEY_STATES = [
+  'pre-active',
+  'active',
+  'deactivated',
+  'compromised',
+  'destroyed',
+] as const
 export type KeyState = (typeof KEY_STATES)[number]
 
 /** Where a state leads. What is not here is refused: no key becomes trusted again. */
 const TRANSITIONS: Readonly<Record<KeyState, readonly KeyState[]>> = {
-  'pre-active': ['active', 'compromised'],
+  'pre-active': ['active', 'compromised', 'destroyed'],
   active: ['deactivated', 'compromised'],
-  deactivated: ['compromised'],
-  compromised: [],
+  deactivated: ['compromised', 'destroyed'],
+  compromised: ['destroyed'],
+  destroyed: [],
 }
 
 /** @throws PlatformError `KEY_STATE` */

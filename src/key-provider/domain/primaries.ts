@@ -31,10 +31,16 @@ export interface OpenPrimary {
 export interface Need {
   readonly wraps: boolean
   readonly wrapped: readonly string[]
+  /** Also with versions that open nothing for use: only to see that a wrapped key is genuine. */
+  readonly inAnyState: boolean
 }
 
 /** Primary keys of the embedded keystore: opened when they are needed, each once. */
-export function embeddedPrimaries(keystore: Keystore, provider: StoredProvider): Primaries {
+export function embeddedPrimaries(
+  keystore: Keystore,
+  provider: StoredProvider,
+  inAnyState: boolean,
+): Primaries {
   const open = new Map<number, OpenPrimary>()
   const openVersion = (stored: StoredVersion): OpenPrimary => {
     const known = open.get(stored.version)
@@ -49,7 +55,7 @@ export function embeddedPrimaries(keystore: Keystore, provider: StoredProvider):
   return {
     provider,
     active: () => openVersion(activeVersion(provider)),
-    of: (envelope) => openVersion(usableVersion(provider, envelope.header.version)),
+    of: (envelope) => openVersion(versionFor(provider, envelope.header.version, inAnyState)),
     [Symbol.dispose]() {
       for (const { secret } of open.values()) secret.dispose()
     },
@@ -87,7 +93,7 @@ export async function prepareKeys(
   }
 
   const openFor = async (envelope: Envelope): Promise<OpenPrimary> => {
-    const stored = usableVersion(provider, envelope.header.version)
+    const stored = versionFor(provider, envelope.header.version, need.inAnyState)
     const { version } = stored
     if (backend.place === 'fetched') {
       return { providerId, version, secret: await keys.fetch(provider, stored) }
@@ -139,7 +145,7 @@ export async function prepareKeys(
         return primaryOf(active)
       },
       of(envelope) {
-        usableVersion(now, envelope.header.version)
+        versionFor(now, envelope.header.version, need.inAnyState)
         return primaryOf(opened.get(nameOf(envelope)))
       },
       // They are the prepared keys' to dispose of: a transaction may be tried again.
@@ -203,7 +209,11 @@ function activeVersion({ versions }: StoredProvider): StoredVersion {
 }
 
 /** What was never used wrapped nothing, and what is compromised is opened where the provider says so. */
-function usableVersion({ versions, settings }: StoredProvider, version: number): StoredVersion {
+function versionFor(
+  { versions, settings }: StoredProvider,
+  version: number,
+  inAnyState: boolean,
+): StoredVersion {
   const stored = versions.find((candidate) => candidate.version === version)
   if (!stored) {
     throw new PlatformError(
@@ -211,13 +221,16 @@ function usableVersion({ versions, settings }: StoredProvider, version: number):
       `expected a version of the primary key up to ${versions.length}, found ${version}`,
     )
   }
-  const { state } = stored
+  const { state, destroyAtMs } = stored
   const isUsable =
-    state === 'active' ||
-    state === 'deactivated' ||
-    (state === 'compromised' && settings.unwrapCompromised === true)
+    (inAnyState && state !== 'destroyed') ||
+    (destroyAtMs === undefined &&
+      (state === 'active' ||
+        state === 'deactivated' ||
+        (state === 'compromised' && settings.unwrapCompromised === true)))
   if (isUsable) return stored
-  throw new PlatformError('KEY_STATE', `expected a version that unwraps, found ${version} ${state}`)
+  const found = destroyAtMs === undefined || state === 'destroyed' ? state : 'to be destroyed'
+  throw new PlatformError('KEY_STATE', `expected a version that unwraps, found ${version} ${found}`)
 }
 
 function otherBackend(): PlatformError {

@@ -19,6 +19,7 @@ import type {
   StoredProvider,
   StoredVersion,
 } from '../ports.js'
+import type { Destruction } from './destruction.js'
 import { type KeyState, requireTransition } from './key-state.js'
 import type { PrimaryKeyMaker } from './new-version.js'
 import { explainRelease } from './release-rule.js'
@@ -37,10 +38,14 @@ export function createProviderAdministration(deps: {
   readonly store: KeyProviderStore
   readonly keys: PrimaryKeyMaker
   readonly keyServers: KeyServerKeys
+  readonly destruction: Destruction
   readonly newId: () => string
 }) {
-  const { store, keys, keyServers } = deps
-  const view = (provider: StoredProvider) => viewOf(provider, keyServers)
+  const { store, keys, keyServers, destruction } = deps
+  const view = async (tx: KeyProviderTransaction, provider: StoredProvider) =>
+    viewOf(provider, keyServers, await tx.countReferences(provider.providerId))
+  const nowView = (name: string): Promise<ProviderView> =>
+    store.transaction(async (tx) => view(tx, await known(tx, name)))
   /** When a rotation that failed may be tried again. */
   const notBefore = new Map<string, number>()
 
@@ -62,7 +67,9 @@ export function createProviderAdministration(deps: {
     state: 'active' | 'pre-active',
   ): Promise<ProviderView> => {
     const { name } = before
-    const version = (before.versions.at(-1)?.version ?? 0) + 1
+    const { providerId: id, versions: all } = before
+    // Also not the number of a version that a restored database does not have, and that was destroyed.
+    const version = Math.max(all.at(-1)?.version ?? 0, destruction.lastNumber(id)) + 1
     return keys.withNew(before, { version, state, nowMs: act.nowMs }, (made) =>
       store.transaction(async (tx) => {
         const { providerId, versions, settings } = await known(tx, name)
@@ -77,7 +84,7 @@ export function createProviderAdministration(deps: {
           state,
           refusedAttributes: made.refusedAttributes,
         })
-        return view(await known(tx, name))
+        return view(tx, await known(tx, name))
       }),
     )
   }
@@ -114,7 +121,7 @@ export function createProviderAdministration(deps: {
             backend: describeBackend(backend),
             refusedAttributes: made.refusedAttributes,
           })
-          return view(await known(tx, name))
+          return view(tx, await known(tx, name))
         }),
       )
     },
@@ -160,7 +167,7 @@ export function createProviderAdministration(deps: {
           force,
           unproven,
         })
-        return view(await known(tx, name))
+        return view(tx, await known(tx, name))
       })
     },
 
@@ -177,17 +184,20 @@ export function createProviderAdministration(deps: {
     },
 
     list: (): Promise<readonly ProviderView[]> =>
-      store.transaction(async (tx) => (await tx.listProviders()).map(view)),
+      store.transaction(async (tx) => {
+        const views: ProviderView[] = []
+        for (const provider of await tx.listProviders()) views.push(await view(tx, provider))
+        return views
+      }),
 
-    get: (name: string): Promise<ProviderView> =>
-      store.transaction(async (tx) => view(await known(tx, name))),
+    get: nowView,
 
     set: (act: Act, name: string, settings: ProviderSettings): Promise<ProviderView> =>
       store.transaction(async (tx) => {
         const { providerId } = await known(tx, name)
         await tx.setSettings(providerId, settings)
         await record(tx, act, 'provider.set', name, { settings })
-        return view(await known(tx, name))
+        return view(tx, await known(tx, name))
       }),
 
     /** Whether a host would be served now, as each attestation service that knows it says. */
@@ -231,6 +241,12 @@ export function createProviderAdministration(deps: {
           )
         }
         requireTransition(version, before.state, state)
+        if (state === 'destroyed') {
+          throw new PlatformError('KEY_STATE', 'expected a destruction, which waits some days')
+        }
+        if (before.destroyAtMs !== undefined && state !== 'compromised') {
+          throw new PlatformError('KEY_STATE', `version ${version} is to be destroyed`)
+        }
         if (state === 'active') await deactivate(tx, act, provider)
         await tx.setVersionState(provider.providerId, version, state, act.nowMs)
         await record(tx, act, 'provider.key-state', name, {
@@ -250,7 +266,21 @@ export function createProviderAdministration(deps: {
           await record(tx, act, 'provider.attributes', name, { version, refused }, 'refused')
         })
       }
-      return store.transaction(async (tx) => view(await known(tx, name)))
+      return nowView(name)
+    },
+
+    async scheduleDestruction(
+      act: Act,
+      name: string,
+      wanted: Parameters<Destruction['schedule']>[2],
+    ): Promise<ProviderView> {
+      await destruction.schedule(act, name, wanted)
+      return nowView(name)
+    },
+
+    async cancelDestruction(act: Act, name: string, version: number): Promise<ProviderView> {
+      await destruction.cancel(act, name, version)
+      return nowView(name)
     },
 
     /**
@@ -331,7 +361,11 @@ async function record(
   })
 }
 
-function viewOf(provider: StoredProvider, keyServers: KeyServerKeys): ProviderView {
+function viewOf(
+  provider: StoredProvider,
+  keyServers: KeyServerKeys,
+  references: ReadonlyMap<number, number>,
+): ProviderView {
   return {
     name: provider.name,
     providerId: provider.providerId,
@@ -339,12 +373,14 @@ function viewOf(provider: StoredProvider, keyServers: KeyServerKeys): ProviderVi
     settings: provider.settings,
     backend: backendView(provider, keyServers),
     createdAt: isoTime(provider.createdAtMs),
-    versions: provider.versions.map(({ version, state, createdAtMs, changedAtMs, attributes }) => ({
-      version,
-      state,
-      createdAt: isoTime(createdAtMs),
-      ...(changedAtMs === undefined ? {} : { changedAt: isoTime(changedAtMs) }),
-      ...(attributes ? { attributes } : {}),
+    versions: provider.versions.map((stored) => ({
+      version: stored.version,
+      state: stored.state,
+      createdAt: isoTime(stored.createdAtMs),
+      ...(stored.changedAtMs === undefined ? {} : { changedAt: isoTime(stored.changedAtMs) }),
+      ...(stored.attributes ? { attributes: stored.attributes } : {}),
+      ...(stored.destroyAtMs === undefined ? {} : { destroyAt: isoTime(stored.destroyAtMs) }),
+      references: references.get(stored.version) ?? 0,
     })),
   }
 }
@@ -385,7 +421,7 @@ async function requireKeys(
   force: boolean,
 ): Promise<readonly number[]> {
   const unproven: number[] = []
-  for (const version of versions) {
+  for (const version of versions.filter(({ state }) => state !== 'destroyed')) {
     try {
       await keyServers.requireUsable(provider, version)
     } catch (error) {

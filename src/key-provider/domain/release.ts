@@ -6,6 +6,7 @@ import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { describeFinding, failures } from '../../core/finding.js'
 import {
   DEK_OCTETS,
+  dekIdOf,
   parseEnvelope,
   unwrapKey,
   WRAP_RANDOM_OCTETS,
@@ -18,9 +19,16 @@ import type {
   KeyServerBackend,
   KeyServerKeys,
   Keystore,
+  Reference,
   StoredProvider,
 } from '../ports.js'
-import { embeddedPrimaries, type PreparedKeys, type Primaries, prepareKeys } from './primaries.js'
+import {
+  embeddedPrimaries,
+  type Need,
+  type PreparedKeys,
+  type Primaries,
+  prepareKeys,
+} from './primaries.js'
 import { requirePurpose, verifyRelease } from './release-rule.js'
 
 export interface ReleaseDeps {
@@ -66,8 +74,8 @@ export async function wrapForHost(
     deps,
     caller,
     { ...request, operation: 'wrap', assurance: undefined },
-    (primaries) => {
-      const results = request.items.map((item) => wrapItem(deps, primaries, item))
+    (primaries, noted) => {
+      const results = request.items.map((item) => wrapItem(deps, primaries, item, noted))
       return { results, value: results }
     },
   )
@@ -90,10 +98,11 @@ export async function generateForHost(
       deps,
       caller,
       { ...request, operation: 'generate' },
-      (primaries) => {
-        const results = request.items.map((item, index) =>
-          wrapItem(deps, primaries, { ...item, dek: deks[index] ?? new Uint8Array() }),
-        )
+      (primaries, noted) => {
+        const results = request.items.map((item, index) => {
+          const dek = deks[index] ?? new Uint8Array()
+          return wrapItem(deps, primaries, { ...item, dek }, noted)
+        })
         return { results, value: { items: results, keys: keysOf(results, deks) } }
       },
     )
@@ -116,14 +125,19 @@ export async function unwrapForHost(
 ): Promise<{ readonly items: readonly OpenedItem[]; readonly sealed: string }> {
   const deks: (Uint8Array | undefined)[] = []
   try {
-    const items = await serve(deps, caller, { ...request, operation: 'unwrap' }, (primaries) => {
-      const results = request.items.map((item) => {
-        const opened = unwrapItem(primaries, item)
-        deks.push(opened.ok ? opened.dek : undefined)
-        return opened.ok ? { ok: true as const } : opened
-      })
-      return { results, value: results }
-    })
+    const items = await serve(
+      deps,
+      caller,
+      { ...request, operation: 'unwrap' },
+      (primaries, noted) => {
+        const results = request.items.map((item) => {
+          const opened = unwrapItem(primaries, item, noted)
+          deks.push(opened.ok ? opened.dek : undefined)
+          return opened.ok ? { ok: true as const } : opened
+        })
+        return { results, value: results }
+      },
+    )
     const sealed = await sealKeys(deps, caller, request.assurance, keysOf(items, deks))
     return { items, sealed }
   } finally {
@@ -145,12 +159,12 @@ export async function rewrapForHost(
     deps,
     caller,
     { ...request, operation: 'rewrap', assurance: undefined },
-    (primaries) => {
+    (primaries, noted) => {
       const results = request.items.map((item): WrappedItem => {
-        const opened = unwrapItem(primaries, item)
+        const opened = unwrapItem(primaries, item, noted)
         if (!opened.ok) return opened
         try {
-          return wrapItem(deps, primaries, { ...item, dek: opened.dek })
+          return wrapItem(deps, primaries, { ...item, dek: opened.dek }, noted)
         } finally {
           opened.dek.fill(0)
         }
@@ -158,6 +172,43 @@ export async function rewrapForHost(
       return { results, value: results }
     },
   )
+}
+
+/**
+ * Takes the references to wrapped keys back, which the host will not have opened again: its VM is deleted, or has them
+ * wrapped anew. Each key has to be genuine, with its purpose and context.
+ */
+export async function releaseForHost(
+  deps: ReleaseDeps,
+  caller: Caller,
+  request: {
+    readonly provider: string
+    readonly items: readonly (KeyUse & { readonly wrapped: string })[]
+    readonly nowMs: number
+  },
+): Promise<readonly OpenedItem[]> {
+  return serve(
+    deps,
+    caller,
+    { ...request, operation: 'release', assurance: undefined },
+    (primaries, noted) => {
+      const seen: Reference[] = []
+      const results = request.items.map((item): OpenedItem => {
+        const opened = unwrapItem(primaries, item, { present: seen, gone: [] })
+        if (!opened.ok) return opened
+        opened.dek.fill(0)
+        return { ok: true }
+      })
+      noted.gone.push(...seen.map(({ dekId }) => dekId))
+      return { results, value: results }
+    },
+  )
+}
+
+/** What a request tells of wrapped keys: which there are, and which there are no longer. */
+interface Noted {
+  readonly present: Reference[]
+  readonly gone: string[]
 }
 
 type Outcome = { readonly ok: true; readonly wrapped?: string } | ItemFailure
@@ -169,7 +220,7 @@ interface Served<R> {
 
 interface Request {
   readonly provider: string
-  readonly operation: 'wrap' | 'unwrap' | 'rewrap' | 'generate'
+  readonly operation: 'wrap' | 'unwrap' | 'rewrap' | 'generate' | 'release'
   readonly items: readonly (KeyUse & { readonly wrapped?: string })[]
   readonly assurance: Assurance | undefined
   readonly nowMs: number
@@ -194,10 +245,14 @@ async function serve<R>(
   deps: ReleaseDeps,
   caller: Caller,
   request: Request,
-  work: (primaries: Primaries) => Served<R>,
+  work: (primaries: Primaries, noted: Noted) => Served<R>,
 ): Promise<R> {
-  const wraps = request.operation !== 'unwrap'
-  const wrapped = request.items.flatMap((item) => item.wrapped ?? [])
+  const { operation } = request
+  const need: Need = {
+    wraps: operation !== 'unwrap' && operation !== 'release',
+    wrapped: request.items.flatMap((item) => item.wrapped ?? []),
+    inAnyState: operation === 'release',
+  }
   let prepared: PreparedKeys | undefined
   try {
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
@@ -209,7 +264,7 @@ async function serve<R>(
       prepared?.[Symbol.dispose]()
       prepared = undefined
       try {
-        prepared = await prepareKeys(deps.keyServers, outcome.needs, { wraps, wrapped })
+        prepared = await prepareKeys(deps.keyServers, outcome.needs, need)
       } catch (error) {
         if (!isPlatformError(error)) throw error
         await deps.store.transaction((tx) => refuse(tx, caller, request, error))
@@ -229,7 +284,7 @@ async function attemptOnce<R>(
   request: Request,
   options: {
     readonly prepared: PreparedKeys | undefined
-    readonly work: (primaries: Primaries) => Served<R>
+    readonly work: (primaries: Primaries, noted: Noted) => Served<R>
   },
 ): Promise<Attempt<R>> {
   const { prepared, work } = options
@@ -242,8 +297,13 @@ async function attemptOnce<R>(
   if (refusal || !provider) {
     return { refusal: await refuse(tx, caller, request, refusal ?? noProvider(request.provider)) }
   }
-  using primaries = prepared?.primariesOf(provider) ?? embeddedPrimaries(deps.keystore, provider)
-  const served = work(primaries)
+  const inAnyState = request.operation === 'release'
+  using primaries =
+    prepared?.primariesOf(provider) ?? embeddedPrimaries(deps.keystore, provider, inAnyState)
+  const noted: Noted = { present: [], gone: [] }
+  const served = work(primaries, noted)
+  await tx.addReferences(provider.providerId, noted.present)
+  await tx.removeReferences(provider.providerId, noted.gone)
   await audit(tx, caller, request, 'allowed', {
     assurance: request.assurance ?? 'none',
     items: served.results.map((result) => (result.ok ? 'ok' : result.code)),
@@ -333,6 +393,7 @@ function wrapItem(
   deps: ReleaseDeps,
   primaries: Primaries,
   item: KeyUse & { readonly dek: Uint8Array },
+  noted: Noted,
 ): WrappedItem {
   return itemResult(() => {
     if (item.dek.length !== DEK_OCTETS) {
@@ -343,15 +404,17 @@ function wrapItem(
     }
     requirePurpose(primaries.provider.settings, item.purpose)
     const { secret, ...primary } = primaries.active()
+    const random = deps.random(WRAP_RANDOM_OCTETS)
     const wrapped = secret.use((octets) =>
       wrapKey({
         primary: { ...primary, octets },
         purpose: item.purpose,
         context: item.context,
         dek: item.dek,
-        random: deps.random(WRAP_RANDOM_OCTETS),
+        random,
       }),
     )
+    noted.present.push({ dekId: dekIdOf(random), version: primary.version })
     return { ok: true, wrapped }
   })
 }
@@ -359,6 +422,7 @@ function wrapItem(
 function unwrapItem(
   primaries: Primaries,
   item: KeyUse & { readonly wrapped: string },
+  noted: Noted,
 ): { readonly ok: true; readonly dek: Uint8Array } | ItemFailure {
   return itemResult(() => {
     requirePurpose(primaries.provider.settings, item.purpose)
@@ -379,6 +443,8 @@ function unwrapItem(
         context: item.context,
       }),
     )
+    // Also of a key that was not known, as after a restore of the database: it is seen to be used.
+    noted.present.push({ dekId: envelope.header.dek, version })
     return { ok: true, dek }
   })
 }

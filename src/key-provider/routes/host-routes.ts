@@ -1,5 +1,11 @@
 import type { FastifyRequest } from 'fastify'
-import { generateKeys, rewrapKeys, unwrapKeys, wrapKeys } from '../../api/key-provider.js'
+import {
+  generateKeys,
+  releaseKeys,
+  rewrapKeys,
+  unwrapKeys,
+  wrapKeys,
+} from '../../api/key-provider.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
 import { type App, addOperation, type HostAccess } from '../../http/index.js'
@@ -7,6 +13,7 @@ import {
   type Caller,
   generateForHost,
   type ReleaseDeps,
+  releaseForHost,
   rewrapForHost,
   unwrapForHost,
   wrapForHost,
@@ -65,5 +72,13 @@ export function addHostRoutes(
     const nowMs = clock.nowMs()
     const caller = await callerOf(request)
     return { items: [...(await rewrapForHost(release, caller, { provider, items, nowMs }))] }
+  })
+
+  addOperation(app, releaseKeys, settings, async ({ params, body, request }) => {
+    const { provider } = params
+    const { items } = body
+    const nowMs = clock.nowMs()
+    const caller = await callerOf(request)
+    return { items: [...(await releaseForHost(release, caller, { provider, items, nowMs }))] }
   })
 }

@@ -1,11 +1,13 @@
 import type { FastifyRequest } from 'fastify'
 import {
+  cancelDestruction,
   createProvider,
   explainRelease,
   getProvider,
   listKeyProviderAudit,
   listProviders,
   rotateProvider,
+  scheduleDestruction,
   setKeyServers,
   setKeyState,
   setProvider,
@@ -59,6 +61,17 @@ export function addOperatorRoutes(
   })
   addOperation(app, rotateProvider, CHANGE, async ({ params, body, request }) =>
     providers.rotate(actOf(request), params.provider, body.preActive === true),
+  )
+  addOperation(app, scheduleDestruction, CHANGE, async ({ params, body, request }) =>
+    providers.scheduleDestruction(actOf(request), params.provider, {
+      version: Number(params.version),
+      afterDays: body.afterDays,
+      reason: body.reason,
+      abandon: body.abandon === true,
+    }),
+  )
+  addOperation(app, cancelDestruction, CHANGE, async ({ params, request }) =>
+    providers.cancelDestruction(actOf(request), params.provider, Number(params.version)),
   )
   addOperation(app, setKeyState, CHANGE, async ({ params, body, request }) =>
     providers.setState(actOf(request), params.provider, {

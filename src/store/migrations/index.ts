@@ -11,6 +11,7 @@ import { eventLogsMigration } from './0009-event-logs.js'
 import { keyStatesMigration } from './0010-key-states.js'
 import { rootKeySealsMigration } from './0011-root-key-seals.js'
 import { keyServersMigration } from './0012-key-servers.js'
+import { keyReferencesMigration } from './0013-key-references.js'
 import { hostKeysMigration } from './0014-host-keys.js'
 import { revokedKeysMigration } from './0020-revoked-keys.js'
 
@@ -28,6 +29,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0010-key-states': keyStatesMigration,
   '0011-root-key-seals': rootKeySealsMigration,
   '0012-key-servers': keyServersMigration,
+  '0013-key-references': keyReferencesMigration,
   '0014-host-keys': hostKeysMigration,
   '0020-revoked-keys': revokedKeysMigration,
 }

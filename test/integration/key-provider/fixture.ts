@@ -18,6 +18,7 @@ import {
   openStore,
   type RootKey,
   type Store,
+  unsealRootKey,
   writeHostStatus,
 } from '../../../src/store/index.js'
 import {
@@ -57,17 +58,18 @@ interface StatusChange {
   readonly policyEpoch: number
 }
 
-/** @param startMs the time of its clock, which stands until it is advanced */
-export async function openFixture(startMs = NOW_MS): Promise<Fixture> {
-  const folder = mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
+/**
+ * @param startMs the time of its clock, which stands until it is advanced
+ * @param from a folder with the files of another one, for a start with its database; it goes away with this one
+ */
+export async function openFixture(startMs = NOW_MS, from?: string): Promise<Fixture> {
+  const folder = from ?? mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
   const store = await openStore({ file: join(folder, 'kp.db') })
   using passphrase = new Secret(utf8('correct horse battery staple'))
-  const rootKey: RootKey = await createRootKey(
-    store,
-    'key-provider',
-    [passphraseSealer(passphrase)],
-    startMs,
-  )
+  const sealer = passphraseSealer(passphrase)
+  const rootKey: RootKey = await (from === undefined
+    ? createRootKey(store, 'key-provider', [sealer], startMs)
+    : unsealRootKey(store, 'key-provider', sealer))
   let nowMs = startMs
   const clock = {
     nowMs: () => nowMs,
@@ -97,11 +99,14 @@ export async function openFixture(startMs = NOW_MS): Promise<Fixture> {
     operators,
     hosts,
   })
-  const keyProvider = openKeyProvider({ store, rootKey, build: '1.2.3', clock, logger })
+  const keyProvider = await openKeyProvider({
+    ...{ store, rootKey, build: '1.2.3', clock, logger },
+    tombstoneFile: join(folder, 'kp.db.tombstones'),
+  })
   keyProvider.addRoutes(app, { hosts, operators })
   await app.ready()
   const { token } = await createOperator(store, {
-    name: 'admin',
+    name: from === undefined ? 'admin' : `admin-${newUuid()}`,
     role: 'administrator',
     services: ['key-provider'],
     nowMs,

@@ -6,6 +6,7 @@ import {
   listKeyProviderAudit,
   rewrapKeys,
   rotateProvider,
+  scheduleDestruction,
   setKeyServers,
   setKeyState,
   testProvider,
@@ -317,5 +318,34 @@ describe.skipIf(!hasPykmip())('a provider with its primary key in a key server',
       items: [{ ...DISK, wrapped }],
     })
     expect(answer).toMatchObject({ status: 403, body: { code: 'KEY_CLUSTER' } })
+  })
+
+  test('a version that is destroyed is destroyed in the key server, as soon as that can be reached', async () => {
+    const port = await freePort()
+    await using own = await PykmipServer.start(authority, { port })
+    const servers = { ...input, servers: [{ host: 'localhost', port }] }
+    const there = async () => {
+      using opened = parseKeyServers(servers)
+      await using client = openKeyServerClient(opened)
+      return (await client.locate({ attributes: [] })).length
+    }
+    await create('kept', servers)
+    await administrate(rotateProvider, '/rotation', {})
+    expect(await there()).toBe(2)
+    const reason = { afterDays: 1, reason: 'a test' }
+    await administrate(scheduleDestruction, '/versions/1/destruction', reason)
+    await own.stop()
+    fixture.clock.advance(86_400_000)
+    await fixture.tick()
+    expect(await lastAudit()).toMatchObject({
+      action: 'provider.erase',
+      outcome: 'refused',
+      detail: { version: 1, code: 'KMS_UNREACHABLE' },
+    })
+    await own.restart()
+    fixture.clock.advance(300_000)
+    await fixture.tick()
+    expect(await lastAudit()).toMatchObject({ action: 'provider.erase', outcome: 'done' })
+    expect(await there()).toBe(1)
   })
 })

@@ -5,6 +5,7 @@ import {
   listKeyProviderAudit,
   rewrapKeys,
   rotateProvider,
+  scheduleDestruction,
   setKeyState,
   setProvider,
   unwrapKeys,
@@ -102,6 +103,8 @@ describe('the states of a primary key', () => {
     active: ['deactivated', 'compromised'],
     deactivated: ['compromised'],
     compromised: [],
+    // Nothing leads to it at once, and nothing away from it.
+    destroyed: [],
   }
   const reach: Readonly<Record<KeyState, () => Promise<unknown>>> = {
     'pre-active': () => rotate({ preActive: true }),
@@ -113,6 +116,14 @@ describe('the states of a primary key', () => {
     compromised: async () => {
       await rotate()
       await set(2, 'compromised')
+    },
+    destroyed: async () => {
+      await rotate({ preActive: true })
+      const path = `${BASE}/${provider}/versions/2/destruction`
+      const body = { afterDays: 1, reason: 'a test' }
+      await callAsAdministrator(fixture, scheduleDestruction, path, body)
+      fixture.clock.advance(DAY_MS)
+      await fixture.tick()
     },
   }
 
