@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { Selectable, Transaction } from 'kysely'
+import type { Kysely, Selectable, Transaction } from 'kysely'
 import { parseUtf8, utf8 } from '../core/bytes.js'
 import { type CanonicalValue, canonicalJson } from '../core/canonical-json.js'
 import { PlatformError } from '../core/errors.js'
+import { keptQuery, type Parameters } from './kept-query.js'
 import type { Store } from './store.js'
 import type { FoundationTables } from './tables.js'
 
@@ -54,31 +55,40 @@ export async function appendAudit(
     action: storable(written.action),
     subject: storable(written.subject),
   }
-  const last = await tx
-    .selectFrom('audit_records')
-    .select(['seq', 'hash'])
-    .where('chain', '=', entry.chain)
-    .orderBy('seq', 'desc')
-    .limit(1)
-    .executeTakeFirst()
+  const [last] = (await selectLast(tx, { chain: entry.chain })).rows
   const seq = (last?.seq ?? 0) + 1
   const hash = auditHash({ ...entry, seq }, last?.hash ?? GENESIS)
-  await tx
-    .insertInto('audit_records')
-    .values({
-      chain: entry.chain,
-      seq,
-      at_ms: entry.atMs,
-      actor: entry.actor,
-      action: entry.action,
-      subject: entry.subject,
-      outcome: entry.outcome,
-      detail: canonicalJson(entry.detail),
-      hash,
-    })
-    .execute()
+  await insertRecord(tx, { ...entry, seq, detail: canonicalJson(entry.detail), hash })
   return { seq, hash }
 }
+
+const selectLast = keptQuery(
+  (db: Kysely<FoundationTables>, parameter: Parameters<{ readonly chain: string }>) =>
+    db
+      .selectFrom('audit_records')
+      .select(['seq', 'hash'])
+      .where('chain', '=', parameter('chain'))
+      .orderBy('seq', 'desc')
+      .limit(1),
+)
+
+const insertRecord = keptQuery(
+  (
+    db: Kysely<FoundationTables>,
+    parameter: Parameters<Omit<AuditRecord, 'detail'> & { readonly detail: string }>,
+  ) =>
+    db.insertInto('audit_records').values({
+      chain: parameter('chain'),
+      seq: parameter('seq'),
+      at_ms: parameter('atMs'),
+      actor: parameter('actor'),
+      action: parameter('action'),
+      subject: parameter('subject'),
+      outcome: parameter('outcome'),
+      detail: parameter('detail'),
+      hash: parameter('hash'),
+    }),
+)
 
 /**
  * Records of a chain in order, after `afterSeq`: 100, or `limit` up to 1001. Does not check the chain.

@@ -1,4 +1,5 @@
-import type { Transaction } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
+import { keptQuery, type Parameters } from './kept-query.js'
 import { recordOnce, wasRecorded } from './once.js'
 import type { FoundationTables, HostStatusState } from './tables.js'
 
@@ -30,23 +31,53 @@ export async function writeHostStatus(
     readonly atMs: number
   },
 ): Promise<void> {
-  const columns = {
+  await upsertStatus(tx, {
+    issuer: status.issuer,
+    hostId: status.hostId,
     cluster: status.cluster,
     state: status.state,
-    policy_epoch: status.policyEpoch,
-    updated_at_ms: status.atMs,
-  }
-  await tx
-    .insertInto('host_status')
-    .values({ issuer: status.issuer, host_id: status.hostId, epoch: 1, ...columns })
-    .onConflict((conflict) =>
-      conflict.columns(['issuer', 'host_id']).doUpdateSet((row) => ({
-        ...columns,
-        epoch: row('host_status.epoch', '+', status.newEpoch ? 1 : 0),
-      })),
-    )
-    .execute()
+    policyEpoch: status.policyEpoch,
+    atMs: status.atMs,
+    rise: status.newEpoch ? 1 : 0,
+  })
 }
+
+const upsertStatus = keptQuery(
+  (
+    db: Kysely<FoundationTables>,
+    parameter: Parameters<{
+      readonly issuer: string
+      readonly hostId: string
+      readonly cluster: string
+      readonly state: HostStatusState
+      readonly policyEpoch: number
+      readonly atMs: number
+      /** Added to the epoch of a host that is there. */
+      readonly rise: number
+    }>,
+  ) => {
+    const columns = {
+      cluster: parameter('cluster'),
+      state: parameter('state'),
+      policy_epoch: parameter('policyEpoch'),
+      updated_at_ms: parameter('atMs'),
+    }
+    return db
+      .insertInto('host_status')
+      .values({
+        issuer: parameter('issuer'),
+        host_id: parameter('hostId'),
+        epoch: 1,
+        ...columns,
+      })
+      .onConflict((conflict) =>
+        conflict.columns(['issuer', 'host_id']).doUpdateSet((row) => ({
+          ...columns,
+          epoch: row('host_status.epoch', '+', parameter('rise')),
+        })),
+      )
+  },
+)
 
 /** The status of a host now, in the reader's own transaction. */
 export async function readHostStatus(
@@ -54,12 +85,7 @@ export async function readHostStatus(
   issuer: string,
   hostId: string,
 ): Promise<HostStatus | undefined> {
-  const row = await tx
-    .selectFrom('host_status')
-    .select(['state', 'cluster', 'epoch', 'policy_epoch'])
-    .where('issuer', '=', issuer)
-    .where('host_id', '=', hostId)
-    .executeTakeFirst()
+  const [row] = (await selectStatus(tx, { issuer, hostId })).rows
   return (
     row && {
       state: row.state,
@@ -69,6 +95,18 @@ export async function readHostStatus(
     }
   )
 }
+
+const selectStatus = keptQuery(
+  (
+    db: Kysely<FoundationTables>,
+    parameter: Parameters<{ readonly issuer: string; readonly hostId: string }>,
+  ) =>
+    db
+      .selectFrom('host_status')
+      .select(['state', 'cluster', 'epoch', 'policy_epoch'])
+      .where('issuer', '=', parameter('issuer'))
+      .where('host_id', '=', parameter('hostId')),
+)
 
 /** The statuses of a host at every attestation service that knows it. */
 export async function readHostStatuses(

@@ -1,4 +1,5 @@
-import type { Transaction } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
+import { keptQuery, type Parameters } from './kept-query.js'
 import type { Store } from './store.js'
 import type { FoundationTables } from './tables.js'
 
@@ -15,13 +16,29 @@ export async function recordOnce(
   key: string,
   expiresAtMs: number,
 ): Promise<boolean> {
-  const result = await tx
-    .insertInto('once_records')
-    .values({ kind, key, expires_at_ms: expiresAtMs })
-    .onConflict((conflict) => conflict.columns(['kind', 'key']).doNothing())
-    .executeTakeFirst()
-  return (result.numInsertedOrUpdatedRows ?? 0n) > 0n
+  const { numAffectedRows } = await insertOnce(tx, { kind, key, expiresAtMs })
+  return (numAffectedRows ?? 0n) > 0n
 }
+
+interface OnceKey {
+  readonly kind: string
+  readonly key: string
+}
+
+const insertOnce = keptQuery(
+  (
+    db: Kysely<FoundationTables>,
+    parameter: Parameters<OnceKey & { readonly expiresAtMs: number }>,
+  ) =>
+    db
+      .insertInto('once_records')
+      .values({
+        kind: parameter('kind'),
+        key: parameter('key'),
+        expires_at_ms: parameter('expiresAtMs'),
+      })
+      .onConflict((conflict) => conflict.columns(['kind', 'key']).doNothing()),
+)
 
 /** Whether something was recorded by `recordOnce` and is still remembered. */
 export async function wasRecorded(
@@ -29,14 +46,17 @@ export async function wasRecorded(
   kind: string,
   key: string,
 ): Promise<boolean> {
-  const row = await tx
+  const { rows } = await selectOnce(tx, { kind, key })
+  return rows.length > 0
+}
+
+const selectOnce = keptQuery((db: Kysely<FoundationTables>, parameter: Parameters<OnceKey>) =>
+  db
     .selectFrom('once_records')
     .select('key')
-    .where('kind', '=', kind)
-    .where('key', '=', key)
-    .executeTakeFirst()
-  return row !== undefined
-}
+    .where('kind', '=', parameter('kind'))
+    .where('key', '=', parameter('key')),
+)
 
 /** Forgets what need not be remembered any longer; returns how many. */
 export async function purgeExpired(store: Store, nowMs: number): Promise<number> {

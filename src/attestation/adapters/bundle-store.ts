@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { Transaction } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
 import { EvidenceBundle } from '../../api/attestation.js'
 import { equalBytes } from '../../core/bytes.js'
+import { keptQuery, type Parameters } from '../../store/index.js'
 import type { AttestationTransaction } from '../ports.js'
 import { jsonText } from './columns.js'
 import type { AttestationTables } from './tables.js'
@@ -78,37 +79,20 @@ export function bundles<T extends AttestationTables>(transaction: Transaction<T>
 
     async addBundle(bundle, keep) {
       const { eventLog, ...evidence } = bundle.evidence
+      const { bundleId, hostId } = bundle
       const digest = eventLog === undefined ? null : digestOf(eventLog)
       if (eventLog !== undefined && digest) {
-        await tx
-          .insertInto('attestation_event_logs')
-          .values({ digest, log: eventLog })
-          .onConflict((conflict) => conflict.column('digest').doNothing())
-          .execute()
+        const { rows } = await selectLog(tx, { digest })
+        if (rows.length === 0) await insertLog(tx, { digest, log: eventLog })
       }
-      await tx
-        .insertInto('attestation_bundles')
-        .values({
-          bundle_id: bundle.bundleId,
-          host_id: bundle.hostId,
-          at_ms: Date.parse(bundle.verdict.at),
-          bundle: JSON.stringify({ ...bundle, evidence }),
-          log_digest: digest,
-        })
-        .execute()
-      const removed = await tx
-        .deleteFrom('attestation_bundles')
-        .where('host_id', '=', bundle.hostId)
-        .where('bundle_id', 'not in', (row) =>
-          row
-            .selectFrom('attestation_bundles')
-            .select('bundle_id')
-            .where('host_id', '=', bundle.hostId)
-            .orderBy('at_ms', 'desc')
-            .limit(keep),
-        )
-        .returning('log_digest')
-        .execute()
+      await insertBundle(tx, {
+        bundleId,
+        hostId,
+        atMs: Date.parse(bundle.verdict.at),
+        bundle: JSON.stringify({ ...bundle, evidence }),
+        digest,
+      })
+      const { rows: removed } = await deleteOldest(tx, { hostId, keep })
       const others = removed
         .map(({ log_digest }) => log_digest)
         .filter((other) => !(digest && other && equalBytes(digest, other)))
@@ -125,6 +109,63 @@ export function bundles<T extends AttestationTables>(transaction: Transaction<T>
     },
   }
 }
+
+interface Log {
+  readonly digest: Uint8Array
+}
+
+const selectLog = keptQuery((db: Kysely<AttestationTables>, parameter: Parameters<Log>) =>
+  db
+    .selectFrom('attestation_event_logs')
+    .select('digest')
+    .where('digest', '=', parameter('digest')),
+)
+
+const insertLog = keptQuery(
+  (db: Kysely<AttestationTables>, parameter: Parameters<Log & { readonly log: string }>) =>
+    db
+      .insertInto('attestation_event_logs')
+      .values({ digest: parameter('digest'), log: parameter('log') }),
+)
+
+const insertBundle = keptQuery(
+  (
+    db: Kysely<AttestationTables>,
+    parameter: Parameters<{
+      readonly bundleId: string
+      readonly hostId: string
+      readonly atMs: number
+      readonly bundle: string
+      readonly digest: Uint8Array | null
+    }>,
+  ) =>
+    db.insertInto('attestation_bundles').values({
+      bundle_id: parameter('bundleId'),
+      host_id: parameter('hostId'),
+      at_ms: parameter('atMs'),
+      bundle: parameter('bundle'),
+      log_digest: parameter('digest'),
+    }),
+)
+
+const deleteOldest = keptQuery(
+  (
+    db: Kysely<AttestationTables>,
+    parameter: Parameters<{ readonly hostId: string; readonly keep: number }>,
+  ) =>
+    db
+      .deleteFrom('attestation_bundles')
+      .where('host_id', '=', parameter('hostId'))
+      .where('bundle_id', 'not in', (row) =>
+        row
+          .selectFrom('attestation_bundles')
+          .select('bundle_id')
+          .where('host_id', '=', parameter('hostId'))
+          .orderBy('at_ms', 'desc')
+          .limit(parameter('keep')),
+      )
+      .returning('log_digest'),
+)
 
 function digestOf(text: string): Uint8Array {
   return new Uint8Array(createHash('sha256').update(text).digest())

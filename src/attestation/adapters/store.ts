@@ -19,6 +19,7 @@ import type {
   AttestationTransaction,
   HostKeys,
   PendingEnrolment,
+  StoredBaseImage,
   StoredHost,
   StoredPolicyRevision,
   StoredTicket,
@@ -27,6 +28,18 @@ import { bundles } from './bundle-store.js'
 import { jsonColumn, jsonText, parseBoot, parsePcrs, textOfPcrs } from './columns.js'
 import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
+import {
+  BASE_IMAGE_COLUMNS,
+  type BaseImageColumn,
+  deleteVerdicts,
+  insertVerdict,
+  selectBaseImagesOf,
+  selectHost,
+  selectPolicy,
+  selectVerdictBehind,
+  updateAccepted,
+  updateClock,
+} from './kept-queries.js'
 import type { AttestationTables } from './tables.js'
 
 const readPolicy = jsonColumn(Policy)
@@ -37,20 +50,6 @@ type Tables = AttestationTables & FoundationTables
 /** A transaction over all tables that the service uses. */
 export type AttestationTx = Transaction<Tables>
 type Tx = AttestationTx
-
-/** All but the log, which is large and wanted by few. */
-const BASE_IMAGE_COLUMNS = [
-  'name',
-  'cluster',
-  'captured_from',
-  'captured_at_ms',
-  'bank',
-  'pcrs',
-  'boot',
-  'source',
-  'not_before_ms',
-  'not_after_ms',
-] as const
 
 const HOST_TABLES = ['attestation_hosts', 'attestation_verdicts', 'attestation_ima'] as const
 
@@ -85,7 +84,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
   const { findBundle, listBundles, addBundle, removeBundles } = bundles(tx)
 
   const findHost: AttestationTransaction['findHost'] = async (hostId) => {
-    const row = await hosts().where('host.host_id', '=', hostId).executeTakeFirst()
+    const [row] = (await selectHost(tx, { hostId, issuer })).rows
     return row && storedHost(row)
   }
 
@@ -228,19 +227,11 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
 
     async setClock(hostId, clock) {
       const text = JSON.stringify({ ...clock, clock: clock.clock.toString() })
-      await tx
-        .updateTable('attestation_hosts')
-        .set({ tpm_clock: text })
-        .where('host_id', '=', hostId)
-        .execute()
+      await updateClock(tx, { hostId, clock: text })
     },
 
     async setAccepted(hostId, atMs) {
-      await tx
-        .updateTable('attestation_hosts')
-        .set({ accepted_at_ms: atMs })
-        .where('host_id', '=', hostId)
-        .execute()
+      await updateAccepted(tx, { hostId, atMs })
     },
 
     async removeHost(hostId) {
@@ -263,11 +254,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     async findPolicy(cluster) {
-      const row = await tx
-        .selectFrom('attestation_policies')
-        .selectAll()
-        .where('cluster', '=', cluster)
-        .executeTakeFirst()
+      const [row] = (await selectPolicy(tx, { cluster })).rows
       return (
         row && {
           revision: row.revision,
@@ -360,6 +347,9 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     async listBaseImages(cluster, { after, limit } = {}) {
+      if (cluster !== undefined && after === undefined && limit === undefined) {
+        return (await selectBaseImagesOf(tx, { cluster })).rows.map(storedBaseImage)
+      }
       let query = tx
         .selectFrom('attestation_base_images')
         .select(BASE_IMAGE_COLUMNS)
@@ -376,20 +366,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
         )
       }
       if (limit !== undefined) query = query.limit(limit)
-      return (await query.execute()).map((row) => ({
-        name: row.name,
-        cluster: row.cluster,
-        source:
-          row.source === null
-            ? { kind: 'captured' as const, hostId: row.captured_from }
-            : readSource(row.source),
-        addedAtMs: row.captured_at_ms,
-        bank: row.bank,
-        pcrs: parsePcrs(row.pcrs),
-        ...(row.not_before_ms === null ? {} : { notBeforeMs: row.not_before_ms }),
-        ...(row.not_after_ms === null ? {} : { notAfterMs: row.not_after_ms }),
-        ...parseBoot(row.boot),
-      }))
+      return (await query.execute()).map(storedBaseImage)
     },
 
     async findBaseImageLog(cluster, name) {
@@ -518,24 +495,9 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     },
 
     async addVerdict(hostId, verdict, keep) {
-      await tx
-        .insertInto('attestation_verdicts')
-        .values({ host_id: hostId, verdict: JSON.stringify(verdict) })
-        .execute()
-      const oldest = await tx
-        .selectFrom('attestation_verdicts')
-        .select('verdict_id')
-        .where('host_id', '=', hostId)
-        .orderBy('verdict_id', 'desc')
-        .offset(keep)
-        .limit(1)
-        .executeTakeFirst()
-      if (!oldest) return
-      await tx
-        .deleteFrom('attestation_verdicts')
-        .where('host_id', '=', hostId)
-        .where('verdict_id', '<=', oldest.verdict_id)
-        .execute()
+      await insertVerdict(tx, { hostId, verdict: JSON.stringify(verdict) })
+      const [oldest] = (await selectVerdictBehind(tx, { hostId, keep })).rows
+      if (oldest) await deleteVerdicts(tx, { hostId, upTo: oldest.verdict_id })
     },
 
     async listTrustedHosts() {
@@ -560,6 +522,25 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
     async audit(entry) {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
     },
+  }
+}
+
+function storedBaseImage(
+  row: Pick<Selectable<AttestationTables['attestation_base_images']>, BaseImageColumn>,
+): StoredBaseImage {
+  return {
+    name: row.name,
+    cluster: row.cluster,
+    source:
+      row.source === null
+        ? { kind: 'captured' as const, hostId: row.captured_from }
+        : readSource(row.source),
+    addedAtMs: row.captured_at_ms,
+    bank: row.bank,
+    pcrs: parsePcrs(row.pcrs),
+    ...(row.not_before_ms === null ? {} : { notBeforeMs: row.not_before_ms }),
+    ...(row.not_after_ms === null ? {} : { notAfterMs: row.not_after_ms }),
+    ...parseBoot(row.boot),
   }
 }
 
