@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { failures } from '../core/finding.js'
+import { Recent } from '../core/recent.js'
 import type { HashName } from '../tpm/index.js'
 import type { BootQuestions, BootSummary } from './describe-boot.js'
 import type { EventLogReading } from './verify-event-log.js'
@@ -17,7 +18,7 @@ const MAX_ITEMS = 2000
  * host cannot fill the memory with what it made up.
  */
 export class KeptReadings {
-  readonly #kept = new Map<string, EventLogReading>()
+  readonly #kept = new Recent<string, EventLogReading>(MAX_KEPT)
 
   /** Computed from the octets each time: nobody's word is taken for which log it is. */
   keyOf(
@@ -31,21 +32,12 @@ export class KeptReadings {
   }
 
   get(key: string): EventLogReading | undefined {
-    const reading = this.#kept.get(key)
-    if (!reading) return undefined
-    // The last used are the last in the map.
-    this.#kept.delete(key)
-    this.#kept.set(key, reading)
-    return reading
+    return this.#kept.get(key)
   }
 
   keep(key: string, reading: EventLogReading): void {
     const isSound = failures([reading.usable, ...reading.findings]).length === 0
-    if (!isSound || itemsOf(reading.summary) > MAX_ITEMS) return
-    this.#kept.delete(key)
-    this.#kept.set(key, reading)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size > MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest)
+    if (isSound && itemsOf(reading.summary) <= MAX_ITEMS) this.#kept.set(key, reading)
   }
 
   clear(): void {
