@@ -1,6 +1,7 @@
 import { CompactSign, compactVerify, errors } from 'jose'
 import { Compile } from 'typebox/compile'
 import { utf8 } from '../core/bytes.js'
+import { Recent } from '../core/recent.js'
 import {
   type AttestationResultClaims,
   AttestationResultSchema,
@@ -74,12 +75,41 @@ export async function verifyAttestationResult(
   requireSeconds('nowSeconds', expected.nowSeconds)
   requireSeconds('skewSeconds', expected.skewSeconds, MAX_SKEW_SECONDS)
   const { header, payload } = splitToken(token)
-  const key = keyFor(header, expected.jwks)
-  await verifySignature(token, key)
-  const claims = parseClaims(payload)
+  const claims = await verifiedClaims(token, payload, keyFor(header, expected.jwks))
   checkParties(claims, expected)
   checkTimes(claims, expected)
   return claims
+}
+
+/** Hosts that are served at a time, with a token each. */
+const MAX_KEPT = 2048
+
+/**
+ * Claims of tokens that were verified, by key and whole text: a host shows its token again with every request of its five
+ * minutes. Signature and schema are functions of key and text; everything else is checked each time. Nothing is kept of a
+ * text that was refused.
+ */
+const verified = new WeakMap<VerificationKey, Recent<string, AttestationResultClaims>>()
+
+async function verifiedClaims(
+  token: string,
+  payload: Uint8Array,
+  key: VerificationKey,
+): Promise<AttestationResultClaims> {
+  const known = verified.get(key)?.get(token)
+  if (known) return known
+  await verifySignature(token, key)
+  const claims = frozen(parseClaims(payload))
+  const kept = verified.get(key) ?? new Recent(MAX_KEPT)
+  verified.set(key, kept)
+  kept.set(token, claims)
+  return claims
+}
+
+function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  for (const member of Object.values(value)) frozen(member)
+  return Object.freeze(value)
 }
 
 /** What an unverified token says. `issuer` and `kid` select the keys to verify it with: decide nothing by it. */

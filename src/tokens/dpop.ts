@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, type webcrypto } from 'node:crypto'
 import { CompactSign, compactVerify, errors } from 'jose'
 import { timingSafeEqual, toBase64url, utf8 } from '../core/bytes.js'
 import { randomOctets } from '../core/random.js'
+import { Recent } from '../core/recent.js'
 import { type JsonObject, parseJsonPart, requireMembers, splitCompact } from './compact.js'
 import { normalizeHttpUri } from './dpop-uri.js'
 import { quoted, requireSeconds, TokenError } from './errors.js'
@@ -91,7 +92,7 @@ export async function verifyDpopProof(
       `expected the key with thumbprint ${expected.expectedJkt}, found ${jkt}`,
     )
   }
-  await verifySignature(proof, jwk)
+  await verifySignature(proof, jwk, jkt)
   const claims = parseJsonPart(payload, 'the claims', 'DPOP_MALFORMED')
   requireMembers(claims, ['jti', 'htm', 'htu', 'iat', 'ath'], 'the claims', 'DPOP_MALFORMED')
   checkRequest(claims, expected)
@@ -115,8 +116,12 @@ function parseHeader(header: JsonObject): PublicJwk {
   return readPublicJwk(jwk, 'DPOP_KEY')
 }
 
-async function verifySignature(proof: string, jwk: PublicJwk): Promise<void> {
-  const key = await importPublicJwk(jwk, 'ES256', 'DPOP_KEY')
+/** Keys of hosts that are served at a time, by thumbprint: each signs a proof for every request of its token. */
+const keys = new Recent<string, webcrypto.CryptoKey>(2048)
+
+async function verifySignature(proof: string, jwk: PublicJwk, jkt: string): Promise<void> {
+  const key = keys.get(jkt) ?? (await importPublicJwk(jwk, 'ES256', 'DPOP_KEY'))
+  keys.set(jkt, key)
   try {
     await compactVerify(proof, key, { algorithms: ['ES256'] })
   } catch (cause) {
