@@ -1,9 +1,10 @@
 import { Agent, request } from 'undici'
 import { createAttestation } from '../../src/api/attestation.js'
 import { createClient } from '../../src/api/client.js'
+import { type LoadReport, reportOf } from './fork-load.js'
 import { createSoftwareHost, type SoftwareBoot } from './software-host.js'
 
-/** What the load process is told, and what it tells. */
+/** What the load process is told. */
 export interface LoadOrder {
   readonly what: 'attestations' | 'empty'
   readonly url: string
@@ -14,13 +15,7 @@ export interface LoadOrder {
   readonly boot: SoftwareBoot
   readonly hosts: number
   readonly seconds: number
-}
-
-export interface LoadReport {
-  readonly perSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  readonly failed: number
+  readonly warmUpSeconds: number
 }
 
 async function run(order: LoadOrder): Promise<LoadReport> {
@@ -66,32 +61,34 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   const rounds: (() => Promise<void>)[] = []
   for (let index = 0; index < order.hosts; index += 1) rounds.push(await make(`load-${index}`))
 
-  // keys are made, connections are open, workers are awake before the clock runs
+  const load = async (seconds: number): Promise<number> => {
+    const started = performance.now()
+    const endMs = started + seconds * 1000
+    await Promise.all(
+      rounds.map(async (round) => {
+        while (performance.now() < endMs) {
+          await round().catch((error: unknown) => {
+            if (failed < 3) process.stderr.write(`${String(error)}\n`)
+            failed += 1
+          })
+        }
+      }),
+    )
+    return (performance.now() - started) / 1000
+  }
+
+  // keys are made, connections are open, workers are awake and code is compiled before the clock runs
   for (const round of rounds) await round()
+  await load(order.warmUpSeconds)
   times.length = 0
   process.send?.('begun')
-
-  const endMs = performance.now() + order.seconds * 1000
-  const started = performance.now()
-  await Promise.all(
-    rounds.map(async (round) => {
-      while (performance.now() < endMs) {
-        await round().catch((error: unknown) => {
-          if (failed < 3) process.stderr.write(`${String(error)}\n`)
-          failed += 1
-        })
-      }
-    }),
-  )
-  const took = (performance.now() - started) / 1000
-  times.sort((a, b) => a - b)
-  const at = (part: number) => Math.round((times[Math.floor(times.length * part)] ?? 0) * 10) / 10
+  const took = await load(order.seconds)
   await Promise.all([
     anybody[Symbol.asyncDispose](),
     admin[Symbol.asyncDispose](),
     dispatcher.close(),
   ])
-  return { perSecond: Math.round(times.length / took), p50Ms: at(0.5), p99Ms: at(0.99), failed }
+  return reportOf(times, took, failed)
 }
 
 process.once('message', async (order: LoadOrder) => {

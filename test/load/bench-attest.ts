@@ -1,9 +1,7 @@
-import { fork } from 'node:child_process'
 import { hash, type KeyObject, verify } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { fastify } from 'fastify'
 import { captureBaseImage, type Evidence } from '../../src/api/attestation.js'
@@ -28,8 +26,9 @@ import { parseSignature, publicKeyOf } from '../../src/tpm/index.js'
 import { ticketFor } from '../helpers/host.js'
 import { openTestSite, setPolicy } from '../helpers/site.js'
 import { measuredBoot, sharedVectors } from '../helpers/vectors.js'
-import type { LoadOrder, LoadReport } from './attest-load.js'
+import { forkLoad } from './fork-load.js'
 import { createSoftwareHost, type SoftwareBoot, type SoftwareHost } from './software-host.js'
+import { ratesOf } from './turns.js'
 
 /*
  * `npm run bench:attest -- [--seconds 10] [--hosts 32] [--json]`
@@ -70,30 +69,6 @@ function benchLog(): Uint8Array {
   return shared
     ? new Uint8Array(readFileSync(join(shared, name)))
     : measuredBoot('04-shim-grub-sb-on-mskeys', 'binary_bios_measurements')
-}
-
-const TURNS = 21
-const TURN_MS = 150
-
-/** How often two works are done in a second, turn by turn: what else the machine does slows both down. The medians. */
-function ratesOf(one: () => void, other: () => void): readonly [one: number, other: number] {
-  const rates: [number[], number[]] = [[], []]
-  for (let turn = 0; turn < TURNS; turn += 1) {
-    rates[0].push(rateOf(one))
-    rates[1].push(rateOf(other))
-  }
-  return [median(rates[0]), median(rates[1])]
-}
-
-function rateOf(work: () => void): number {
-  const started = performance.now()
-  let runs = 0
-  for (; performance.now() - started < TURN_MS; runs += 1) work()
-  return (runs / (performance.now() - started)) * 1000
-}
-
-function median(values: readonly number[]): number {
-  return Math.round([...values].sort((a, b) => a - b)[values.length >> 1] ?? 0)
 }
 
 interface PureFigures {
@@ -195,25 +170,6 @@ for (const [name, figures] of [
   )
 }
 
-/** Forks the process that makes the load; its report, with the time of the processors that this process needed for it. */
-function load(order: LoadOrder): Promise<LoadReport & { readonly cpuMs: number }> {
-  const file = fileURLToPath(new URL('./attest-load.js', import.meta.url))
-  const child = fork(file, { serialization: 'advanced' })
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('exit', (code) => {
-      if (code !== 0) reject(new Error(`the load ended with ${code}`))
-    })
-    let before = process.cpuUsage()
-    child.on('message', (message: LoadReport | 'begun') => {
-      const { user, system } = process.cpuUsage(before)
-      if (message === 'begun') before = process.cpuUsage()
-      else resolve({ ...message, cpuMs: (user + system) / 1000 })
-    })
-    child.send(order)
-  })
-}
-
 await using site = await openTestSite({
   services: ['attestation', 'control-plane'],
   settings: { SIGILLO_SERVER_PUBLIC_REQUESTS_PER_MINUTE: '10000000' },
@@ -221,8 +177,11 @@ await using site = await openTestSite({
 await setPolicy(site, 'lab', POLICY)
 const count = Number(flags.hosts)
 const adminToken = readFileSync(join(site.folder, 'admin.token'), 'utf8').trim()
-const base = { url: site.url, caPem: site.caPem, adminToken, boot, hosts: count, seconds }
 const ticket = await ticketFor(site, { uses: count + 1 })
+const base = {
+  ...{ url: site.url, caPem: site.caPem, adminToken, ticket, boot },
+  ...{ hosts: count, seconds, warmUpSeconds: 5 },
+}
 
 const first = await createSoftwareHost('first', boot)
 await first.enrol(site.anybody, site.admin, ticket)
@@ -244,10 +203,10 @@ const emptyUrl = await empty.listen({ port: 0, host: '127.0.0.1' })
 
 const lag = monitorEventLoopDelay({ resolution: 5 })
 lag.enable()
-const whole = await load({ ...base, ticket, what: 'attestations' })
+const whole = await forkLoad('./attest-load.js', { ...base, what: 'attestations' })
 lag.disable()
 const lagMs = Math.round(lag.percentile(99) / 1e4) / 100
-const route = await load({ ...base, ticket, what: 'empty', emptyUrl })
+const route = await forkLoad('./attest-load.js', { ...base, what: 'empty', emptyUrl })
 await empty.close()
 
 const cpuMs = Math.round((whole.cpuMs / (whole.perSecond * seconds)) * 100) / 100

@@ -11,7 +11,7 @@ import {
 import type { Client } from '../../src/api/client.js'
 import { evidenceDigest } from '../../src/api/evidence-binding.js'
 import { fromBase64url, toBase64url, toHex } from '../../src/core/bytes.js'
-import { generateSessionKeys, jwkThumbprint } from '../../src/tokens/index.js'
+import { generateSessionKeys, jwkThumbprint, type SessionKey } from '../../src/tokens/index.js'
 import {
   attestationKeyTemplate,
   bindingKeyTemplate,
@@ -41,6 +41,8 @@ export interface SoftwareBoot {
 export interface SoftwareHost {
   readonly hostId: string
   readonly ak: SoftwareKey
+  /** Signs its proofs. */
+  readonly proofKey: SessionKey
   enrol(anybody: Client, admin: Client, ticket: string): Promise<void>
   evidence(demand: {
     readonly nonce: Uint8Array
@@ -120,6 +122,7 @@ export async function createSoftwareHost(
   return {
     hostId,
     ak,
+    proofKey: keys.dpop,
     evidence,
     async enrol(anybody, admin, ticket) {
       const challenge = await anybody.call(createEnrolment, {
