@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { type Clock, systemClock } from '../../core/clock.js'
 import { messageOf } from '../../core/errors.js'
@@ -101,14 +101,20 @@ export async function startKmipServer(options: KmipServerOptions): Promise<Runni
     clock: options.clock ?? systemClock,
     fault: (error) => emit({ event: 'kmip.fault', message: messageOf(error) }),
   }
-  const sockets = new Set<TLSSocket>()
+  const sockets = new Set<Socket>()
   const server = tlsServer(options, limits)
-  server.on('tlsClientError', (error) => emit({ event: 'kmip.refused', reason: error.message }))
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  server.on('tlsClientError', (error, socket) => {
+    emit({ event: 'kmip.refused', reason: error.message })
+    // Node leaves the connection open when it was the time for the handshake that was over.
+    socket.destroy()
+  })
   server.on('drop', () => emit({ event: 'kmip.refused', reason: 'too many connections' }))
   server.on('secureConnection', (socket) => {
     const client = subjectOf(socket)
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
     emit({ event: 'kmip.connected', client })
     new ServerConnection(socket, limits, (octets) => {
       const handled = handleMessage(octets, client, handler)
