@@ -655,6 +655,7 @@ export const testPolicyDraft = operation({
           [Type.Literal('accepted'), Type.Literal('refused'), Type.Literal('unknown')],
           { description: 'unknown: the last evidence does not say, or there is none' },
         ),
+        reason: Type.Optional(Type.String({ description: 'why the last evidence does not say' })),
         findings: Type.Array(FindingView, { description: 'the failed checks' }),
       }),
     ),

@@ -3,6 +3,7 @@ import type { Policy } from '../api/attestation.js'
 import { canonicalJson } from '../core/canonical-json.js'
 import { isPlatformError, PlatformError } from '../core/errors.js'
 import { IMA_PCR, readImaSigner } from '../ima/index.js'
+import { HASH_ALGORITHMS } from '../tpm/index.js'
 
 /**
  * The policy of a cluster until an administrator sets one.
@@ -34,6 +35,7 @@ export function checkPolicy(policy: Policy): Policy {
       )
     }
   }
+  checkDigests(policy)
   checkIma(policy)
   return {
     ...policy,
@@ -44,6 +46,20 @@ export function checkPolicy(policy: Policy): Policy {
 }
 
 const SHA256_CHARACTERS = 64
+
+/** A digest of another length is one that no measurement can have. */
+function checkDigests({ bank, bootApplications = [], dbxAtLeast = [] }: Policy): void {
+  const characters = 2 * HASH_ALGORITHMS[bank].digestOctets
+  const application = bootApplications.find(({ digest }) => digest.length !== characters)
+  if (application) {
+    const message = `expected boot applications by ${bank}, found ${application.digest}`
+    throw new PlatformError('POLICY_INVALID', message)
+  }
+  const hash = dbxAtLeast.find(({ length }) => length !== SHA256_CHARACTERS)
+  if (hash !== undefined) {
+    throw new PlatformError('POLICY_INVALID', `expected SHA-256 in dbxAtLeast, found ${hash}`)
+  }
+}
 
 /** PCR 10 grows while a host runs: it can be replayed, and never pinned. */
 function checkIma({ ima, pcrs, pinnedPcrs, bindingPcrs }: Policy): void {

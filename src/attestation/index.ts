@@ -92,6 +92,7 @@ export async function openAttestation(deps: {
         enrolment: { store, rules: config },
         attestation: {
           store,
+          mode: config.mode,
           keys: {
             nonceKey,
             sign: (claims) => signAttestationResult(claims, signingKeys.active()),

@@ -2,6 +2,7 @@ import type { FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { PlatformError } from '../core/errors.js'
+import { describeSchemaErrors, type SchemaError } from '../core/schema-errors.js'
 
 /**
  * Compiles schemas into checks that change nothing: no coercion, no defaults, no removal of members.
@@ -22,33 +23,8 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({
   }
 }
 
-interface SchemaError {
-  readonly keyword: string
-  readonly instancePath: string
-  readonly message: string
-  readonly params: object
-}
-
-/** Says which member is wrong and what was expected, with untrusted names quoted and short. */
 function invalid(httpPart: string, errors: readonly SchemaError[]): PlatformError {
-  const [error] = errors
-  const where = JSON.stringify(error?.instancePath ?? '')
-    .slice(1, 101)
-    .replace(/"$/, '')
-  const what = error ? describe(error, errors) : 'is wrong'
-  return new PlatformError('REQUEST_INVALID', `${httpPart}${where} ${what}`)
-}
-
-function describe(error: SchemaError, errors: readonly SchemaError[]): string {
-  if (error.keyword === 'boolean') return 'is not allowed'
-  if (error.keyword !== 'const') return error.message
-  // One error for each word that a choice has
-  const allowed = errors.flatMap(({ keyword, instancePath, params }) =>
-    keyword === 'const' && instancePath === error.instancePath && 'allowedValue' in params
-      ? [String(params.allowedValue)]
-      : [],
-  )
-  return `must be ${allowed.join(' or ')}`
+  return new PlatformError('REQUEST_INVALID', `${httpPart}${describeSchemaErrors(errors)}`)
 }
 
 function kindsOf(schema: TSchema): ReadonlyMap<string, string> {

@@ -47,7 +47,7 @@ export interface TestSite extends AsyncDisposable {
   readonly anybody: Client
   /** The newest audit records of the attestation service about a host, newest last. */
   auditOf(hostId: string): Promise<readonly AuditLine[]>
-  start(): Promise<void>
+  start(changed?: { readonly mode: 'production' | 'lab' }): Promise<void>
   stop(): Promise<void>
 }
 
@@ -85,9 +85,10 @@ export async function openTestSite(
   const admin = createClient({ baseUrl: made.url, caPem, bearerToken })
   const anybody = createClient({ baseUrl: made.url, caPem })
   let authority: Awaited<ReturnType<typeof startAuthority>> | undefined
-  const start = async (): Promise<void> => {
+  const start: TestSite['start'] = async (changed) => {
+    const given = config as Static<typeof AuthorityConfig>
     authority = await startAuthority({
-      config: config as Static<typeof AuthorityConfig>,
+      config: { ...given, attestation: { ...given.attestation, ...changed } },
       services: options.services ?? ['attestation', 'key-provider', 'control-plane'],
       build: 'test',
       clock,

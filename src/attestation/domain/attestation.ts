@@ -28,9 +28,11 @@ import type { NewEvent } from './events.js'
 import { type AcceptedIma, type HostIma, judgeHostIma } from './host-ima.js'
 import { verifyNonce } from './nonce.js'
 import { readEventLog } from './read-event-log.js'
+import type { EndorsementRules } from './trust.js'
 
 export interface AttestationDeps {
   readonly store: AttestationStore
+  readonly mode: EndorsementRules['mode']
   readonly keys: AttestationKeys
   readonly eventLogs: EventLogReader
   /** Identifier of this service: the issuer of its tokens and the verifier in every quote. */
@@ -65,7 +67,7 @@ export async function attest(
   const startedMs = input.monotonicMs()
   const { nowMs } = input
   const decoded = decodeEvidence(evidence)
-  const before = await deps.store.transaction((tx) => snapshot(tx, decoded.hostId))
+  const before = await deps.store.transaction((tx) => snapshot(tx, decoded.hostId, deps.mode))
   if (before.host === undefined || before.notAllowed) {
     return refuseUnauthentic(deps, decoded, nowMs, [
       before.notAllowed ?? failed('host', 'HOST_UNKNOWN', 'an enrolled host', 'none of this id'),
@@ -181,11 +183,15 @@ interface Snapshot {
   readonly ima?: AcceptedIma | undefined
 }
 
-async function snapshot(tx: AttestationTransaction, hostId: string): Promise<Snapshot> {
+async function snapshot(
+  tx: AttestationTransaction,
+  hostId: string,
+  mode: EndorsementRules['mode'],
+): Promise<Snapshot> {
   const host = await tx.findHost(hostId)
   const policy = await policyOf(tx, host?.cluster)
   if (!host) return { policy, baseImages: [] }
-  const notAllowed = stateFinding(host)
+  const notAllowed = stateFinding(host) ?? markFinding(host, mode)
   return {
     host,
     policy,
@@ -213,6 +219,12 @@ function stateFinding(host: StoredHost): Finding | undefined {
     default:
       return undefined
   }
+}
+
+/** A site that became one for production has hosts of its laboratory still. */
+function markFinding(host: StoredHost, mode: EndorsementRules['mode']): Finding | undefined {
+  if (!host.insecureTest || mode !== 'production') return undefined
+  return failed('host', 'ANCHOR_INSECURE', 'an anchor for production', 'an insecure test anchor')
 }
 
 async function explain(
@@ -343,8 +355,8 @@ async function commit(
     }
   }
   await tx.setState(now, verdict.accepted ? 'trusted' : 'refused', {
-    // Its tokens end for good, and do not come back with the next evidence that is accepted
-    newEpoch: !verdict.accepted,
+    // Of a host that falls out, tokens end for good: they do not come back with the next evidence that is accepted
+    newEpoch: !verdict.accepted && now.state !== 'refused',
     policyEpoch: policy.epoch,
     nowMs,
   })

@@ -42,13 +42,10 @@ export function createEndorsers(deps: {
         readonly trustIntermediates: boolean
         readonly insecureTest: boolean
       },
-    ) =>
-      store.transaction(async (tx) => {
-        const { insecureTest } = request
-        if (insecureTest && rules.mode === 'production') {
-          const message = 'expected an anchor for production, found an insecure test anchor'
-          throw new PlatformError('ANCHOR_INSECURE', message)
-        }
+    ) => {
+      const { insecureTest } = request
+      if (insecureTest && rules.mode === 'production') return refuseTestAnchor(act)
+      return store.transaction(async (tx) => {
         const authorities = parseCertificates(request.pem).map((certificate): StoredAuthority => {
           const { subject, fingerprint, notAfterMs, subjectName, issuerName } = certificate
           if (!certificate.isCa) {
@@ -74,7 +71,8 @@ export function createEndorsers(deps: {
           await record(tx, act, 'anchor.add', `anchor:${fingerprint}`, detail)
         }
         return authorities
-      }),
+      })
+    },
 
     listAuthorities: (page: StoredPage) =>
       store.transaction((tx) =>
@@ -174,6 +172,21 @@ export function createEndorsers(deps: {
         await tell(tx, act, 'endorsement-key.removed', { detail: { fingerprint } })
         await record(tx, act, 'endorsement-key.remove', `ek:${fingerprint}`, {})
       }),
+  }
+
+  async function refuseTestAnchor(act: Act): Promise<never> {
+    await store.transaction((tx) =>
+      tx.audit({
+        atMs: act.nowMs,
+        actor: `operator:${act.operator}`,
+        action: 'anchor.add',
+        subject: 'anchor:insecure-test',
+        outcome: 'refused',
+        detail: { code: 'ANCHOR_INSECURE', mode: rules.mode },
+      }),
+    )
+    const message = 'expected an anchor for production, found an insecure test anchor'
+    throw new PlatformError('ANCHOR_INSECURE', message)
   }
 
   async function revokeHostsOn(

@@ -4,13 +4,7 @@ import { fromBase64url, fromHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { type Finding, failed, failures } from '../../core/finding.js'
 import { parseAttest } from '../../tpm/index.js'
-import type {
-  AttestationStore,
-  EventLogReader,
-  StoredBaseImage,
-  StoredHost,
-  StoredPage,
-} from '../ports.js'
+import type { AttestationStore, EventLogReader, StoredBaseImage, StoredPage } from '../ports.js'
 import { judgeHostIma } from './host-ima.js'
 import { readPage } from './page.js'
 import { readEventLog } from './read-event-log.js'
@@ -26,6 +20,8 @@ interface PolicyTestOfHost {
   readonly hostId: string
   readonly now: HostState
   readonly outcome: 'accepted' | 'refused' | 'unknown'
+  /** Why the last evidence does not say. */
+  readonly reason?: string
   readonly findings: readonly Finding[]
 }
 
@@ -61,35 +57,40 @@ export async function testPolicyDraft(
   for (const host of items) {
     if (host.state === 'revoked') continue
     const bundle = await deps.store.transaction((tx) => tx.findBundle(host.hostId))
-    const findings = bundle
-      ? await judge({ bundle, host, policy, baseImages, nowMs, eventLogs: deps.eventLogs })
-      : undefined
-    results.push({
-      hostId: host.hostId,
-      now: host.state,
-      outcome: findings ? (findings.length === 0 ? 'accepted' : 'refused') : 'unknown',
-      findings: findings ?? [],
-    })
+    const reason = bundle ? reasonNotToJudge(bundle, policy) : 'no evidence was kept'
+    const about = { hostId: host.hostId, now: host.state }
+    if (!bundle || reason !== undefined) {
+      results.push({ ...about, outcome: 'unknown', reason: reason ?? '', findings: [] })
+      continue
+    }
+    const findings = await judge({ bundle, policy, baseImages, nowMs, eventLogs: deps.eventLogs })
+    results.push({ ...about, outcome: findings.length === 0 ? 'accepted' : 'refused', findings })
   }
   return { cluster, digest: policyDigest(policy), hosts: results, ...rest }
 }
 
-/** The checks that fail; nothing where the evidence does not say. */
+function reasonNotToJudge({ evidence, policy: then }: EvidenceBundle, policy: Policy) {
+  if (policy.bank !== then.bank) return `bank ${policy.bank} was not quoted`
+  const quoted = new Set(evidence.pcrs.map(({ pcr }) => pcr))
+  const missing = policy.pcrs.filter((pcr) => !quoted.has(pcr))
+  if (missing.length > 0) return `PCR ${missing.join(', ')} was not quoted`
+  const hasWholeList = evidence.ima?.from === 0
+  return policy.ima && !hasWholeList
+    ? 'the measurement list from its start was not kept'
+    : undefined
+}
+
+/** The checks that fail. */
 async function judge(input: {
   readonly bundle: EvidenceBundle
-  readonly host: StoredHost
   readonly policy: Policy
   readonly baseImages: readonly StoredBaseImage[]
   readonly eventLogs: EventLogReader
   readonly nowMs: number
-}): Promise<readonly Finding[] | undefined> {
+}): Promise<readonly Finding[]> {
   const { bundle, policy } = input
   const quoted = new Map(bundle.evidence.pcrs.map(({ pcr, digest }) => [pcr, fromHex(digest)]))
-  if (policy.bank !== bundle.policy.bank || !policy.pcrs.every((pcr) => quoted.has(pcr))) {
-    return undefined
-  }
   const { ima } = bundle.evidence
-  if (policy.ima && ima?.from !== 0) return undefined
   const attest = parseAttest(fromBase64url(bundle.evidence.attest))
   const pcrValues = new Map(
     policy.pcrs.map((pcr) => [pcr, quoted.get(pcr) ?? new Uint8Array()] as const),

@@ -16,6 +16,7 @@ import {
   testPolicyDraft,
 } from '../../api/attestation.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { addOperation } from './command.js'
@@ -59,7 +60,11 @@ export function addPolicyCommands(program: Command): void {
     text: ({ hosts }) => [
       ...table([
         ['HOST', 'NOW', 'BY THE DRAFT'],
-        ...hosts.map(({ hostId, now, outcome }) => [hostId, now, outcome]),
+        ...hosts.map(({ hostId, now, outcome, reason }) => [
+          hostId,
+          now,
+          reason === undefined ? outcome : `${outcome}: ${reason}`,
+        ]),
       ]),
       ...hosts.flatMap(({ hostId, findings }) =>
         findings.map((finding) => `${hostId}:${findingLine(finding)}`),
@@ -147,11 +152,9 @@ function readPolicy(file: string): Policy {
       cause,
     })
   }
-  const [error] = Value.Errors(Policy, value)
-  if (error) {
-    throw new PlatformError('POLICY_INVALID', `${file}: ${error.instancePath} ${error.message}`)
-  }
-  return value as Policy
+  const errors = Value.Errors(Policy, value)
+  if (errors.length === 0) return value as Policy
+  throw new PlatformError('POLICY_INVALID', `${file}: policy${describeSchemaErrors(errors)}`)
 }
 
 function policyLines({ policy, ...view }: PolicyView): readonly string[] {

@@ -4,6 +4,7 @@ import { EvidenceBundle } from '../../api/attestation.js'
 import { policyDigest, verifyBundle } from '../../appraisal/index.js'
 import { parseUtf8, toHex } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
+import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { IMA_LIMITS } from '../../ima/index.js'
 import { fields } from '../output.js'
@@ -129,11 +130,8 @@ const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }
 
 function readBundle(octets: Uint8Array): EvidenceBundle {
   const value = parseStrictJson(parseUtf8(octets), JSON_LIMITS)
-  const [error] = Value.Errors(EvidenceBundle, value)
-  if (!error) return value as EvidenceBundle
-  throw new DecodeError(
-    'DECODE_VALUE',
-    0,
-    `expected a bundle of evidence: ${error.instancePath} ${error.message}`,
-  )
+  const errors = Value.Errors(EvidenceBundle, value)
+  if (errors.length === 0) return value as EvidenceBundle
+  const message = `expected a bundle of evidence: bundle${describeSchemaErrors(errors)}`
+  throw new DecodeError('DECODE_VALUE', 0, message)
 }

@@ -8,6 +8,7 @@ import {
   createTicket,
   type EnrolmentRequest,
   getHost,
+  listAttestationAudit,
   listHosts,
   listTickets,
   removeHost,
@@ -19,7 +20,7 @@ import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, issueEkCertificate, openAuthority } from '../../../src/pki/index.js'
 import { parsePublicArea, publicKeyOf } from '../../../src/tpm/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
-import { bootHost, CLUSTER, type TestHost, ticketFor } from '../../helpers/host.js'
+import { bootHost, CLUSTER, type TestHost, ticketFor, trustHost } from '../../helpers/host.js'
 import { lying, openTestSite, type TestSite } from '../../helpers/site.js'
 
 const DAY_MS = 86_400_000
@@ -323,7 +324,26 @@ describe('a site in production', () => {
     const add = (insecureTest: boolean) =>
       production.admin.call(addAnchors, { body: { pem: lab.anchorsPem, insecureTest } })
     await expect(add(true)).rejects.toMatchObject({ code: 'ANCHOR_INSECURE' })
+    const { records } = await production.admin.call(listAttestationAudit, { query: {} })
+    expect(records.at(-1)).toMatchObject({
+      ...{ actor: 'operator:admin', action: 'anchor.add', outcome: 'refused' },
+      detail: { code: 'ANCHOR_INSECURE' },
+    })
     await expect(add(false)).resolves.toMatchObject({ anchors: [{ insecureTest: false }, {}] })
+  })
+
+  test('trusts no host of a laboratory that it was before', async () => {
+    await using changing = await openTestSite({ services: ['attestation'] })
+    await changing.admin.call(addAnchors, { body: { pem: lab.anchorsPem, insecureTest: true } })
+    await using former = await bootHost(lab, 'former')
+    await trustHost(changing, former, 'good')
+    await changing.stop()
+    await changing.start({ mode: 'production' })
+    await expect(former.attest(changing.anybody)).rejects.toMatchObject({
+      code: 'ATTESTATION_REFUSED',
+    })
+    const detail = JSON.stringify((await changing.auditOf('former')).at(-1)?.detail)
+    expect(detail).toContain('ANCHOR_INSECURE')
   })
 
   test('keeps a bounded number of enrolments waiting', async () => {

@@ -100,6 +100,8 @@ describe('the draft of a policy', () => {
   test('cannot judge what the hosts did not quote', async () => {
     await draft({ pcrs: [...DEFAULT_POLICY.pcrs, 15] })
     expect(await outcomes()).toEqual({ good: ['unknown'], other: ['unknown'] })
+    const { hosts } = await site.admin.call(testPolicyDraft, { params })
+    expect(hosts[0]?.reason).toBe('PCR 15 was not quoted')
     await draft({ bank: 'sha384' })
     expect(await outcomes()).toEqual({ good: ['unknown'], other: ['unknown'] })
   })
@@ -114,6 +116,10 @@ describe('the draft of a policy', () => {
       code: 'NOT_FOUND',
     })
     await expect(draft({ pinnedPcrs: [15] })).rejects.toMatchObject({ code: 'POLICY_INVALID' })
+    const sha1 = '00'.repeat(20)
+    const application = draft({ bootApplications: [{ digest: sha1 }] })
+    await expect(application).rejects.toMatchObject({ code: 'POLICY_INVALID' })
+    await expect(draft({ dbxAtLeast: [sha1] })).rejects.toMatchObject({ code: 'POLICY_INVALID' })
     const allow = [{ path: '/bin/*', digests: ['00'.repeat(20)] }]
     const ima = { allow, exclude: [], allowViolations: false, signers: [] }
     await expect(draft({ pcrs: [0, 10], pinnedPcrs: [0], bindingPcrs: [0], ima })).rejects.toThrow(
