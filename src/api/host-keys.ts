@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
-import { SealedKeys } from './key-provider.js'
+import { Assurance, SealedKeys } from './key-provider.js'
+import { ConnectionTest, KeyServersInput, KeyServersView } from './key-servers.js'
 import { operation } from './operation.js'
 
 /** Key providers whose keys the control plane delivers to hosts: native and standard ones. */
@@ -79,7 +80,32 @@ export const syncHostKeys = operation({
 })
 export type HostKeysAnswer = Static<(typeof syncHostKeys)['answer']>
 
+const KeyUse = Type.Union([
+  Exactly({ kind: Type.Literal('vm'), id: Uuid }),
+  Exactly({
+    kind: Type.Literal('host'),
+    id: Type.String({ minLength: 1, maxLength: 64, description: 'hardware UUID of the host' }),
+  }),
+])
+
+export const takeHostKey = operation({
+  id: 'takeHostKey',
+  summary: 'The key of a standard provider for a VM or for this host, made on first use',
+  method: 'POST',
+  path: `${BASE}/host/keys`,
+  status: 200,
+  body: Exactly({ provider: Name, use: KeyUse }),
+  answer: Exactly({
+    providerId: Uuid,
+    version: Version,
+    assurance: Assurance,
+    sealed: SealedKeys,
+  }),
+})
+
 // ---------------------------------------------------------------- what administrators call
+
+const ProviderParams = Exactly({ provider: Name })
 
 const HostKeySettings = {
   clusters: Type.Array(Name, {
@@ -121,13 +147,12 @@ export const HostKeyProviderView = Exactly({
       maxAgeDays: BackupMaxAgeDays,
     }),
   ),
+  keyServers: Type.Optional(KeyServersView),
   deliveries: Type.Record(Type.String(), Type.Integer(), {
     description: 'how many deliveries are in which state',
   }),
 })
 export type HostKeyProviderView = Static<typeof HostKeyProviderView>
-
-const ProviderParams = Exactly({ provider: Name })
 
 export const createNativeProvider = operation({
   id: 'createNativeProvider',
@@ -141,6 +166,45 @@ export const createNativeProvider = operation({
     backupMaxAgeDays: Type.Optional(BackupMaxAgeDays),
   }),
   answer: HostKeyProviderView,
+})
+
+const Force = Type.Optional(
+  Type.Boolean({
+    description: 'save although a server does not answer; nothing else is passed over',
+  }),
+)
+
+export const createStandardProvider = operation({
+  id: 'createStandardProvider',
+  summary:
+    'Make a standard key provider: a key for each VM from key servers, which are tested first',
+  method: 'POST',
+  path: `${BASE}/standard-providers`,
+  status: 201,
+  body: Exactly({ name: Name, ...HostKeySettings, keyServers: KeyServersInput, force: Force }),
+  answer: HostKeyProviderView,
+})
+
+export const setStandardKeyServers = operation({
+  id: 'setStandardKeyServers',
+  summary: 'Change how the key servers of a standard provider are reached, after a test',
+  method: 'PUT',
+  path: `${BASE}/key-providers/:provider/key-servers`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({ keyServers: KeyServersInput, force: Force }),
+  answer: HostKeyProviderView,
+})
+
+export const testStandardProvider = operation({
+  id: 'testStandardProvider',
+  summary: 'Test the key servers of a standard provider step by step',
+  method: 'POST',
+  path: `${BASE}/key-providers/:provider/test`,
+  status: 200,
+  params: ProviderParams,
+  body: Empty,
+  answer: ConnectionTest,
 })
 
 export const listHostKeyProviders = operation({

@@ -1,4 +1,5 @@
 import type { DeliveryState, HostKeyKind } from '../api/host-keys.js'
+import type { ConnectionTest, KeyServersInput, KeyServersView } from '../api/key-servers.js'
 import type { PlatformError } from '../core/errors.js'
 import type { Secret } from '../core/secret.js'
 
@@ -14,9 +15,13 @@ export interface HostKeyTransaction {
 
   listHostKeys(providerId: string): Promise<readonly StoredHostKey[]>
   countHostKeys(providerId: string): Promise<number>
+  /** @throws PlatformError `CONFLICT` where there is a key for this use in this cluster */
   insertHostKey(key: StoredHostKey): Promise<void>
   findKeyOfUse(providerId: string, cluster: string, use: KeyUse): Promise<StoredHostKey | undefined>
   newestVersion(providerId: string): Promise<number>
+  /** Keys for VMs whose key server was not told yet what they are for; at most 100. */
+  listUndescribedKeys(): Promise<readonly StoredHostKey[]>
+  markDescribed(providerId: string, version: number, atMs: number): Promise<void>
   /** All versions up to this one may wrap. */
   makeUsable(providerId: string, upTo: number, atMs: number): Promise<void>
   /** Sealed keys are gone; what else is known of them stays. */
@@ -128,6 +133,46 @@ export interface KeySource {
     provider: StoredKeyProvider,
     keys: readonly StoredHostKey[],
   ): Promise<readonly (Secret | PlatformError)[]>
+}
+
+/** Keys of standard providers, which key servers have. */
+export interface KeyServers extends KeySource {
+  /**
+   * Key servers as an administrator gives them, tested and sealed.
+   *
+   * @throws PlatformError `KEY_SERVERS`, `KEY_SERVERS_TEST`
+   */
+  accept(
+    providerId: string,
+    input: KeyServersInput,
+    options: {
+      readonly before: StoredKeyServers | undefined
+      readonly nowMs: number
+      readonly force: boolean
+    },
+  ): Promise<StoredKeyServers>
+  test(provider: StoredKeyProvider, nowMs: number): Promise<ConnectionTest>
+  view(provider: StoredKeyProvider): KeyServersView
+  /** A new key, active on the server. The secret belongs to the caller. @throws PlatformError `KMS_…` */
+  make(provider: StoredKeyProvider): Promise<NewKek>
+  /** Says what the key is used for. Never throws for what the server does: `refused` and `code` say it. */
+  describe(
+    provider: StoredKeyProvider,
+    keyId: string,
+    use: { readonly kind: KeyUse['kind']; readonly name: string; readonly identifier: string },
+  ): Promise<RefusedAttributes>
+  /** Destroys a key that was made and is not used. What cannot be destroyed is logged. */
+  discard(provider: StoredKeyProvider, keyId: string): Promise<void>
+}
+
+export interface RefusedAttributes {
+  readonly refused: readonly string[]
+  readonly code?: string
+}
+
+export interface NewKek extends RefusedAttributes {
+  readonly keyId: string
+  readonly secret: Secret
 }
 
 /** Tells waiting hosts of changes. */

@@ -15,6 +15,7 @@ import {
 } from '../api/control-plane.js'
 import { fromBase64url, toBase64url } from '../core/bytes.js'
 import { type Clock, isoTime } from '../core/clock.js'
+import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import {
   type App,
@@ -29,11 +30,13 @@ import { type AuditLog, auditLog, type RootKey, type Store } from '../store/inde
 import { sealAnswer } from '../tokens/index.js'
 import { createWaitingRoom } from './adapters/change-signal.js'
 import { kdkSeal } from './adapters/kdk-seal.js'
+import { keyServerKeks } from './adapters/key-server-keks.js'
 import { keySource } from './adapters/key-source.js'
 import { hostKeyMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, controlPlaneStore } from './adapters/store.js'
 import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
+import { describeHostKeys } from './domain/describe-host-keys.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
 import { createNativeBackups } from './domain/native-backup.js'
@@ -52,7 +55,7 @@ const EVENTS_AT_ONCE = 200
 const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 
 /** The control plane, ready to have its routes added to an app. */
-export interface ControlPlane {
+export interface ControlPlane extends AsyncDisposable {
   addRoutes(
     app: App,
     doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
@@ -67,9 +70,12 @@ export async function openControlPlane(deps: {
   readonly rootKey: RootKey
   readonly config: Static<typeof ControlPlaneSection>
   readonly registry: Registry
+  /** Version of this program. */
+  readonly build: string
   readonly clock: Clock
+  readonly logger: Logger
 }): Promise<ControlPlane> {
-  const { config, clock } = deps
+  const { config, clock, logger } = deps
   const authority = await openVtpmAuthority({
     store: deps.store,
     rootKey: deps.rootKey,
@@ -87,8 +93,11 @@ export async function openControlPlane(deps: {
   const kdks = kdkSeal(deps.rootKey)
   const { errors } = metrics
   const waiting = createWaitingRoom(() => store.transaction((tx) => tx.hostKeyRevision()))
-  const shared = { store, kdks, changes: waiting, random: randomOctets }
-  const delivery = { store, source: keySource(kdks), seal: sealAnswer, errors }
+  const keyServers = keyServerKeks({ rootKey: deps.rootKey, build: deps.build, clock, logger })
+  const shared = { store, kdks, keyServers, changes: waiting, random: randomOctets }
+  const source = keySource(kdks, keyServers)
+  const delivery = { store, source, keyServers, seal: sealAnswer, errors, changes: waiting }
+  const notBefore = new Map<string, number>()
   const providers = createHostKeyProviders({ ...shared, newId: newUuid })
   const backups = createNativeBackups({
     ...shared,
@@ -111,8 +120,10 @@ export async function openControlPlane(deps: {
         { store, errors },
         { deliverySeconds: config.hostKeyDeliverySeconds, nowMs },
       )
+      await describeHostKeys({ store, keyServers }, notBefore, nowMs)
       await metrics.update(store)
     },
+    [Symbol.asyncDispose]: () => keyServers[Symbol.asyncDispose](),
   }
 }
 

@@ -6,6 +6,7 @@ import { createClient } from '../api/client.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
+import { isUuid } from '../core/names.js'
 import { readSecretFile } from '../core/secret-file.js'
 import { createApp, listen } from '../http/index.js'
 import { readCertificates } from '../pki/index.js'
@@ -19,6 +20,7 @@ import type { AgentConfig } from './config.js'
 import { createTasks } from './domain/tasks.js'
 import { createKeyKeeper } from './host-keys/keeper.js'
 import { createLocalKeys } from './host-keys/local-keys.js'
+import { createKeyTaker } from './host-keys/take-key.js'
 import { addAgentRoutes } from './routes.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService } from './vm/index.js'
@@ -66,7 +68,10 @@ export async function startHostAgent(deps: {
   const openTpmOfHost = async () => (await tpm.identity()).tpm
   const authority = createAuthority(client, () => loop.session(), clock)
   const keeper = createKeyKeeper({ authority, tpm: openTpmOfHost, random: deps.random, logger })
-  const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost))
+  const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost), {
+    take: createKeyTaker(authority, openTpmOfHost),
+    hardwareId: () => hardwareUuid() ?? config.hostId,
+  })
   const vms = createVmService({
     directory: config.vm.directory,
     keys,
@@ -126,6 +131,16 @@ function deviceKeyOf(device: Static<typeof AgentConfig>['tpm']['device']): Devic
   const { handle, certificateFile } = device
   const [certificate] = readCertificates(readOctets(certificateFile)).all
   return certificate && { handle, certificate: certificate.der }
+}
+
+/** As the firmware says (SMBIOS); nothing where the kernel does not show it. */
+function hardwareUuid(): string | undefined {
+  try {
+    const text = readFileSync('/sys/class/dmi/id/product_uuid', 'utf8').trim().toLowerCase()
+    return isUuid(text) ? text : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function readText(file: string): string {

@@ -125,10 +125,13 @@ async function addService(
       return undefined
     }
     case 'control-plane': {
-      const controlPlane = await openControlPlane({
-        ...{ store, rootKey, registry, clock },
-        config: config.controlPlane,
-      })
+      const { build } = deps
+      const controlPlane = stack.use(
+        await openControlPlane({
+          ...{ store, rootKey, registry, build, clock, logger },
+          config: config.controlPlane,
+        }),
+      )
       controlPlane.addRoutes(app, doors)
       stack.use(startTicking(service, controlPlane, clock, logger))
       return undefined

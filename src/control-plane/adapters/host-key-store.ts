@@ -50,6 +50,7 @@ export interface HostKeyTables {
 
 /** Deliveries that are made known in one round of the watch. */
 const PENDING_AT_ONCE = 1000
+const UNDESCRIBED_AT_ONCE = 100
 
 /** Key providers of hosts, their keys, and deliveries. */
 export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
@@ -185,21 +186,27 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
     },
 
     async insertHostKey(key) {
-      await tx
-        .insertInto('control_plane_host_keys')
-        .values({
-          provider_id: key.providerId,
-          version: key.version,
-          created_at_ms: key.createdAtMs,
-          usable_at_ms: key.usableAtMs ?? null,
-          sealed: key.sealed ?? null,
-          key_id: key.keyId ?? null,
-          cluster: key.cluster ?? null,
-          use_kind: key.use?.kind ?? null,
-          use_id: key.use?.id ?? null,
-          described_at_ms: key.describedAtMs ?? null,
-        })
-        .execute()
+      try {
+        await tx
+          .insertInto('control_plane_host_keys')
+          .values({
+            provider_id: key.providerId,
+            version: key.version,
+            created_at_ms: key.createdAtMs,
+            usable_at_ms: key.usableAtMs ?? null,
+            sealed: key.sealed ?? null,
+            key_id: key.keyId ?? null,
+            cluster: key.cluster ?? null,
+            use_kind: key.use?.kind ?? null,
+            use_id: key.use?.id ?? null,
+            described_at_ms: key.describedAtMs ?? null,
+          })
+          .execute()
+      } catch (error) {
+        if (!isUniqueViolation(error)) throw error
+        const expected = `expected no key for ${key.use?.kind} ${key.use?.id}, found one`
+        throw new PlatformError('CONFLICT', expected)
+      }
     },
 
     async findKeyOfUse(providerId, cluster, use) {
@@ -219,6 +226,26 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
         .limit(1)
         .executeTakeFirst()
       return row?.version ?? 0
+    },
+
+    async listUndescribedKeys() {
+      const rows = await tx
+        .selectFrom('control_plane_host_keys')
+        .selectAll()
+        .where('use_kind', '=', 'vm')
+        .where('described_at_ms', 'is', null)
+        .limit(UNDESCRIBED_AT_ONCE)
+        .execute()
+      return rows.map(storedKey)
+    },
+
+    async markDescribed(providerId, version, atMs) {
+      await tx
+        .updateTable('control_plane_host_keys')
+        .set({ described_at_ms: atMs })
+        .where('provider_id', '=', providerId)
+        .where('version', '=', version)
+        .execute()
     },
 
     async makeUsable(providerId, upTo, atMs) {

@@ -1,6 +1,7 @@
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import type {
   KeyErrorKind,
+  RefusedAttributes,
   StoredDelivery,
   StoredHostKey,
   StoredKeyProvider,
@@ -83,6 +84,23 @@ export function keyAdded(
     provider,
     message: `key ${nameOf(key)} of ${provider.name} reached host ${hostId}`,
     detail: { ...detailOf(key), host: hostId },
+  })
+}
+
+/** The key server does not keep what a key is for. The key is good all the same. */
+export function attributesRefused(
+  provider: StoredKeyProvider,
+  key: StoredHostKey,
+  { refused, code = 'KMS_UNSUPPORTED' }: RefusedAttributes,
+  atMs: number,
+): NewEvent {
+  return keyEvent({
+    atMs,
+    severity: 'warning',
+    type: 'host-key.attributes-refused',
+    provider,
+    message: `the key server of ${provider.name} does not keep ${refused.join(', ')} of key ${nameOf(key)} (${code})`,
+    detail: { ...detailOf(key), attributes: [...refused], code },
   })
 }
 

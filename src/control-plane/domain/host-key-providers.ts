@@ -4,12 +4,14 @@ import type {
   HostKeyProviderView,
   HostKeyView,
 } from '../../api/host-keys.js'
+import type { ConnectionTest, KeyServersInput } from '../../api/key-servers.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import type {
   ChangeSignal,
   KdkSeal,
+  KeyServers,
   StoredDelivery,
   StoredHostKey,
   StoredKeyProvider,
@@ -27,6 +29,7 @@ const NAMED_VMS = 5
 export interface HostKeyProviderDeps {
   readonly store: ControlPlaneStore
   readonly kdks: KdkSeal
+  readonly keyServers: KeyServers
   readonly changes: ChangeSignal
   /** The system's generator. */
   readonly random: (octets: number) => Uint8Array
@@ -46,6 +49,15 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
       octets.fill(0)
     }
   }
+
+  const view = async (
+    tx: ControlPlaneTransaction,
+    provider: StoredKeyProvider,
+    nowMs: number,
+  ): Promise<HostKeyProviderView> => ({
+    ...(await viewOf(tx, provider, nowMs)),
+    ...(provider.kind === 'standard' ? { keyServers: deps.keyServers.view(provider) } : {}),
+  })
 
   /** A change that hosts learn of at once. */
   const change = async <R>(work: (tx: ControlPlaneTransaction) => Promise<R>): Promise<R> => {
@@ -88,17 +100,75 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
         return viewOf(tx, provider, act.nowMs)
       }),
 
+    /** @throws PlatformError `KEY_SERVERS`, `KEY_SERVERS_TEST`, `CONFLICT`, `NOT_FOUND` */
+    createStandard: async (
+      act: Act,
+      wanted: {
+        readonly name: string
+        readonly clusters: readonly string[]
+        readonly tpmRequired: boolean
+        readonly keyServers: KeyServersInput
+        readonly force: boolean
+      },
+    ): Promise<HostKeyProviderView> => {
+      const { name, clusters, tpmRequired, force } = wanted
+      const providerId = deps.newId()
+      const options = { before: undefined, nowMs: act.nowMs, force }
+      const keyServers = await deps.keyServers.accept(providerId, wanted.keyServers, options)
+      return change(async (tx) => {
+        await requireClusters(tx, clusters)
+        const provider: StoredKeyProvider = {
+          ...{ providerId, name, clusters, tpmRequired, keyServers },
+          kind: 'standard',
+          state: 'active',
+          createdAtMs: act.nowMs,
+        }
+        await tx.insertKeyProvider(provider)
+        const detail = { clusters, tpmRequired, keyServers: keyServers.settings }
+        await recordChange(
+          tx,
+          act,
+          provider,
+          'created',
+          `standard key provider ${name} made`,
+          detail,
+        )
+        return view(tx, provider, act.nowMs)
+      })
+    },
+
+    setKeyServers: async (
+      act: Act,
+      name: string,
+      wanted: { readonly keyServers: KeyServersInput; readonly force: boolean },
+    ): Promise<HostKeyProviderView> => {
+      const before = await store.transaction((tx) => activeStandard(tx, name))
+      const { providerId } = before
+      const options = { before: before.keyServers, nowMs: act.nowMs, force: wanted.force }
+      const keyServers = await deps.keyServers.accept(providerId, wanted.keyServers, options)
+      return change(async (tx) => {
+        const provider = await activeStandard(tx, name)
+        await tx.updateKeyProvider(providerId, { keyServers })
+        const detail = { keyServers: keyServers.settings }
+        await recordChange(tx, act, provider, 'changed', `key servers of ${name} changed`, detail)
+        return view(tx, { ...provider, keyServers }, act.nowMs)
+      })
+    },
+
+    test: async (name: string, nowMs: number): Promise<ConnectionTest> =>
+      deps.keyServers.test(await store.transaction((tx) => activeStandard(tx, name)), nowMs),
+
     list: (nowMs: number): Promise<readonly HostKeyProviderView[]> =>
       store.transaction(async (tx) => {
         const views: HostKeyProviderView[] = []
         for (const provider of await tx.listKeyProviders()) {
-          views.push(await viewOf(tx, provider, nowMs))
+          views.push(await view(tx, provider, nowMs))
         }
         return views
       }),
 
     get: (name: string, nowMs: number): Promise<HostKeyProviderView> =>
-      store.transaction(async (tx) => viewOf(tx, await known(tx, name), nowMs)),
+      store.transaction(async (tx) => view(tx, await known(tx, name), nowMs)),
 
     listKeys: (name: string): Promise<readonly HostKeyView[]> =>
       store.transaction(async (tx) =>
@@ -121,7 +191,7 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
         await tx.updateKeyProvider(provider.providerId, { clusters })
         const message = `key provider ${name} serves ${clusters.join(', ') || 'no cluster'} now`
         await recordChange(tx, act, provider, 'changed', message, { clusters })
-        return viewOf(tx, await known(tx, name), act.nowMs)
+        return view(tx, await known(tx, name), act.nowMs)
       }),
 
     /** Makes a version that waits for its backup; the one before wraps until then. */
@@ -277,6 +347,16 @@ export async function active(
   const provider = await known(tx, name)
   if (provider.state === 'active') return provider
   throw new PlatformError('CONFLICT', `expected a key provider in use, found ${name} being deleted`)
+}
+
+async function activeStandard(
+  tx: ControlPlaneTransaction,
+  name: string,
+): Promise<StoredKeyProvider> {
+  const provider = await active(tx, name)
+  if (provider.kind === 'standard') return provider
+  const expected = `expected a standard key provider, found ${name}: ${provider.kind}`
+  throw new PlatformError('CONFLICT', expected)
 }
 
 export function requireNative({ name, kind }: StoredKeyProvider): void {

@@ -2,6 +2,7 @@ import {
   backupNativeProvider,
   confirmBackup,
   createNativeProvider,
+  createStandardProvider,
   deleteHostKeyProvider,
   getHostKeyProvider,
   listHostKeyDeliveries,
@@ -10,16 +11,20 @@ import {
   restoreNativeProvider,
   rotateNativeProvider,
   setHostKeyProvider,
+  setStandardKeyServers,
   syncHostKeys as syncOperation,
+  takeHostKey as takeOperation,
+  testStandardProvider,
 } from '../../api/host-keys.js'
 import { fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
 import { Secret } from '../../core/secret.js'
 import { type App, addOperation, type HostAccess, type OperatorAccess } from '../../http/index.js'
 import type { WaitingRoom } from '../adapters/change-signal.js'
-import { type DeliveryDeps, syncHostKeys } from '../domain/deliver-host-keys.js'
+import { syncHostKeys } from '../domain/deliver-host-keys.js'
 import type { HostKeyProviders } from '../domain/host-key-providers.js'
 import type { NativeBackups } from '../domain/native-backup.js'
+import { type TakeDeps, takeHostKey } from '../domain/take-host-key.js'
 import { attestedHost } from './host-caller.js'
 
 const SERVICE = 'control-plane'
@@ -34,7 +39,7 @@ const BACKUP_LIMIT_OCTETS = 512 * 1024
 export function addHostKeyRoutes(
   app: App,
   deps: {
-    readonly delivery: DeliveryDeps
+    readonly delivery: TakeDeps
     readonly waiting: WaitingRoom
     readonly providers: HostKeyProviders
     readonly backups: NativeBackups
@@ -60,12 +65,28 @@ export function addHostKeyRoutes(
     },
   )
 
+  addOperation(app, takeOperation, { access: 'host' }, async ({ body, request }) =>
+    takeHostKey(delivery, await attestedHost(deps.hosts, request), body, clock.nowMs()),
+  )
+
   const actOf = (request: Parameters<OperatorAccess['operatorOf']>[0]) => ({
     operator: deps.operators.operatorOf(request).name,
     nowMs: clock.nowMs(),
   })
   addOperation(app, createNativeProvider, CHANGE, async ({ body, request }) =>
     providers.createNative(actOf(request), body),
+  )
+  addOperation(app, createStandardProvider, CHANGE, async ({ body, request }) =>
+    providers.createStandard(actOf(request), { ...body, force: body.force === true }),
+  )
+  addOperation(app, setStandardKeyServers, CHANGE, async ({ params, body, request }) =>
+    providers.setKeyServers(actOf(request), params.provider, {
+      keyServers: body.keyServers,
+      force: body.force === true,
+    }),
+  )
+  addOperation(app, testStandardProvider, CHANGE, async ({ params }) =>
+    providers.test(params.provider, clock.nowMs()),
   )
   addOperation(app, listHostKeyProviders, READ, async () => ({
     providers: [...(await providers.list(clock.nowMs()))],

@@ -16,6 +16,7 @@ import {
 } from '../../envelope/index.js'
 import type { KeyClient } from '../vm/index.js'
 import type { KeyKeeper } from './keeper.js'
+import type { KeyTaker, KeyUse, TakenKey } from './take-key.js'
 
 /** What the key of a native provider is derived for where it is for no VM. */
 const HOST_KEY_ID = 'host'
@@ -30,7 +31,15 @@ const HOST_KEY_ID = 'host'
  * @throws PlatformError from its calls `HOST_KEY_ABSENT`, or the code that the control plane gave for a key that is not
  *   here; `HOST_KEY_NOT_BACKED_UP`; `KEY_ASSURANCE` where a key was not sealed to the TPM and has to be; `KEY_ENVELOPE_…`
  */
-export function createLocalKeys(keeper: KeyKeeper, remote: KeyClient): KeyClient {
+export function createLocalKeys(
+  keeper: KeyKeeper,
+  remote: KeyClient,
+  options: {
+    readonly take: KeyTaker
+    /** Hardware UUID of this host. */
+    readonly hardwareId: () => string
+  },
+): KeyClient {
   const { keyring } = keeper
 
   const findByName = async (name: string): Promise<HostKeyProvider | undefined> => {
@@ -67,6 +76,38 @@ export function createLocalKeys(keeper: KeyKeeper, remote: KeyClient): KeyClient
       }
     })
 
+  const wrapNative = async (provider: HostKeyProvider, items: KeysToWrap): Promise<string[]> => {
+    const { current, name } = provider
+    if (current === undefined) {
+      const expected = `expected a key of ${name} that was backed up, found none`
+      throw new PlatformError('HOST_KEY_NOT_BACKED_UP', expected)
+    }
+    await require(provider, current)
+    return items.map((item) =>
+      withKek(provider, current, item.context, (primary) => wrapItem(primary, item)),
+    )
+  }
+
+  /** One key for each VM, which the control plane has made at the key server on first use. */
+  const wrapStandard = async (provider: HostKeyProvider, items: KeysToWrap): Promise<string[]> => {
+    const taken = new Map<string, TakenKey>()
+    try {
+      const wrapped: string[] = []
+      for (const item of items) {
+        const vm = item.context['vm']
+        const use: KeyUse =
+          vm === undefined ? { kind: 'host', id: options.hardwareId() } : { kind: 'vm', id: vm }
+        const key = taken.get(use.id) ?? (await options.take(provider.name, use))
+        taken.set(use.id, key)
+        const { providerId, version, secret } = key
+        wrapped.push(secret.use((octets) => wrapItem({ providerId, version, octets }, item)))
+      }
+      return wrapped
+    } finally {
+      for (const { secret } of taken.values()) secret.dispose()
+    }
+  }
+
   const open = async (
     item: Parameters<KeyClient['unwrap']>[1][number],
     envelope: Envelope,
@@ -92,23 +133,9 @@ export function createLocalKeys(keeper: KeyKeeper, remote: KeyClient): KeyClient
     async wrap(name, items) {
       const provider = await findByName(name)
       if (!provider) return remote.wrap(name, items)
-      const { current } = provider
-      if (current === undefined) {
-        const expected = `expected a key of ${name} that was backed up, found none`
-        throw new PlatformError('HOST_KEY_NOT_BACKED_UP', expected)
-      }
-      await require(provider, current)
-      return items.map(({ purpose, context, dek }) =>
-        withKek(provider, current, context, (primary) =>
-          dek.use((octets) =>
-            wrapKey({
-              ...{ primary, purpose, context },
-              dek: octets,
-              random: randomOctets(WRAP_RANDOM_OCTETS),
-            }),
-          ),
-        ),
-      )
+      return provider.kind === 'native'
+        ? wrapNative(provider, items)
+        : wrapStandard(provider, items)
     },
 
     async unwrap(name, items, assurance) {
@@ -134,6 +161,13 @@ export function createLocalKeys(keeper: KeyKeeper, remote: KeyClient): KeyClient
       }
     },
   }
+}
+
+type KeysToWrap = Parameters<KeyClient['wrap']>[1]
+
+function wrapItem(primary: PrimaryKey, { purpose, context, dek }: KeysToWrap[number]): string {
+  const random = randomOctets(WRAP_RANDOM_OCTETS)
+  return dek.use((octets) => wrapKey({ primary, purpose, context, dek: octets, random }))
 }
 
 function knownCode(code: string): ErrorCode {
