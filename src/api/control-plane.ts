@@ -23,7 +23,8 @@ export type VmState = Static<typeof VmState>
 export const VmReport = Exactly({
   name: Name,
   state: VmState,
-  provider: Name,
+  /** Absent for a VM that is not encrypted. */
+  provider: Type.Optional(Name),
   disks: Type.Array(
     Exactly({ name: Name, sizeOctets: Type.Integer({ minimum: 0 }), encrypted: Type.Boolean() }),
     {

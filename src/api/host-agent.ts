@@ -139,7 +139,8 @@ const MIB = 1024 * 1024
 
 export const VmCreate = Exactly({
   name: Name,
-  provider: Name,
+  /** Without a key provider the VM is not encrypted. */
+  provider: Type.Optional(Name),
   memoryMib: Type.Optional(Type.Integer({ minimum: 64, maximum: 1_048_576 })),
   cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 512 })),
   vtpm: Type.Optional(Type.Boolean()),
@@ -153,17 +154,35 @@ export const VmCreate = Exactly({
           description: 'raw or qcow2 image on the host to fill the disk from',
         }),
       ),
+      plain: Type.Optional(
+        Type.Boolean({ description: 'a disk that is not encrypted, in an encrypted VM' }),
+      ),
     }),
     { maxItems: 16 },
   ),
 })
 export type VmCreate = Static<typeof VmCreate>
 
+/** Parts of a VM: without any, all of it that the operation is about. */
+export const VmParts = Exactly({
+  home: Type.Optional(Type.Boolean()),
+  vtpm: Type.Optional(Type.Boolean()),
+  disks: Type.Optional(Type.Array(Name, { maxItems: 16 })),
+})
+export type VmParts = Static<typeof VmParts>
+
+const compare = Type.Optional(
+  Type.Union([Type.Literal('samples'), Type.Literal('all')], {
+    description:
+      'how much of a copied disk is compared with its original: some MiB (default), or all',
+  }),
+)
+
 export const VmDetails = Exactly({
   vmId: Uuid,
   name: Name,
   state: VmState,
-  provider: Name,
+  provider: Type.Optional(Name),
   memoryMib: Type.Optional(Type.Integer()),
   cpus: Type.Optional(Type.Integer()),
   vtpm: Type.Boolean(),
@@ -178,10 +197,18 @@ export type VmDetails = Static<typeof VmDetails>
 export const TaskView = Exactly({
   taskId: Uuid,
   kind: Type.String(),
-  state: Type.Union([Type.Literal('running'), Type.Literal('done'), Type.Literal('failed')]),
+  state: Type.Union([
+    Type.Literal('running'),
+    Type.Literal('done'),
+    Type.Literal('failed'),
+    Type.Literal('cancelled'),
+  ]),
   step: Type.String(),
   percent: Type.Integer({ minimum: 0, maximum: 100 }),
+  /** What is copied and was copied, where the task copies disks. */
+  octets: Type.Optional(Exactly({ done: Type.Integer(), total: Type.Integer() })),
   startedAt: Time,
+  cancellable: Type.Boolean(),
   error: Type.Optional(Exactly({ code: Type.String(), message: Type.String() })),
   vm: Type.Optional(VmDetails),
 })
@@ -208,6 +235,69 @@ export const getTask = operation({
   status: 200,
   params: TaskParams,
   answer: TaskView,
+})
+
+export const listTasks = operation({
+  id: 'listTasks',
+  summary: 'Tasks of this agent since it was started, the newest hundred',
+  method: 'GET',
+  path: `${BASE}/tasks`,
+  status: 200,
+  answer: Exactly({ tasks: Type.Array(TaskView) }),
+})
+
+export const cancelTask = operation({
+  id: 'cancelTask',
+  summary: 'Cancel a task: what it was about to change stays as it was',
+  method: 'POST',
+  path: `${BASE}/tasks/:taskId/cancel`,
+  status: 202,
+  params: TaskParams,
+  body: Empty,
+  answer: TaskView,
+})
+
+export const encryptVm = operation({
+  id: 'encryptVm',
+  summary: 'Encrypt a stopped VM, or parts of it',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/encrypt`,
+  status: 202,
+  params: VmParams,
+  body: Exactly({ ...VmParts.properties, provider: Type.Optional(Name), compare }),
+  answer: TaskView,
+})
+
+export const decryptVm = operation({
+  id: 'decryptVm',
+  summary: 'Decrypt a stopped VM, or parts of it: disks first, then the home',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/decrypt`,
+  status: 202,
+  params: VmParams,
+  body: Exactly({ ...VmParts.properties, compare }),
+  answer: TaskView,
+})
+
+export const recryptVm = operation({
+  id: 'recryptVm',
+  summary: 'Encrypt a stopped VM, or parts of it, under new data keys',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/recrypt`,
+  status: 202,
+  params: VmParams,
+  body: Exactly({ ...VmParts.properties, compare }),
+  answer: TaskView,
+})
+
+export const removeVtpm = operation({
+  id: 'removeVtpm',
+  summary: 'Take the virtual TPM out of a stopped VM',
+  method: 'DELETE',
+  path: `${BASE}/vms/:vm/vtpm`,
+  status: 200,
+  params: VmParams,
+  answer: VmDetails,
 })
 
 export const listAgentVms = operation({

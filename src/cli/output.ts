@@ -63,8 +63,18 @@ export function fields(entries: readonly (readonly [string, string | undefined])
   return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 1)}  ${value}`)
 }
 
-/** `[######......] 50 %  step` */
-export function progressBar(percent: number, step: string): string {
+/** `[######......] 50 %  step`, with `10.0 of 20.0 GiB` behind the percentage where octets are copied */
+export function progressBar(
+  percent: number,
+  step: string,
+  octets?: { readonly done: number; readonly total: number },
+): string {
   const full = Math.round(percent / 5)
-  return `[${'#'.repeat(full)}${'.'.repeat(20 - full)}] ${String(percent).padStart(3)} %  ${step}`
+  const copied = octets ? `  ${ofTotal(octets)}` : ''
+  return `[${'#'.repeat(full)}${'.'.repeat(20 - full)}] ${String(percent).padStart(3)} %${copied}  ${step}`
+}
+
+function ofTotal({ done, total }: { readonly done: number; readonly total: number }): string {
+  const [unit, divisor] = total < 2 ** 30 ? ['MiB', 2 ** 20] : ['GiB', 2 ** 30]
+  return `${(done / divisor).toFixed(1)} of ${(total / divisor).toFixed(1)} ${unit}`
 }

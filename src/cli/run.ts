@@ -12,6 +12,9 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   AUTHORITY_UNREACHABLE: 'is the service running, and does the URL name it?',
   UNAUTHENTICATED: 'check the file with the operator token (--token-file)',
   FILE_MODE: 'chmod 600 the file',
+  VM_RUNNING: 'stop it first: sigillo-agent vm stop NAME',
+  VM_BUSY: 'see what it is: sigillo-agent task list',
+  VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',
   BASE_IMAGE_NONE: 'capture one from a good host: sigillo image capture NAME --host HOST',
   EVIDENCE_NOT_VERIFIED: 'let the host attest first: sigillo-agent attest',
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { addDaemonCommands } from './agent/daemon.js'
 import { addHostCommands } from './agent/host.js'
+import { addTaskCommands } from './agent/task.js'
 import { addVmCommands } from './agent/vm.js'
 import { buildVersion } from './build.js'
 import { createProgram } from './run.js'
@@ -15,5 +16,6 @@ export function agentProgram(): Command {
   addDaemonCommands(program)
   addHostCommands(program)
   addVmCommands(program)
+  addTaskCommands(program)
   return program
 }

@@ -118,10 +118,20 @@ export const ERROR_CODES = {
   VM_EXISTS: { status: 409, title: 'a VM of this name exists on the host' },
   VM_NOT_FOUND: { status: 404, title: 'no VM of this name is on the host' },
   VM_RUNNING: { status: 409, title: 'the VM is running' },
+  VM_BUSY: { status: 409, title: 'another operation on the VM is under way' },
   VM_STOPPED: { status: 409, title: 'the VM is not running' },
   VM_DISK_NOT_FOUND: { status: 404, title: 'the VM has no disk of this name' },
   VM_DISK_FULL: { status: 507, title: 'the host has no room for the VM' },
   VM_IMAGE: { status: 400, title: 'a file is not an image that a disk can be filled from' },
+  VM_ENCRYPTED: { status: 409, title: 'this part of the VM is encrypted already' },
+  VM_PLAIN: { status: 409, title: 'this part of the VM is not encrypted' },
+  VM_HOME_PLAIN: { status: 409, title: 'this needs a VM whose home is encrypted' },
+  VM_HOME_NEEDED: {
+    status: 409,
+    title: 'the home stays encrypted while a disk or the virtual TPM of the VM is',
+  },
+  VM_COPY_DIFFERS: { status: 500, title: 'the copy of a disk differs from its original' },
+  VM_CHANGE_CORRUPT: { status: 500, title: 'the record of an unfinished change cannot be read' },
   VM_KEY_WRONG: { status: 500, title: 'an unwrapped key does not open what was made under it' },
   VM_HOME_CORRUPT: { status: 500, title: 'the home of the VM was altered or cannot be read' },
   VM_DESCRIPTOR_CORRUPT: { status: 500, title: 'a descriptor of the VM cannot be read' },
@@ -131,6 +141,10 @@ export const ERROR_CODES = {
   VTPM_STATE_CORRUPT: { status: 500, title: 'the state of the virtual TPM does not verify' },
   VTPM_STATE_ROLLBACK: { status: 500, title: 'the state of the virtual TPM is an older one' },
   VTPM_CERTIFICATE: { status: 502, title: 'a certificate of the virtual TPM is not acceptable' },
+
+  // tasks of a host agent
+  TASK_CANCELLED: { status: 409, title: 'the task was cancelled' },
+  TASK_UNCANCELLABLE: { status: 409, title: 'the task has ended, or cannot be cancelled' },
 
   // host agent
   AGENT_STATE: { status: 500, title: 'the state file of the agent cannot be read' },

@@ -3,20 +3,27 @@ import type { Client } from '../api/client.js'
 import {
   type AgentStatus,
   attestNow,
+  cancelTask,
   createEvidence,
   createVm,
+  decryptVm,
   deleteVm,
+  encryptVm,
   getStatus,
   getTask,
   getToken,
   listAgentVms,
   listHeldKeys,
   listKeys,
+  listTasks,
   probeKeys,
   readDisk,
+  recryptVm,
+  removeVtpm,
   showVm,
   startVm,
   stopVm,
+  type VmDetails,
 } from '../api/host-agent.js'
 import type { AnswerOf } from '../api/operation.js'
 import { fromBase64url, timingSafeEqual, toBase64url, toHex } from '../core/bytes.js'
@@ -31,7 +38,7 @@ import type { AttestationLoop } from './attestation-loop.js'
 import type { Tasks } from './domain/tasks.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { TpmHolder } from './tpm-holder.js'
-import type { KeyClient, VmService } from './vm/index.js'
+import type { EncryptionOptions, KeyClient, VmService } from './vm/index.js'
 
 const LOCAL = { access: 'local' } as const
 const DEK_OCTETS = 32
@@ -114,6 +121,30 @@ export function addAgentRoutes(
       vms.stop(params.vm, { graceSeconds: body.graceSeconds }, progress),
     ),
   )
+  const startLong = (
+    kind: string,
+    body: { readonly compare?: 'samples' | 'all' },
+    work: (options: EncryptionOptions) => Promise<VmDetails>,
+  ) => {
+    const task = { taskId: newUuid(), kind, nowMs: clock.nowMs() }
+    const { compare = 'samples' } = body
+    return tasks.startCancellable(task, (onProgress, signal) =>
+      work({ onProgress, signal, compare }),
+    )
+  }
+  addOperation(app, encryptVm, LOCAL, async ({ params, body }) => {
+    const { compare: _, ...request } = body
+    return startLong('vm.encrypt', body, (options) => vms.encrypt(params.vm, request, options))
+  })
+  addOperation(app, decryptVm, LOCAL, async ({ params, body }) => {
+    const { compare: _, ...parts } = body
+    return startLong('vm.decrypt', body, (options) => vms.decrypt(params.vm, parts, options))
+  })
+  addOperation(app, recryptVm, LOCAL, async ({ params, body }) => {
+    const { compare: _, ...parts } = body
+    return startLong('vm.recrypt', body, (options) => vms.recrypt(params.vm, parts, options))
+  })
+  addOperation(app, removeVtpm, LOCAL, async ({ params }) => vms.removeVtpm(params.vm))
   addOperation(app, deleteVm, LOCAL, async ({ params }) => {
     await vms.delete(params.vm)
     return {}
@@ -123,7 +154,9 @@ export function addAgentRoutes(
     const data = await vms.readDisk(params.vm, params.disk, offset, length, assurance)
     return { data: toBase64url(data) }
   })
+  addOperation(app, listTasks, LOCAL, async () => ({ tasks: [...tasks.list()] }))
   addOperation(app, getTask, LOCAL, async ({ params }) => tasks.get(params.taskId))
+  addOperation(app, cancelTask, LOCAL, async ({ params }) => tasks.cancel(params.taskId))
 }
 
 function heldKeys({ keyring, lastError }: KeyKeeper): AnswerOf<typeof listHeldKeys> {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { type Client, createClient } from '../../api/client.js'
-import { getTask, type TaskView } from '../../api/host-agent.js'
+import { cancelTask, getTask, type TaskView } from '../../api/host-agent.js'
 import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
 import type { ErrorCode } from '../../core/error-codes.js'
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { AgentConfig } from '../../host-agent/config.js'
 import { createOutput, type Output, progressBar } from '../output.js'
 
@@ -52,13 +52,37 @@ export function agentConfigOf(command: Command): LoadedConfig<typeof AgentConfig
   return loadConfig(AgentConfig, { prefix: 'SIGILLO_AGENT', file: config, env: environment() })
 }
 
-/** Waits for a task with its progress on the terminal; throws the error that it failed with. */
+/**
+ * Waits for a task with its progress on the terminal; throws the error that it failed with.
+ *
+ * An interrupt (Ctrl-C) cancels a task that can be cancelled, and waits until all is as it was.
+ */
 export async function followTask(connection: AgentConnection, task: TaskView): Promise<TaskView> {
+  const { client, output } = connection
+  const params = { taskId: task.taskId }
   let current = task
-  while (current.state === 'running') {
-    connection.output.progress(progressBar(current.percent, current.step))
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
-    current = await connection.client.call(getTask, { params: { taskId: task.taskId } })
+  let isInterrupted = false
+  const onInterrupt = () => {
+    isInterrupted = true
+  }
+  if (task.cancellable) process.on('SIGINT', onInterrupt)
+  try {
+    while (current.state === 'running') {
+      const { percent, step, octets } = current
+      output.progress(progressBar(percent, step, octets))
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+      if (isInterrupted) {
+        isInterrupted = false
+        output.note('cancelling')
+        await client.call(cancelTask, { params, body: {} }).catch((error: unknown) => {
+          // it has just ended
+          if (!isPlatformError(error, 'TASK_UNCANCELLABLE')) throw error
+        })
+      }
+      current = await client.call(getTask, { params })
+    }
+  } finally {
+    process.off('SIGINT', onInterrupt)
   }
   if (current.error) {
     throw new PlatformError(current.error.code as ErrorCode, current.error.message)

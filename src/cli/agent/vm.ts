@@ -8,19 +8,22 @@ import {
   startVm,
   stopVm,
   type VmCreate,
-  type VmDetails,
 } from '../../api/host-agent.js'
 import { fromBase64url } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
-import { fields, table } from '../output.js'
+import { table } from '../output.js'
 import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
+import { addEncryptionCommands } from './vm-encryption.js'
+import { printVm } from './vm-text.js'
 
 const DEFAULT_READ_OCTETS = 512
 
 interface CreateOptions {
-  readonly provider: string
+  readonly provider?: string
+  readonly plain?: boolean
+  readonly plainDisk?: readonly string[]
   readonly memory?: number
   readonly cpus?: number
   readonly disk?: readonly string[]
@@ -29,16 +32,19 @@ interface CreateOptions {
 
 /** Encrypted VMs of this host. */
 export function addVmCommands(program: Command): void {
-  const vm = program.command('vm').description('encrypted virtual machines of this host')
+  const vm = program.command('vm').description('virtual machines of this host')
+  addEncryptionCommands(vm)
 
   withSocket(vm.command('create <name>'))
-    .description('make an encrypted VM')
-    .requiredOption('--provider <name>', 'key provider')
+    .description('make a VM, encrypted under keys of a provider')
+    .option('--provider <name>', 'key provider')
+    .option('--plain', 'a VM that is not encrypted, without a key provider')
     .option(
       '--disk <name=size|name=file>',
       'a disk, empty or filled from an image; may be repeated',
       collect,
     )
+    .option('--plain-disk <name=size|name=file>', 'a disk that is not encrypted', collect)
     .option('--memory <MiB>', 'memory', integer)
     .option('--cpus <n>', 'processors', integer)
     .option('--no-vtpm', 'without a virtual TPM')
@@ -47,6 +53,7 @@ export function addVmCommands(program: Command): void {
       examples(
         'sigillo-agent vm create web1 --provider gold --disk root=20G --memory 4096 --cpus 2',
         'sigillo-agent vm create web2 --provider gold --disk root=/images/debian.qcow2 --disk data=100G',
+        'sigillo-agent vm create lab1 --plain --disk root=/images/debian.qcow2',
       ),
     )
     .action(async (name: string, options: CreateOptions, command: Command) => {
@@ -68,7 +75,7 @@ export function addVmCommands(program: Command): void {
           ...vms.map((v) => [
             v.name,
             v.state,
-            v.provider,
+            v.provider ?? 'none',
             String(v.disks.length),
             v.vtpm ? 'yes' : 'no',
             v.vmId,
@@ -167,39 +174,24 @@ export function addVmCommands(program: Command): void {
 
 /** `name=20G` is an empty disk, `name=/path` one that is filled from an image. */
 function specOf(name: string, options: CreateOptions): VmCreate {
+  const { provider, plain, memory, cpus, vtpm } = options
+  if ((provider === undefined) !== (plain === true)) {
+    throw new PlatformError('REQUEST_INVALID', 'expected either --provider or --plain')
+  }
+  const disk = (text: string, isPlain: boolean) => {
+    const [disk = '', ...rest] = text.split('=')
+    const value = rest.join('=')
+    const content = value.includes('/') ? { from: value } : { sizeOctets: size(value) }
+    return { name: disk, ...content, ...(isPlain ? { plain: true } : {}) }
+  }
   return {
     name,
-    provider: options.provider,
-    vtpm: options.vtpm,
-    ...(options.memory === undefined ? {} : { memoryMib: options.memory }),
-    ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
-    disks: (options.disk ?? []).map((text) => {
-      const [disk = '', ...rest] = text.split('=')
-      const value = rest.join('=')
-      return value.includes('/')
-        ? { name: disk, from: value }
-        : { name: disk, sizeOctets: size(value) }
-    }),
+    ...(provider === undefined ? {} : { provider, vtpm }),
+    ...(memory === undefined ? {} : { memoryMib: memory }),
+    ...(cpus === undefined ? {} : { cpus }),
+    disks: [
+      ...(options.disk ?? []).map((text) => disk(text, plain === true)),
+      ...(options.plainDisk ?? []).map((text) => disk(text, true)),
+    ],
   }
-}
-
-function printVm(
-  output: { data(value: unknown, text: () => readonly string[]): void },
-  vm: VmDetails,
-): void {
-  output.data(vm, () => [
-    ...fields([
-      ['VM', vm.name],
-      ['id', vm.vmId],
-      ['state', vm.state],
-      ['key provider', vm.provider],
-      ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
-      ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],
-      ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
-      ['accelerator', vm.accelerator],
-      ['process', vm.pid === undefined ? undefined : String(vm.pid)],
-      ['made', vm.createdAt],
-    ]),
-    ...vm.disks.map((d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.format}`),
-  ])
 }

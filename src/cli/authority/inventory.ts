@@ -51,7 +51,7 @@ export function addInventoryCommands(program: Command): void {
           report.name,
           hostId,
           report.state,
-          report.provider,
+          report.provider ?? 'none',
           String(report.disks.length),
           report.vtpm ? 'yes' : 'no',
           reportedAt,

@@ -6,7 +6,11 @@ import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 /** How many ended tasks are remembered. */
 const REMEMBERED = 100
 
-export type TaskProgress = (step: string, percent: number) => void
+export type TaskProgress = (
+  step: string,
+  percent: number,
+  octets?: { readonly done: number; readonly total: number },
+) => void
 
 /** Long work, watched from outside. Tasks are remembered in memory; what they do survives by its own means. */
 export interface Tasks {
@@ -14,15 +18,29 @@ export interface Tasks {
     task: { readonly taskId: string; readonly kind: string; readonly nowMs: number },
     work: (progress: TaskProgress) => Promise<VmDetails | undefined>,
   ): TaskView
+  /** As `start`, for work that ends early with the reason of the signal when the task is cancelled. */
+  startCancellable(
+    task: { readonly taskId: string; readonly kind: string; readonly nowMs: number },
+    work: (progress: TaskProgress, signal: AbortSignal) => Promise<VmDetails | undefined>,
+  ): TaskView
   /** @throws PlatformError `NOT_FOUND` */
   get(taskId: string): TaskView
-  /** Resolves when no task runs any more. */
+  /** The newest first. */
+  list(): readonly TaskView[]
+  /**
+   * Asks the work to end early. It may be done all the same, when it had passed its last moment for that.
+   *
+   * @throws PlatformError `NOT_FOUND`, `TASK_UNCANCELLABLE`
+   */
+  cancel(taskId: string): TaskView
+  /** Cancels what can be cancelled; resolves when no task runs any more. */
   settled(): Promise<void>
 }
 
 export function createTasks(onError: (view: TaskView, error: unknown) => void): Tasks {
   const views = new Map<string, TaskView>()
   const running = new Set<Promise<void>>()
+  const controllers = new Map<string, AbortController>()
 
   const update = (taskId: string, change: Partial<TaskView>): TaskView => {
     const before = views.get(taskId)
@@ -37,38 +55,71 @@ export function createTasks(onError: (view: TaskView, error: unknown) => void): 
       if (view.state !== 'running') views.delete(taskId)
     }
   }
+  const get = (taskId: string): TaskView => {
+    const view = views.get(taskId)
+    if (!view) throw new PlatformError('NOT_FOUND', `no task ${taskId}`)
+    return view
+  }
+  const fail = (taskId: string, error: unknown): void => {
+    const code: ErrorCode = isPlatformError(error) ? error.code : 'INTERNAL'
+    const message = isPlatformError(error) ? messageOf(error) : 'an error of our own'
+    const isCancelled = code === 'TASK_CANCELLED'
+    const state = isCancelled ? 'cancelled' : 'failed'
+    const view = update(taskId, { state, cancellable: false, error: { code, message } })
+    if (!isCancelled) onError(view, error)
+  }
+  const begin = (
+    { taskId, kind, nowMs }: Parameters<Tasks['start']>[0],
+    cancellable: boolean,
+    work: (progress: TaskProgress) => Promise<VmDetails | undefined>,
+  ): TaskView => {
+    views.set(taskId, {
+      ...{ taskId, kind, state: 'running', step: 'starting', percent: 0, cancellable },
+      startedAt: isoTime(nowMs),
+    })
+    forgetOldest()
+    const progress: TaskProgress = (step, percent, octets) =>
+      update(taskId, { step, percent: Math.round(percent), ...(octets ? { octets } : {}) })
+    const run = work(progress)
+      .then((vm) => {
+        const done = { state: 'done', step: 'done', percent: 100, cancellable: false } as const
+        update(taskId, { ...done, ...(vm ? { vm } : {}) })
+      })
+      .catch((error: unknown) => fail(taskId, error))
+      .finally(() => {
+        running.delete(run)
+        controllers.delete(taskId)
+      })
+    running.add(run)
+    return update(taskId, {})
+  }
 
   return {
-    start({ taskId, kind, nowMs }, work) {
-      views.set(taskId, {
-        taskId,
-        kind,
-        state: 'running',
-        step: 'starting',
-        percent: 0,
-        startedAt: isoTime(nowMs),
-      })
-      forgetOldest()
-      const run = work((step, percent) => update(taskId, { step, percent: Math.round(percent) }))
-        .then((vm) => {
-          update(taskId, { state: 'done', step: 'done', percent: 100, ...(vm ? { vm } : {}) })
-        })
-        .catch((error: unknown) => {
-          const code: ErrorCode = isPlatformError(error) ? error.code : 'INTERNAL'
-          const message = isPlatformError(error) ? messageOf(error) : 'an error of our own'
-          onError(update(taskId, { state: 'failed', error: { code, message } }), error)
-        })
-        .finally(() => running.delete(run))
-      running.add(run)
+    start: (task, work) => begin(task, false, work),
+    startCancellable(task, work) {
+      const controller = new AbortController()
+      controllers.set(task.taskId, controller)
+      return begin(task, true, (progress) => work(progress, controller.signal))
+    },
+    get,
+    list: () => [...views.values()].reverse(),
+    cancel(taskId) {
+      const { kind } = get(taskId)
+      const controller = controllers.get(taskId)
+      if (!controller) {
+        const message = `task ${kind} has ended, or cannot be cancelled`
+        throw new PlatformError('TASK_UNCANCELLABLE', message)
+      }
+      controller.abort(cancelled())
       return update(taskId, {})
     },
-    get(taskId) {
-      const view = views.get(taskId)
-      if (!view) throw new PlatformError('NOT_FOUND', `no task ${taskId}`)
-      return view
-    },
     async settled() {
+      for (const controller of controllers.values()) controller.abort(cancelled())
       while (running.size > 0) await Promise.all(running)
     },
   }
+}
+
+function cancelled(): PlatformError {
+  return new PlatformError('TASK_CANCELLED', 'the task was cancelled')
 }

@@ -1,10 +1,18 @@
-import { readFile, rename, statfs } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import { isoTime } from '../../core/clock.js'
-import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import { PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
+import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
-import { type Disk, fillDisk, formatDisk, verifyDisk } from './disk.js'
-import { isErrno } from './errno.js'
+import { fillDisk, formatDisk, verifyDisk } from './disk.js'
+import {
+  checkDiskFile,
+  createPlainDisk,
+  type DiskFile,
+  diskFileOf,
+  isEncrypted,
+} from './disk-file.js'
+import { explainFull, requireSpace } from './disk-space.js'
 import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
 import { openImage, type SourceImage } from './image.js'
@@ -13,7 +21,7 @@ import { LUKS_PAYLOAD_OCTETS } from './luks-header.js'
 import type { KeyClient, OnProgress, VtpmCertifier } from './ports.js'
 import type { Programs } from './programs.js'
 import { Progress } from './progress.js'
-import { type Descriptor, encodeRecord, type Home } from './records.js'
+import { type Descriptor, descriptorOf, encodeRecord, type Home } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { keyObjects, makeKeys, wrapKeys } from './vm-keys.js'
 import type { DiskSpec, VmSpec } from './vm-spec.js'
@@ -21,8 +29,6 @@ import { makeVtpm } from './vtpm.js'
 
 /** Room for everything of a VM that is not a disk. */
 const OVERHEAD_OCTETS = 4 * 1024 * 1024
-/** With less room than this left, whatever failed is taken to have failed for that. */
-const FULL_OCTETS = 64 * 1024
 
 export interface CreateDeps {
   readonly directory: string
@@ -33,9 +39,10 @@ export interface CreateDeps {
   readonly now: () => number
 }
 
-interface PlannedDisk extends Disk {
+interface PlannedDisk {
   readonly name: string
-  readonly image?: SourceImage
+  readonly file: DiskFile
+  readonly image: SourceImage | undefined
 }
 
 /**
@@ -70,11 +77,9 @@ export async function createVm(
     await syncPath(deps.directory)
     return descriptor
   } catch (error) {
-    const isFull = await findFull(deps.directory, error)
+    const reason = await explainFull(deps.directory, error)
     await removeVmDirectory(deps.programs, root)
-    if (!isFull) throw error
-    const message = `the disk is full: ${messageOf(error)}`
-    throw new PlatformError('VM_DISK_FULL', message, { cause: error })
+    throw reason
   } finally {
     for (const { image } of disks) await image?.[Symbol.asyncDispose]()
   }
@@ -92,8 +97,8 @@ async function planDisk(root: string, spec: DiskSpec): Promise<PlannedDisk> {
       `expected an image of at most ${sizeOctets} octets for disk ${name}, found ${imageOctets}`,
     )
   }
-  const path = pathsOf(root).disk(name)
-  return { name, path, sizeOctets, volumeId: newUuid(), ...(image ? { image } : {}) }
+  const disk = { name, sizeOctets, ...(spec.plain ? {} : { volumeId: newUuid() }) }
+  return { name, file: diskFileOf(pathsOf(root), disk), image }
 }
 
 /** An image is copied whole, with its zeros: encrypted they are no zeros. The rest of a disk takes room as it is used. */
@@ -102,13 +107,7 @@ async function checkSpace(directory: string, disks: readonly PlannedDisk[]): Pro
     (sum, { image }) => sum + LUKS_PAYLOAD_OCTETS + (image?.virtualOctets ?? 0),
     OVERHEAD_OCTETS,
   )
-  const available = await availableOctets(directory)
-  if (available < needed) {
-    throw new PlatformError(
-      'VM_DISK_FULL',
-      `expected ${needed} free octets in ${directory}, found ${available}`,
-    )
-  }
+  await requireSpace(directory, needed)
 }
 
 async function writeVm(
@@ -125,42 +124,56 @@ async function writeVm(
   const { name, provider, memoryMib, cpus, vtpm } = spec
   const { programs } = deps
   const paths = pathsOf(plan.root)
-  const objects = keyObjects(
-    disks.map((disk) => disk.name),
-    vtpm,
-  )
+  const encrypted = disks.filter(({ file }) => isEncrypted(file))
+  const objects =
+    provider === undefined
+      ? []
+      : keyObjects(
+          encrypted.map((disk) => disk.name),
+          vtpm,
+        )
   using keys = makeKeys(objects)
   progress.begin('keys')
-  const records = await wrapKeys(deps.keys, { vmId, provider, objects, keys })
+  const records =
+    provider === undefined ? [] : await wrapKeys(deps.keys, { vmId, provider, objects, keys })
   await writePrivateFile(paths.keys, encodeRecord({ format: 1, keys: records }))
 
   progress.begin('home')
   const home: Home = {
-    ...{ name, provider, memoryMib, cpus, vtpm },
-    disks: disks.map((disk) => ({
-      name: disk.name,
-      sizeOctets: disk.sizeOctets,
-      volumeId: disk.volumeId,
+    ...{ name, memoryMib, cpus, vtpm },
+    ...(provider === undefined ? {} : { provider }),
+    disks: disks.map(({ name, file: { sizeOctets, volumeId } }) => ({
+      ...{ name, sizeOctets },
+      ...(volumeId === undefined ? {} : { volumeId }),
     })),
   }
-  await writePrivateFile(paths.home, sealHome(home, vmId, 1, keys.of('home')))
+  if (provider === undefined) await writePrivateFile(paths.plainHome, encodeRecord(home))
+  else await writePrivateFile(paths.home, sealHome(home, vmId, 1, keys.of('home')))
   await writePrivateFile(paths.nvram, await readFile(deps.firmware.variables))
-  const descriptor: Descriptor = {
-    ...{ format: 1, vmId, name, provider, createdAt: isoTime(deps.now()), vtpm },
-    disks: disks.map((disk) => ({ name: disk.name, sizeOctets: disk.sizeOctets })),
-  }
+  const descriptor = descriptorOf(home, { vmId, createdAt: isoTime(deps.now()) })
   await writePrivateFile(paths.descriptor, encodeRecord(descriptor))
 
-  for (const disk of disks) {
-    const dek = keys.of(`disk-${disk.name}`)
-    progress.begin(`${disk.name}: format`)
-    await formatDisk(programs, disk, dek)
-    if (disk.image) {
-      progress.begin(`${disk.name}: fill`)
-      await fillDisk(programs, disk, dek, disk.image, (percent) => progress.within(percent))
+  for (const { name, file, image } of disks) {
+    const begin = (step: string) => progress.begin(`${name}: ${step}`)
+    const fill = async (key?: Secret) => {
+      if (!image) return
+      begin('fill')
+      await fillDisk(programs, file, key, image, (percent) => progress.within(percent))
     }
-    progress.begin(`${disk.name}: verify`)
-    await verifyDisk(programs, disk, dek)
+    begin('format')
+    if (isEncrypted(file)) {
+      const key = keys.of(`disk-${name}`)
+      await formatDisk(programs, file, key)
+      await fill(key)
+      begin('verify')
+      await verifyDisk(programs, file, key)
+    } else {
+      await createPlainDisk(file)
+      await fill()
+      begin('verify')
+      await checkDiskFile(file)
+      await syncPath(file.path)
+    }
   }
   if (vtpm) {
     progress.begin('vtpm')
@@ -168,15 +181,4 @@ async function writeVm(
     await makeVtpm({ programs, paths, vmId, dek: keys.of('vtpm'), certifier, now })
   }
   return descriptor
-}
-
-async function findFull(directory: string, error: unknown): Promise<boolean> {
-  if (isPlatformError(error, 'VM_DISK_FULL')) return false
-  if (isErrno(error, 'ENOSPC', 'EDQUOT')) return true
-  return isPlatformError(error, 'VM_PROCESS') && (await availableOctets(directory)) < FULL_OCTETS
-}
-
-async function availableOctets(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory)
-  return bavail * bsize
 }

@@ -56,15 +56,16 @@ export async function formatDisk(programs: Programs, disk: Disk, dek: Secret): P
 }
 
 /**
- * Copies an image into the volume, from its start.
+ * Copies an image into a disk, from its start.
  *
+ * @param dek of an encrypted disk
  * @param onPercent called with 0 to 100 as it goes on
  * @throws PlatformError `VM_DISK_FULL`, or `VM_IMAGE` with the words of qemu-img
  */
 export async function fillDisk(
   programs: Programs,
-  disk: Disk,
-  dek: Secret,
+  disk: { readonly path: string },
+  dek: Secret | undefined,
   image: SourceImage,
   onPercent: (percent: number) => void,
 ): Promise<void> {
@@ -74,15 +75,16 @@ export async function fillDisk(
     ...(image.format === 'qcow2' ? { backing: null } : {}),
     file: { driver: 'file', filename: '/dev/fd/4' },
   }
-  const target = `driver=luks,key-secret=key,file.driver=file,file.filename=${disk.path}`
+  const format = dek ? 'driver=luks,key-secret=key' : 'driver=raw'
+  const target = `${format},file.driver=file,file.filename=${disk.path}`
   const { exitCode, words } = await runProgram(
     programs.qemuImg,
     [
-      ...['convert', '-n', '-p', ...KEY_ON_STDIN],
+      ...['convert', '-n', '-p', ...(dek ? KEY_ON_STDIN : [])],
       ...['--target-image-opts', `json:${JSON.stringify(source)}`, target],
     ],
     {
-      key: dek,
+      ...(dek ? { key: dek } : {}),
       file: image.descriptor,
       timeoutMs: FILL_TIMEOUT_MS,
       onOutput: (text) => {

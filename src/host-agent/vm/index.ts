@@ -1,3 +1,4 @@
+export type { EncryptionOptions } from './encryption.js'
 export type {
   Inventory,
   InventoryVm,

@@ -6,13 +6,15 @@ export const DELETING = '.old-'
 /** Longest path of a unix socket on Linux, without the final zero. */
 export const MAX_SOCKET_PATH = 107
 
-/** Names of the files of one VM. Nothing in them is secret but the NVRAM, which is not encrypted. */
+/** Names of the files of one VM. What is secret in them is encrypted, but for the NVRAM and what is plain by choice. */
 export interface VmPaths {
   readonly root: string
   /** Plain: id, name, provider, disks. */
   readonly descriptor: string
   /** Encrypted: memory, processors, devices. */
   readonly home: string
+  /** The same of a VM that is not encrypted. */
+  readonly plainHome: string
   /** Wrapped keys. */
   readonly keys: string
   /** Digest of the vTPM state when the VM last stopped. */
@@ -25,6 +27,8 @@ export interface VmPaths {
   /** Sockets, pid files and messages of the programs; there only while the VM runs, or after a crash. */
   readonly run: string
   readonly runRecord: string
+  /** New versions of files while they are made, and of those that they replace until they are erased. */
+  readonly change: string
   readonly qmpSocket: string
   readonly tpmSocket: string
   readonly qemuPid: string
@@ -32,6 +36,7 @@ export interface VmPaths {
   readonly qemuLog: string
   readonly swtpmLog: string
   disk(name: string): string
+  plainDisk(name: string): string
 }
 
 export function pathsOf(root: string): VmPaths {
@@ -39,6 +44,7 @@ export function pathsOf(root: string): VmPaths {
     root,
     descriptor: `${root}/vm.json`,
     home: `${root}/home.enc`,
+    plainHome: `${root}/home.json`,
     keys: `${root}/keys.json`,
     vtpmRecord: `${root}/vtpm.json`,
     vtpm: `${root}/vtpm`,
@@ -47,6 +53,7 @@ export function pathsOf(root: string): VmPaths {
     nvram: `${root}/nvram.fd`,
     run: `${root}/run`,
     runRecord: `${root}/run/run.json`,
+    change: `${root}/change`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
     qemuPid: `${root}/run/qemu.pid`,
@@ -54,5 +61,6 @@ export function pathsOf(root: string): VmPaths {
     qemuLog: `${root}/run/qemu.log`,
     swtpmLog: `${root}/run/swtpm.log`,
     disk: (name) => `${root}/disk-${name}.luks`,
+    plainDisk: (name) => `${root}/disk-${name}.raw`,
   }
 }

@@ -63,5 +63,9 @@ export interface Inventory {
   forget(vmId: string): Promise<void>
 }
 
-/** Called before each step. `percent` is of the whole operation and never falls. */
-export type OnProgress = (step: string, percent: number) => void
+/** Called before each step and within it. `percent` is of the whole operation and never falls; `octets` are copied. */
+export type OnProgress = (
+  step: string,
+  percent: number,
+  octets?: { readonly done: number; readonly total: number },
+) => void

@@ -25,6 +25,9 @@ export const DEFAULT_PROGRAMS: Programs = {
   swtpmSetup: 'swtpm_setup',
 }
 
+/** Path of the pipe with `secondKey`. */
+export const SECOND_KEY = '/dev/fd/6'
+
 /** Of util-linux, as `unshare`. */
 const SETPRIV = 'setpriv'
 
@@ -37,6 +40,9 @@ const RUN = `${LIMITS}; exec "$@"`
 /** QEMU's tools open the key by path, which takes a pipe; what Node makes are sockets. */
 const RUN_WITH_KEY = `${LIMITS}; cat <&3 | exec "$@" 3<&-`
 
+/** The key of what is written on standard input, that of what is read on descriptor 6. */
+const RUN_WITH_TWO_KEYS = `${LIMITS}; cat <&5 | { exec 6<&0; cat <&3 | exec "$@" 3<&- 5<&-; }`
+
 const MAX_OUTPUT_OCTETS = 8 * 1024 * 1024
 const MAX_WORDS = 500
 
@@ -45,11 +51,15 @@ export interface RunOptions {
   readonly key?: Secret
   /** Where: on its standard input, which is a pipe (the default), or on a descriptor, which is a socket. */
   readonly keyAt?: 'stdin' | 'descriptor-3'
+  /** A second key, as `key`; the program finds it at `SECOND_KEY`. Only beside a `key` on standard input. */
+  readonly secondKey?: Secret
   /** An open file that the program finds as `/dev/fd/4`. */
   readonly file?: number
   readonly timeoutMs: number
   readonly temporaryDirectory?: string
   readonly onOutput?: (text: string) => void
+  /** Ends the program when it is aborted; the call then throws the reason. */
+  readonly signal?: AbortSignal
 }
 
 export interface Ran {
@@ -70,14 +80,24 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions,
 ): Promise<Ran> {
-  const script = options.key && options.keyAt !== 'descriptor-3' ? RUN_WITH_KEY : RUN
+  const { key, secondKey, signal } = options
+  signal?.throwIfAborted()
+  const script = secondKey
+    ? RUN_WITH_TWO_KEYS
+    : key && options.keyAt !== 'descriptor-3'
+      ? RUN_WITH_KEY
+      : RUN
   const child = spawn(SETPRIV, boundToAgent(script, program, args), {
     env: options.temporaryDirectory
       ? { ...ENVIRONMENT, TMPDIR: options.temporaryDirectory }
       : ENVIRONMENT,
-    stdio: ['ignore', 'pipe', 'pipe', options.key ? 'pipe' : 'ignore', options.file ?? 'ignore'],
+    stdio: [
+      ...(['ignore', 'pipe', 'pipe', key ? 'pipe' : 'ignore', options.file ?? 'ignore'] as const),
+      ...(secondKey ? (['pipe'] as const) : []),
+    ],
   })
-  if (options.key) sendKey(child, 3, hexText(options.key))
+  if (key) sendKey(child, 3, hexText(key))
+  if (secondKey) sendKey(child, 5, hexText(secondKey))
   const { exitCode, stdout, stderr } = await ended(child, program, options)
   const words = shorten(stderr || stdout)
   if (exitCode !== 0 && /no space left|disk quota exceeded/i.test(stderr + stdout)) {
@@ -200,11 +220,14 @@ function ended(child: ChildProcess, program: string, options: RunOptions): Promi
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     let octets = 0
-    let failure: PlatformError | undefined
-    const stop = (what: string) => {
-      failure ??= programFailed(program, what)
+    let failure: unknown
+    const end = (reason: unknown) => {
+      failure ??= reason
       child.kill('SIGKILL')
     }
+    const stop = (what: string) => end(programFailed(program, what))
+    const onAbort = () => end(options.signal?.reason)
+    options.signal?.addEventListener('abort', onAbort, { once: true })
     const timer = setTimeout(
       () => stop(`did not end in ${options.timeoutMs} ms`),
       options.timeoutMs,
@@ -217,13 +240,17 @@ function ended(child: ChildProcess, program: string, options: RunOptions): Promi
     }
     child.stdout?.on('data', collect(stdout))
     child.stderr?.on('data', collect(stderr))
-    child.on('error', (cause) => {
+    const settle = () => {
       clearTimeout(timer)
+      options.signal?.removeEventListener('abort', onAbort)
+    }
+    child.on('error', (cause) => {
+      settle()
       reject(programFailed(program, `cannot be started: ${messageOf(cause)}`, cause))
     })
     child.on('close', (exitCode, signal) => {
-      clearTimeout(timer)
-      if (failure) return reject(failure)
+      settle()
+      if (failure !== undefined) return reject(failure)
       if (exitCode === null) return reject(programFailed(program, `was ended by ${signal}`))
       resolve({
         exitCode,

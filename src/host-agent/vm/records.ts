@@ -19,10 +19,14 @@ export const Descriptor = Exactly({
   format: Type.Literal(1),
   vmId: Uuid,
   name: Name,
-  provider: Name,
+  /** Absent: the home is plain, and with it all of the VM. */
+  provider: Type.Optional(Name),
   createdAt: Time,
   vtpm: Type.Boolean(),
-  disks: Type.Array(Exactly({ name: Name, sizeOctets: Octets }), { maxItems: 16 }),
+  disks: Type.Array(
+    Exactly({ name: Name, sizeOctets: Octets, plain: Type.Optional(Type.Literal(true)) }),
+    { maxItems: 16 },
+  ),
 })
 export type Descriptor = Static<typeof Descriptor>
 
@@ -41,16 +45,34 @@ export const KeyRecords = Exactly({
   keys: Type.Array(KeyRecord, { maxItems: 64 }),
 })
 
-/** The plaintext of `home.enc`: all that a start needs, as it was when the VM was made. */
+/** The plaintext of `home.enc`, or `home.json`: all that a start needs. A disk without a volume id is plain. */
 export const Home = Exactly({
   name: Name,
-  provider: Name,
+  provider: Type.Optional(Name),
   memoryMib: Type.Integer({ minimum: 1 }),
   cpus: Type.Integer({ minimum: 1 }),
   vtpm: Type.Boolean(),
-  disks: Type.Array(Exactly({ name: Name, sizeOctets: Octets, volumeId: Uuid }), { maxItems: 16 }),
+  disks: Type.Array(Exactly({ name: Name, sizeOctets: Octets, volumeId: Type.Optional(Uuid) }), {
+    maxItems: 16,
+  }),
 })
 export type Home = Static<typeof Home>
+
+/** What may be known of a VM with this home. */
+export function descriptorOf(
+  home: Home,
+  { vmId, createdAt }: Pick<Descriptor, 'vmId' | 'createdAt'>,
+): Descriptor {
+  const { name, provider, vtpm, disks } = home
+  return {
+    ...{ format: 1, vmId, name, createdAt, vtpm },
+    ...(provider === undefined ? {} : { provider }),
+    disks: disks.map(({ name, sizeOctets, volumeId }) => ({
+      ...{ name, sizeOctets },
+      ...(volumeId === undefined ? { plain: true } : {}),
+    })),
+  }
+}
 
 /**
  * `vtpm.json`: `digest` is of the state when the VM last stopped. It binds while `state` is `stopped`; a VM that was

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
-import { checkVolume } from './disk.js'
+import { checkDiskFile, type DiskFile, diskFileOf, isEncrypted } from './disk-file.js'
 import { makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
@@ -66,7 +66,7 @@ export async function startMachine(
 ): Promise<RunRecord> {
   const { paths, home } = machine
   const { programs, firmware, accelerator, keys, onStep } = options
-  for (const disk of home.disks) await checkVolume({ ...disk, path: paths.disk(disk.name) })
+  for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm) await checkVtpm(paths, keys.of('vtpm'))
   await makePrivateDirectory(paths.run)
   const started: ProcessIdentity[] = []
@@ -106,8 +106,14 @@ export async function startMachine(
       throw programFailed(programs.qemuSystem, `ended: ${await wordsOf(paths.qemuLog)}`)
     })
     onStep('disks')
-    for (const [index, { name }] of home.disks.entries()) {
-      await addDisk(qmp, paths, keys, name, index)
+    for (const [index, disk] of home.disks.entries()) {
+      const { name } = disk
+      const file = diskFileOf(paths, disk)
+      const node = `disk${index}`
+      if (isEncrypted(file)) await addVolume(qmp, file, keys.of(`disk-${name}`), node)
+      else await addPlainDisk(qmp, file, node)
+      const device = { driver: 'scsi-hd', bus: 'scsi.0', 'scsi-id': index, lun: 0 }
+      await qmp.execute('device_add', { ...device, id: `scsi-${node}`, drive: node, serial: name })
     }
     await checkNoSecretLeft(qmp)
     onStep('run')
@@ -182,33 +188,34 @@ export async function settleMachine(paths: VmPaths, hasVtpm: boolean): Promise<v
   await rm(paths.run, { recursive: true, force: true })
 }
 
-async function addDisk(
-  qmp: Qmp,
-  paths: VmPaths,
-  keys: VmKeys,
-  name: string,
-  index: number,
-): Promise<void> {
-  const node = `disk${index}`
-  const secret = `key${index}`
-  await qmp.addSecret(secret, keys.of(`disk-${name}`))
+async function addVolume(qmp: Qmp, disk: DiskFile, key: Secret, node: string): Promise<void> {
+  const secret = `key-${node}`
+  await qmp.addSecret(secret, key)
   try {
     await qmp.execute('blockdev-add', {
       driver: 'luks',
       'node-name': node,
       'key-secret': secret,
       discard: 'ignore',
-      file: { driver: 'file', filename: paths.disk(name) },
+      file: { driver: 'file', filename: disk.path },
     })
   } catch (error) {
     if (!/invalid password/i.test(messageOf(error))) throw error
-    throw new PlatformError('VM_KEY_WRONG', `the unwrapped key does not open disk ${name}`, {
+    throw new PlatformError('VM_KEY_WRONG', `the unwrapped key does not open ${disk.path}`, {
       cause: error,
     })
   }
   await qmp.execute('object-del', { id: secret })
-  const device = { driver: 'scsi-hd', bus: 'scsi.0', 'scsi-id': index, lun: 0 }
-  await qmp.execute('device_add', { ...device, id: `scsi-${node}`, drive: node, serial: name })
+}
+
+/** As it lies there: the format is not guessed. */
+async function addPlainDisk(qmp: Qmp, disk: DiskFile, node: string): Promise<void> {
+  await qmp.execute('blockdev-add', {
+    driver: 'raw',
+    'node-name': node,
+    discard: 'ignore',
+    file: { driver: 'file', filename: disk.path },
+  })
 }
 
 /** QEMU hands a secret object to whoever can open its QMP socket: there is none when the guest runs. */

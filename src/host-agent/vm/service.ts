@@ -1,31 +1,28 @@
 import type { KeyView, VmCreate, VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
-import { isName } from '../../core/names.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { type CreateDeps, createVm } from './create-vm.js'
-import { checkVolume, readDisk } from './disk.js'
-import { KeyedQueue } from './keyed-queue.js'
+import { diskFileOf, readDiskFile } from './disk-file.js'
+import { createVmEncryption, type VmEncryption } from './encryption.js'
 import type { Inventory, KeyClient, OnProgress, VtpmCertifier } from './ports.js'
-import { watchProcess } from './processes.js'
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
-import type { Accelerator, Home, KeyRecord, RunRecord } from './records.js'
+import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
-import { findRunning, isUnsettled, settleMachine, startMachine, stopMachine } from './run.js'
-import { type KeyObject, keyObjects, unwrapKeys, type VmKeys } from './vm-keys.js'
+import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
+import { VmHost } from './vm-host.js'
+import type { KeyObject, VmKeys } from './vm-keys.js'
+import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { checkSpec } from './vm-spec.js'
-import { type StoredVm, VmStore } from './vm-store.js'
-import { readVtpmCertificates } from './vtpm.js'
+import type { StoredVm } from './vm-store.js'
 
 const MAX_READ_OCTETS = 1024 * 1024
 const DEFAULT_GRACE_SECONDS = 30
 const START_STEPS = 6
 const STOP_STEPS = 3
-
-type Size = Pick<Home, 'memoryMib' | 'cpus'>
 
 export interface VmServiceOptions {
   /** Absolute; letters, digits, dots and hyphens, at most some 55 of them. It is made if need be. */
@@ -44,12 +41,12 @@ export interface VmServiceOptions {
 }
 
 /**
- * Encrypted VMs of one host. One service for a directory; operations on one VM go one after another.
+ * VMs of one host, encrypted or not. One service for a directory; operations on one VM go one after another.
  *
  * Every method throws `VM_NOT_FOUND` for a name that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
-export interface VmService extends AsyncDisposable {
+export interface VmService extends VmEncryption, AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress): Promise<VmDetails>
   /** What is known without keys: no memory, processors or certificates. */
@@ -82,38 +79,26 @@ export interface VmService extends AsyncDisposable {
   listKeys(): Promise<readonly KeyView[]>
   /**
    * To be called once before anything else: removes what an agent left that was ended while it made, started or
-   * deleted a VM, takes up VMs that run, and reports all.
+   * deleted a VM, completes or undoes a change that it left, takes up VMs that run, and reports all.
    */
   recover(): Promise<void>
 }
 
 export function createVmService(options: VmServiceOptions): VmService {
   const { keys, inventory, clock, logger, assurance = 'session' } = options
-  const store = new VmStore(options.directory, logger)
   const programs: Programs = { ...DEFAULT_PROGRAMS, ...options.programs }
   const firmware = options.firmware ?? DEFAULT_FIRMWARE
-  const queue = new KeyedQueue()
-  const watches = new Map<string, Disposable>()
+  const host = new VmHost({
+    directory: options.directory,
+    ...{ programs, keys, inventory, clock, logger, assurance },
+  })
+  const { store } = host
   let accelerator: Promise<Accelerator> | undefined
 
   const createDeps: CreateDeps = {
     ...{ directory: store.directory, programs, firmware, keys },
     certifier: options.certifier,
     now: () => clock.nowMs(),
-  }
-
-  /** Opens the keys of some objects and the home for one operation, and erases them after it. */
-  const withKeys = async <T>(
-    vm: StoredVm,
-    objects: readonly KeyObject[],
-    level: Assurance,
-    use: (home: Home, keys: VmKeys) => Promise<T>,
-  ): Promise<T> => {
-    const { vmId, provider } = vm.descriptor
-    const records = await store.readKeys(vm)
-    const request = { vmId, provider, objects, records, assurance: level }
-    using opened = await unwrapKeys(keys, request)
-    return await use(await store.readHome(vm, opened, records), opened)
   }
 
   const chooseAccelerator = (): Promise<Accelerator> => {
@@ -127,78 +112,12 @@ export function createVmService(options: VmServiceOptions): VmService {
     return accelerator
   }
 
-  const report = async (vm: StoredVm): Promise<void> => {
-    const { vmId, name, provider, vtpm, disks } = vm.descriptor
-    try {
-      const home = (await store.readKeys(vm)).find(({ object }) => object === 'home')
-      await inventory.report({
-        ...{ vmId, name, provider, vtpm },
-        ...(home ? { homeKey: home.wrapped } : {}),
-        state: (await findRunning(vm.paths)) ? 'running' : 'stopped',
-        disks: disks.map((disk) => ({ ...disk, encrypted: true })),
-      })
-    } catch (error) {
-      const reason = messageOf(error)
-      logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be reported')
-    }
-  }
-
-  const settle = async (vm: StoredVm): Promise<void> => {
-    watches.get(vm.descriptor.vmId)?.[Symbol.dispose]()
-    watches.delete(vm.descriptor.vmId)
-    await settleMachine(vm.paths, vm.descriptor.vtpm)
-  }
-
-  /** A guest that powered itself off leaves a vTPM state to be recorded. */
-  const watch = (vm: StoredVm, { qemu }: RunRecord): void => {
-    const { vmId, name } = vm.descriptor
-    const settleEnded = async () => {
-      if ((await findRunning(vm.paths)) || !(await isUnsettled(vm.paths))) return
-      await settle(vm)
-      logger.info({ event: 'vm.ended', vmId, name }, 'a VM ended')
-      await report(vm)
-    }
-    const onEnd = () => {
-      queue.run(name, settleEnded).catch((error: unknown) => {
-        const reason = messageOf(error)
-        logger.error({ event: 'vm.settle-failed', vmId, reason }, 'a VM could not be settled')
-      })
-    }
-    watches.set(vmId, watchProcess(qemu, onEnd))
-  }
-
-  const requireStopped = async (vm: StoredVm): Promise<void> => {
-    const record = await findRunning(vm.paths)
-    if (record) {
-      const { name } = vm.descriptor
-      throw new PlatformError('VM_RUNNING', `VM ${name} runs as process ${record.qemu.pid}`)
-    }
-    if (await isUnsettled(vm.paths)) await settle(vm)
-  }
-
-  const details = async (vm: StoredVm, home?: Size): Promise<VmDetails> => {
-    const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
-    const record = await findRunning(vm.paths)
-    return {
-      ...{ vmId, name, provider, vtpm, createdAt, state: record ? 'running' : 'stopped' },
-      disks: vm.descriptor.disks.map((disk) => ({ ...disk, format: 'luks1' })),
-      ...(home ? { memoryMib: home.memoryMib, cpus: home.cpus } : {}),
-      ...(home && vtpm ? { vtpmCertificates: [...(await readVtpmCertificates(vm.paths))] } : {}),
-      ...(record ? { accelerator: record.accelerator, pid: record.qemu.pid } : {}),
-    }
-  }
-
-  /** Runs an operation on a VM when those before it are done. */
-  const onVm = <T>(name: string, task: (vm: StoredVm) => Promise<T>): Promise<T> =>
-    queue.run(name, async () => task(await store.find(name)))
-
-  const show = (vm: StoredVm): Promise<VmDetails> =>
-    withKeys(vm, ['home'], assurance, (home) => details(vm, home))
-
   return {
+    ...createVmEncryption(host),
+
     create: (request, onProgress = () => undefined) => {
       const spec = checkSpec(request)
-      return queue.run(spec.name, async () => {
+      return host.onName(spec.name, async () => {
         await store.prepare()
         if (await store.has(spec.name)) {
           throw new PlatformError('VM_EXISTS', `VM ${spec.name} exists`)
@@ -206,28 +125,29 @@ export function createVmService(options: VmServiceOptions): VmService {
         const { vmId } = await createVm(createDeps, spec, onProgress)
         logger.info({ event: 'vm.created', vmId, name: spec.name }, 'a VM was made')
         const vm = await store.find(spec.name)
-        await report(vm)
+        await host.report(vm)
         onProgress('done', 100)
-        return details(vm, spec)
+        return host.details(vm, spec)
       })
     },
 
     list: async () => {
       await store.prepare()
-      return Promise.all((await store.list()).map((vm) => details(vm)))
+      return Promise.all((await store.list()).map((vm) => host.details(vm)))
     },
 
-    show: (name) => onVm(name, show),
+    show: (name) =>
+      host.onVm(name, (vm) =>
+        host.withKeys(vm, homeKey(vm.descriptor), (home) => host.details(vm, home)),
+      ),
 
     start: (name, onProgress = () => undefined) =>
-      onVm(name, async (vm) => {
+      host.onFreeVm(name, async (vm) => {
         const { descriptor, paths } = vm
-        await requireStopped(vm)
+        await host.requireStopped(vm)
         const progress = new Progress(onProgress, START_STEPS)
         progress.begin('keys')
-        const disks = descriptor.disks.map((disk) => disk.name)
-        const objects = keyObjects(disks, descriptor.vtpm)
-        return withKeys(vm, objects, assurance, async (home, opened) => {
+        return host.withKeys(vm, allKeys(descriptor), async (home, opened) => {
           progress.begin('accelerator')
           const chosen = await chooseAccelerator()
           const record = await startMachine(
@@ -237,20 +157,20 @@ export function createVmService(options: VmServiceOptions): VmService {
               onStep: (step) => progress.begin(step),
             },
           )
-          watch(vm, record)
+          host.watch(vm, record)
           logger.info({ event: 'vm.started', vmId: descriptor.vmId, name }, 'a VM was started')
-          await report(vm)
+          await host.report(vm)
           progress.end()
-          return details(vm, home)
+          return host.details(vm, home)
         })
       }),
 
     stop: (name, { graceSeconds = DEFAULT_GRACE_SECONDS } = {}, onProgress = () => undefined) =>
-      onVm(name, async (vm) => {
+      host.onFreeVm(name, async (vm) => {
         const { descriptor, paths } = vm
         const record = await findRunning(paths)
         if (!record) {
-          await requireStopped(vm)
+          await host.requireStopped(vm)
           throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
         }
         const progress = new Progress(onProgress, STOP_STEPS)
@@ -259,34 +179,30 @@ export function createVmService(options: VmServiceOptions): VmService {
           onStep: (step) => progress.begin(step),
         })
         progress.begin('settle')
-        await settle(vm)
+        await host.settle(vm)
         logger.info({ event: 'vm.stopped', vmId: descriptor.vmId, name }, 'a VM was stopped')
-        await report(vm)
+        await host.report(vm)
         progress.end()
-        return details(vm)
+        return host.details(vm)
       }),
 
     delete: (name) =>
-      onVm(name, async (vm) => {
+      host.onFreeVm(name, async (vm) => {
         const { vmId } = vm.descriptor
-        await requireStopped(vm)
+        await host.requireStopped(vm)
         await removeVmDirectory(programs, await store.takeAway(vm))
         logger.info({ event: 'vm.deleted', vmId, name }, 'a VM was deleted')
-        await inventory.forget(vmId).catch((error: unknown) => {
-          const reason = messageOf(error)
-          logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be forgotten')
-        })
+        await host.reportGone(vmId)
       }),
 
     readDisk: (name, diskName, offset, length, level = assurance) =>
-      onVm(name, async (vm) => {
+      host.onFreeVm(name, async (vm) => {
         checkRange(offset, length)
-        if (!isName(diskName) || !vm.descriptor.disks.some((disk) => disk.name === diskName)) {
-          throw new PlatformError('VM_DISK_NOT_FOUND', `VM ${name} has no such disk`)
-        }
-        await requireStopped(vm)
-        const objects: readonly KeyObject[] = ['home', `disk-${diskName}`]
-        return withKeys(vm, objects, level, async (home, opened) => {
+        const stored = findDisk(vm.descriptor, diskName)
+        await host.requireStopped(vm)
+        const object: KeyObject = `disk-${diskName}`
+        const objects = stored.plain ? homeKey(vm.descriptor) : [...homeKey(vm.descriptor), object]
+        const read = async (home: Home, opened: VmKeys) => {
           const disk = home.disks.find((candidate) => candidate.name === diskName)
           if (!disk || offset + length > disk.sizeOctets) {
             throw new PlatformError(
@@ -294,10 +210,10 @@ export function createVmService(options: VmServiceOptions): VmService {
               `expected octets within the ${disk?.sizeOctets} of disk ${diskName}`,
             )
           }
-          const volume = { ...disk, path: vm.paths.disk(diskName) }
-          await checkVolume(volume)
-          return readDisk(programs, volume, opened.of(`disk-${diskName}`), offset, length)
-        })
+          const key = stored.plain ? undefined : opened.of(object)
+          return readDiskFile(programs, diskFileOf(vm.paths, disk), key, offset, length)
+        }
+        return host.withKeys(vm, objects, read, level)
       }),
 
     listKeys: async () => {
@@ -317,19 +233,16 @@ export function createVmService(options: VmServiceOptions): VmService {
         logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished VM was removed')
       }
       for (const vm of await store.list()) {
-        await queue.run(vm.descriptor.name, async () => {
-          const record = await findRunning(vm.paths)
-          if (record) watch(vm, record)
-          else if (await isUnsettled(vm.paths)) await settle(vm)
-          await report(vm)
+        await host.onVm(vm.descriptor.name, async (found) => {
+          const record = await findRunning(found.paths)
+          if (record) host.watch(found, record)
+          else if (await isUnsettled(found.paths)) await host.settle(found)
+          await host.report(found)
         })
       }
     },
 
-    [Symbol.asyncDispose]: async () => {
-      for (const one of watches.values()) one[Symbol.dispose]()
-      watches.clear()
-    },
+    [Symbol.asyncDispose]: async () => host[Symbol.dispose](),
   }
 }
 

@@ -13,12 +13,14 @@ export interface DiskSpec {
   readonly sizeOctets?: number
   /** Path of an image. Without `sizeOctets` the disk is as large as it. */
   readonly from?: string
+  readonly plain: boolean
 }
 
 /** What a VM is to be, with nothing left open but the size of disks that are as large as their image. */
 export interface VmSpec {
   readonly name: string
-  readonly provider: string
+  /** Undefined: nothing of the VM is encrypted. */
+  readonly provider: string | undefined
   readonly memoryMib: number
   readonly cpus: number
   readonly vtpm: boolean
@@ -26,14 +28,18 @@ export interface VmSpec {
 }
 
 /**
- * Checks a request and fills in defaults: 1 GiB of memory, one processor, a virtual TPM.
+ * Checks a request and fills in defaults: 1 GiB of memory, one processor, and in an encrypted VM a virtual TPM.
  *
- * @throws PlatformError `REQUEST_INVALID`
+ * @throws PlatformError `REQUEST_INVALID`; `VM_HOME_PLAIN` for a virtual TPM without a key provider
  */
 export function checkSpec(request: VmCreate): VmSpec {
   const [error] = Value.Errors(VmCreate, request)
   if (error) throw invalid(`${error.instancePath || 'the request'} ${error.message}`)
-  const { name, provider, memoryMib = DEFAULT_MEMORY_MIB, cpus = 1, vtpm = true } = request
+  const { name, provider, memoryMib = DEFAULT_MEMORY_MIB, cpus = 1 } = request
+  const { vtpm = provider !== undefined } = request
+  if (vtpm && provider === undefined) {
+    throw new PlatformError('VM_HOME_PLAIN', 'a virtual TPM needs an encrypted home')
+  }
   const seen = new Set<string>()
   const disks = request.disks.map((disk): DiskSpec => {
     if (disk.name.length > MAX_DISK_NAME) {
@@ -41,7 +47,10 @@ export function checkSpec(request: VmCreate): VmSpec {
     }
     if (seen.has(disk.name)) throw invalid(`two disks have the name ${disk.name}`)
     seen.add(disk.name)
-    const { sizeOctets, from } = disk
+    const { sizeOctets, from, plain = provider === undefined } = disk
+    if (!plain && provider === undefined) {
+      throw new PlatformError('VM_HOME_PLAIN', 'an encrypted disk needs an encrypted home')
+    }
     if (sizeOctets === undefined && from === undefined) {
       throw invalid(`disk ${disk.name} needs a size or an image`)
     }
@@ -52,9 +61,10 @@ export function checkSpec(request: VmCreate): VmSpec {
       name: disk.name,
       ...(sizeOctets === undefined ? {} : { sizeOctets }),
       ...(from === undefined ? {} : { from }),
+      plain,
     }
   })
-  for (const text of [name, provider, ...seen]) {
+  for (const text of [name, ...(provider === undefined ? [] : [provider]), ...seen]) {
     if (!isName(text)) throw invalid(`${text} is not a name`)
   }
   return { name, provider, memoryMib, cpus, vtpm, disks }

@@ -1,12 +1,20 @@
 import { chmod, mkdir, readdir, rename } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
+import { canonicalJson } from '../../core/canonical-json.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
 import { readPrivateFile, syncPath } from './files.js'
 import { openHome } from './home.js'
 import { CREATING, DELETING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
-import { Descriptor, type Home, type KeyRecord, KeyRecords, readRecord } from './records.js'
+import {
+  Descriptor,
+  descriptorOf,
+  Home,
+  type KeyRecord,
+  KeyRecords,
+  readRecord,
+} from './records.js'
 import type { VmKeys } from './vm-keys.js'
 
 const MAX_HOME_OCTETS = 1024 * 1024
@@ -77,27 +85,30 @@ export class VmStore {
   }
 
   /**
-   * The decrypted home. It must agree with the descriptor, which anybody could have changed.
+   * The home, decrypted unless it is plain. It must agree with the descriptor, which anybody could have changed.
    *
    * @throws PlatformError `VM_HOME_CORRUPT`
    */
   async readHome(vm: StoredVm, keys: VmKeys, records: readonly KeyRecord[]): Promise<Home> {
+    const { descriptor, paths } = vm
+    const home =
+      descriptor.provider === undefined
+        ? await readRecord(paths.plainHome, Home, 'home.json')
+        : await this.#openHome(vm, keys, records)
+    if (canonicalJson(descriptorOf(home, descriptor)) !== canonicalJson(descriptor)) {
+      throw new PlatformError('VM_HOME_CORRUPT', 'the home and the descriptor of the VM differ')
+    }
+    return home
+  }
+
+  async #openHome(vm: StoredVm, keys: VmKeys, records: readonly KeyRecord[]): Promise<Home> {
     const { descriptor, paths } = vm
     const octets = await readPrivateFile(paths.home, MAX_HOME_OCTETS).catch((cause) => {
       throw new PlatformError('VM_HOME_CORRUPT', messageOf(cause), { cause })
     })
     if (!octets) throw new PlatformError('VM_HOME_CORRUPT', `expected ${paths.home}`)
     const generation = records.find(({ object }) => object === 'home')?.generation ?? 0
-    const home = openHome(octets, descriptor.vmId, generation, keys.of('home'))
-    const known = (one: Home | Descriptor) =>
-      JSON.stringify([
-        ...[one.name, one.provider, one.vtpm],
-        ...one.disks.map(({ name, sizeOctets }) => [name, sizeOctets]),
-      ])
-    if (known(home) !== known(descriptor)) {
-      throw new PlatformError('VM_HOME_CORRUPT', 'the home and the descriptor of the VM differ')
-    }
-    return home
+    return openHome(octets, descriptor.vmId, generation, keys.of('home'))
   }
 
   /** From now on there is no such VM; what is left of it is at the returned path. */

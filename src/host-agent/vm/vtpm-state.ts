@@ -1,7 +1,8 @@
-import { createDecipheriv, createHmac } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
 import { concat, timingSafeEqual } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
-import { ByteReader } from '../../core/reader.js'
+import { randomOctets } from '../../core/random.js'
+import { ByteReader, ByteWriter } from '../../core/reader.js'
 import { Secret } from '../../core/secret.js'
 
 /** Largest state that is read; a TPM with full NV memory stays well below. */
@@ -90,6 +91,32 @@ export function decryptVtpmState(state: VtpmState, dek: Secret): Secret {
     const plain = decipher.update(state.ciphertext)
     decipher.final()
     return new Secret(plain)
+  })
+}
+
+/**
+ * A state file with this plain state, as `decryptVtpmState` gave it, under another key. The padding of swtpm (to whole
+ * keys of 32 octets) is in it already.
+ */
+export function encryptVtpmState(plain: Secret, dek: Secret): Uint8Array {
+  const iv = randomOctets(IV_STORED_OCTETS)
+  return dek.use((key) => {
+    const cipher = createCipheriv('aes-256-cbc', key, iv.subarray(0, IV_USED_OCTETS))
+    cipher.setAutoPadding(false)
+    const ciphertext = plain.use((octets) => concat(cipher.update(octets), cipher.final()))
+    const hmac = createHmac('sha256', key).update(concat(ciphertext, iv)).digest()
+    const elements = new ByteWriter('big')
+    for (const [tag, octets] of [
+      [TAG_CIPHERTEXT, ciphertext],
+      [TAG_HMAC, hmac],
+      [TAG_IV, iv],
+    ] as const) {
+      elements.u16(tag).u32(octets.length).put(octets)
+    }
+    const body = elements.finish()
+    const header = new ByteWriter('big').u8(VERSION).u8(LEAST_VERSION).u16(HEADER_OCTETS)
+    header.u16(FLAGS_ENCRYPTED).u32(HEADER_OCTETS + body.length)
+    return concat(header.finish(), body)
   })
 }
 

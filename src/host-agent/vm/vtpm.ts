@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { toHex, view } from '../../core/bytes.js'
+import { timingSafeEqual, toHex, view } from '../../core/bytes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import { isErrno } from './errno.js'
@@ -18,6 +18,7 @@ import { encodeRecord, readRecord, VtpmRecord } from './records.js'
 import { openCertificateJob, type VtpmCertificateName } from './vtpm-certificates.js'
 import {
   decryptVtpmState,
+  encryptVtpmState,
   MAX_VTPM_STATE_OCTETS,
   parseVtpmState,
   type VtpmState,
@@ -100,6 +101,28 @@ export async function checkVtpm(paths: VmPaths, dek: Secret): Promise<void> {
       `expected the state of generation ${record.generation} with SHA-256 ${record.digest}, found ${digest}`,
     )
   }
+}
+
+/**
+ * Encrypts the state of the vTPM of a stopped VM anew, into files beside it. The TPM stays the same.
+ *
+ * @throws PlatformError as `checkVtpm`
+ */
+export async function recryptVtpm(
+  paths: VmPaths,
+  staged: VmPaths,
+  keys: { readonly old: Secret; readonly fresh: Secret },
+): Promise<void> {
+  await checkVtpm(paths, keys.old)
+  const { parsed } = await readVtpmState(paths)
+  using plain = decryptVtpmState(parsed, keys.old)
+  await writePrivateFile(staged.vtpmState, encryptVtpmState(plain, keys.fresh))
+  const { parsed: fresh, digest } = await readVtpmState(staged)
+  using back = decryptVtpmState(fresh, keys.fresh)
+  const isSame = plain.use((one) => back.use((other) => timingSafeEqual(one, other)))
+  if (!verifyVtpmState(fresh, keys.fresh) || !isSame) throw corrupt('is another after encryption')
+  const { generation } = await readVtpmRecord(paths)
+  await writeVtpmRecord(staged, { state: 'stopped', generation: generation + 1, digest })
 }
 
 /** From now on the recorded digest does not bind: swtpm writes the state as it likes. */

@@ -6,7 +6,7 @@ import { createCertifier, LocalKeys, MemoryInventory } from './support.js'
 
 const { directory, kek, operation, step } = JSON.parse(await text(process.stdin))
 /** Calls for progress of a copy that has begun in earnest. */
-const HALF_OF_FILL = 5
+const HALF_OF_COPY = 5
 
 const certifier = await createCertifier()
 
@@ -30,12 +30,16 @@ const vms = createVmService({
   accelerator: 'tcg',
 })
 
-if (operation.create) {
-  let calls = 0
-  await vms.create(operation.create, (begun) => {
-    dieAt(begun)
-    if (begun === 'root: fill') calls += 1
-    if (calls > HALF_OF_FILL) dieAt('half of fill')
-  })
+const calls = new Map<string, number>()
+function onProgress(begun: string): void {
+  dieAt(begun)
+  const count = (calls.get(begun) ?? 0) + 1
+  calls.set(begun, count)
+  if (count > HALF_OF_COPY) dieAt(`half of ${begun}`)
 }
+
+if (operation.create) await vms.create(operation.create, onProgress)
 if (operation.start) await vms.start(operation.start, dieAt)
+if (operation.encrypt) await vms.encrypt(operation.encrypt, { provider: 'kp' }, { onProgress })
+if (operation.decrypt) await vms.decrypt(operation.decrypt, {}, { onProgress })
+if (operation.recrypt) await vms.recrypt(operation.recrypt, {}, { onProgress })

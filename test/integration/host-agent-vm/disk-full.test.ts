@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, statfsSync, writeFileSync } from 'node:fs'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTestHost, type TestHost } from './support.js'
 
 const run = promisify(execFile)
@@ -22,7 +22,7 @@ beforeAll(async () => {
   image = join(root, 'image.raw')
   await writeFile(image, randomBytes(8 * MIB))
   await run('mkdir', [volume])
-  await run('mount', ['-t', 'tmpfs', '-o', 'size=20m,mode=0700', 'tmpfs', volume])
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=26m,mode=0700', 'tmpfs', volume])
   host = await createTestHost({ directory: `${volume}/vms` })
 })
 
@@ -59,6 +59,54 @@ test('and a VM that fits is made afterwards', async () => {
   const vm = await host.vms.create({ name: 'vm', provider: 'kp', disks })
   expect(vm.disks).toEqual([{ name: 'root', sizeOctets: 8 * MIB, format: 'luks1' }])
 })
+
+describe('a VM that is to be encrypted anew', () => {
+  test('without room for a second copy is refused before anything is made', async () => {
+    const [vm] = await host.vms.list()
+    const ballast = `${volume}/ballast`
+    const { bavail, bsize } = statfsSync(volume)
+    writeFileSync(ballast, Buffer.alloc(bavail * bsize - 10 * MIB))
+    const steps: string[] = []
+    await expect(
+      host.vms.recrypt('vm', {}, { onProgress: (step) => steps.push(step) }),
+    ).rejects.toMatchObject({ code: 'VM_DISK_FULL' })
+    expect(steps).toEqual([])
+    await rm(ballast)
+    expect(await host.vms.show('vm')).toMatchObject({ vmId: vm?.vmId })
+  })
+
+  test.each([...['keys', 'format', 'copy', 'verify', 'commit'].map((step) => `root: ${step}`)])(
+    'is as it was when the disk becomes full at the step %s',
+    async (full) => {
+      const [vm] = await host.vms.list()
+      const folder = `${host.directory}/${vm?.vmId}`
+      const before = await digestsOf(folder)
+      const ballast = `${volume}/ballast`
+      const onProgress = (step: string) => {
+        if (step === full) takeAllRoom(ballast)
+      }
+      const attempt = host.vms.recrypt('vm', { disks: ['root'] }, { onProgress })
+      await expect(attempt).rejects.toMatchObject({ code: 'VM_DISK_FULL' })
+      expect(await digestsOf(folder)).toEqual(before)
+      await rm(ballast)
+      expect((await host.vms.readDisk('vm', 'root', 0, 1)).length).toBe(1)
+    },
+  )
+})
+
+async function digestsOf(folder: string): Promise<readonly string[]> {
+  const names = (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+  return Promise.all(
+    names.sort().map(async (name) => {
+      const digest = createHash('sha256')
+        .update(await readFile(name))
+        .digest('hex')
+      return `${name} ${digest}`
+    }),
+  )
+}
 
 function takeAllRoom(ballast: string): void {
   if (existsSync(ballast)) return

@@ -43,7 +43,7 @@ describe('an agent that is killed while it makes a VM', () => {
   })
 
   test('in the middle of a copy, or of the making of the virtual TPM, leaves no program behind', async () => {
-    for (const step of ['half of fill', 'certify']) {
+    for (const step of ['half of root: fill', 'certify']) {
       await createAndDie(host, request, step)
       await expect.poll(() => processesNaming(host.directory), { timeout: 2000 }).toEqual([])
       const [leftover] = await readdir(host.directory)

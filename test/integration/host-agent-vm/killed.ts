@@ -34,3 +34,17 @@ export function createAndDie(host: TestHost, request: object, step: string): Pro
 export function startAndDie(host: TestHost, name: string, step: string): Promise<void> {
   return die({ directory: host.directory, kek: host.keys.kek, operation: { start: name }, step })
 }
+
+export function changeAndDie(
+  host: TestHost,
+  operation: 'encrypt' | 'decrypt' | 'recrypt',
+  name: string,
+  step: string,
+): Promise<void> {
+  return die({
+    directory: host.directory,
+    kek: host.keys.kek,
+    operation: { [operation]: name },
+    step,
+  })
+}

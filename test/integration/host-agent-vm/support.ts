@@ -1,5 +1,6 @@
 import 'reflect-metadata'
-import { createCipheriv, createDecipheriv, randomUUID, webcrypto } from 'node:crypto'
+import { execFile } from 'node:child_process'
+import { createCipheriv, createDecipheriv, createHash, randomUUID, webcrypto } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -262,4 +263,41 @@ function formsOf(key: Buffer): readonly (Buffer | string)[] {
     key.toString('base64url'),
     JSON.stringify([...key]),
   ]
+}
+
+/** Writes what a guest sees of an encrypted disk to a file, with the key that is wrapped beside it and QEMU alone. */
+export async function writePlain(
+  host: TestHost,
+  name: string,
+  disk: string,
+  path: string,
+): Promise<void> {
+  const vm = await host.vms.show(name)
+  const folder = `${host.directory}/${vm.vmId}`
+  const object = `disk-${disk}`
+  const { keys } = JSON.parse(await readFile(`${folder}/keys.json`, 'utf8'))
+  const { wrapped } = keys.find((record: { object: string }) => record.object === object)
+  const context = { vm: vm.vmId, object }
+  const [dek] = await host.keys.unwrap('kp', [{ wrapped, purpose: 'vm-disk', context }])
+  const hex = dek?.use((octets) => Buffer.from(octets).toString('hex')) ?? ''
+  const child = execFile('/bin/sh', [
+    '-c',
+    `cat | qemu-img convert --object secret,id=k,file=/dev/stdin --image-opts driver=luks,key-secret=k,file.driver=file,file.filename=${folder}/${object}.luks -O raw ${path}`,
+  ])
+  child.stdin?.end(hex)
+  const exitCode = await new Promise((resolve) => child.once('close', resolve))
+  if (exitCode !== 0) throw new Error(`qemu-img ended with ${exitCode}`)
+}
+
+/** SHA-256 of what a guest sees of an encrypted disk. */
+export async function plainDigest(host: TestHost, name: string, disk: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'sigillo-plain-'))
+  try {
+    await writePlain(host, name, disk, join(folder, 'disk.raw'))
+    return createHash('sha256')
+      .update(await readFile(join(folder, 'disk.raw')))
+      .digest('hex')
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 }

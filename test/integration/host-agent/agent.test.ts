@@ -10,10 +10,19 @@ import { addAnchors } from '../../../src/api/endorsement.js'
 import {
   type AgentStatus,
   attestNow,
+  cancelTask,
   createEvidence,
+  createVm,
+  decryptVm,
+  encryptVm,
   getStatus,
+  getTask,
   getToken,
+  listKeys,
+  listTasks,
   probeKeys,
+  recryptVm,
+  type TaskView,
 } from '../../../src/api/host-agent.js'
 import { createProvider } from '../../../src/api/key-provider.js'
 import { fromBase64url, fromHex, toBase64url } from '../../../src/core/bytes.js'
@@ -257,5 +266,78 @@ describe('an agent says what is wrong, and goes on when it is mended:', () => {
       code: 'TPM_RC',
       message: expect.stringMatching(/integrity|TPM_RC/i),
     })
+  })
+})
+
+describe('VMs through the socket', () => {
+  const ended = async (task: TaskView): Promise<TaskView> => {
+    let current = task
+    while (current.state === 'running') {
+      await delay(20)
+      current = await socket.call(getTask, { params: { taskId: task.taskId } })
+    }
+    return current
+  }
+  const params = { vm: 'plain' }
+  const settings = {
+    ...{ clusters: [CLUSTER], minimumAssurance: 'session' as const, maxTokenAgeSeconds: 300 },
+  }
+
+  test('are encrypted, get new keys, and are decrypted, as tasks that tell what they copied', async () => {
+    await startTrusted()
+    const provider = `vms-${host.name}`
+    await site.admin.call(createProvider, {
+      body: { name: provider, kind: 'trusted', settings },
+    })
+    const disks = [{ name: 'root', sizeOctets: 4 * 1024 * 1024 }]
+    await ended(await socket.call(createVm, { body: { name: 'plain', disks } }))
+    const started = await socket.call(encryptVm, { params, body: { provider } })
+    expect(started).toMatchObject({ kind: 'vm.encrypt', cancellable: true })
+    const encrypted = await ended(started)
+    expect(encrypted).toMatchObject({
+      ...{ state: 'done', percent: 100, cancellable: false },
+      ...{ octets: { done: 4 * 1024 * 1024, total: 4 * 1024 * 1024 } },
+      vm: { provider, disks: [{ format: 'luks1' }] },
+    })
+    const recrypted = await ended(await socket.call(recryptVm, { params, body: {} }))
+    expect(recrypted.state).toBe('done')
+    const { keys } = await socket.call(listKeys, {})
+    expect(keys.map(({ object, version }) => `${object} ${version}`).sort()).toEqual([
+      ...['disk-root 2', 'home 2'],
+    ])
+    const refused = await ended(
+      await socket.call(decryptVm, { params, body: { home: true, compare: 'all' } }),
+    )
+    expect(refused).toMatchObject({ state: 'failed', error: { code: 'VM_HOME_NEEDED' } })
+    const decrypted = await ended(await socket.call(decryptVm, { params, body: {} }))
+    expect(decrypted.vm?.provider).toBeUndefined()
+    const { tasks } = await socket.call(listTasks, {})
+    expect(tasks.map(({ kind, state }) => `${kind} ${state}`)).toEqual([
+      ...['vm.decrypt done', 'vm.decrypt failed', 'vm.recrypt done', 'vm.encrypt done'],
+      'vm.create done',
+    ])
+  })
+
+  test('are left as they were by a task that is cancelled, or when the agent stops', async () => {
+    await startTrusted()
+    const provider = `vms-${host.name}`
+    await site.admin.call(createProvider, { body: { name: provider, kind: 'trusted', settings } })
+    const disks = [{ name: 'root', sizeOctets: 512 * 1024 * 1024, plain: true }]
+    await ended(
+      await socket.call(createVm, { body: { name: 'plain', provider, vtpm: false, disks } }),
+    )
+    const copying = await socket.call(encryptVm, { params, body: {} })
+    await socket.call(cancelTask, { params: { taskId: copying.taskId }, body: {} })
+    expect(await ended(copying)).toMatchObject({
+      ...{ state: 'cancelled', error: { code: 'TASK_CANCELLED' } },
+    })
+    await expect(
+      socket.call(cancelTask, { params: { taskId: copying.taskId }, body: {} }),
+    ).rejects.toMatchObject({ code: 'TASK_UNCANCELLABLE' })
+    await socket.call(encryptVm, { params, body: {} })
+    await agent?.close()
+    await start()
+    const { keys } = await socket.call(listKeys, {})
+    expect(keys.map(({ object }) => object)).toEqual(['home'])
   })
 })

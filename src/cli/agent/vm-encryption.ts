@@ -1,0 +1,115 @@
+import type { Command } from 'commander'
+import { decryptVm, encryptVm, recryptVm, removeVtpm, type VmParts } from '../../api/host-agent.js'
+import { PlatformError } from '../../core/errors.js'
+import { examples } from '../run.js'
+import { collect } from '../values.js'
+import { connectAgent, followTask, withSocket } from './connection.js'
+import { printVm } from './vm-text.js'
+
+interface PartOptions {
+  readonly home?: boolean
+  readonly vtpm?: boolean
+  readonly disk?: readonly string[]
+  readonly compare?: boolean
+  readonly provider?: string
+}
+
+/** Encryption of VMs that exist and are stopped. */
+export function addEncryptionCommands(vm: Command): void {
+  withParts(vm.command('encrypt <name>'))
+    .description('encrypt a stopped VM: its home first, then its disks; or parts of it')
+    .option('--provider <name>', 'key provider, for a VM whose home is plain')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm encrypt web1 --provider gold',
+        'sigillo-agent vm encrypt web1 --disk data --compare-all',
+      ),
+    )
+    .action(async (name: string, options: PartOptions, command: Command) => {
+      const { provider } = options
+      const body = { ...bodyOf(options), ...(provider === undefined ? {} : { provider }) }
+      await using agent = connectAgent(command)
+      const started = await agent.client.call(encryptVm, { params: { vm: name }, body })
+      const task = await followTask(agent, started)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withParts(vm.command('decrypt <name>'))
+    .description('decrypt a stopped VM: its disks first, then its home; or parts of it')
+    .option('--yes', 'do it without being asked again')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm decrypt web1 --yes',
+        'sigillo-agent vm decrypt web1 --disk data --yes',
+      ),
+    )
+    .action(async (name: string, options: PartOptions & { yes?: boolean }, command: Command) => {
+      if (!options.yes) {
+        const message = `this writes VM ${name} to the host in the clear; say --yes to do it`
+        throw new PlatformError('REQUEST_INVALID', message)
+      }
+      await using agent = connectAgent(command)
+      const body = bodyOf(options)
+      const started = await agent.client.call(decryptVm, { params: { vm: name }, body })
+      const task = await followTask(agent, started)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withParts(vm.command('recrypt <name>'))
+    .description('encrypt a stopped VM, or parts of it, under new data keys (a deep recrypt)')
+    .option('--vtpm', 'the state of its virtual TPM')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm recrypt web1',
+        'sigillo-agent vm recrypt web1 --disk root --vtpm --json',
+      ),
+    )
+    .action(async (name: string, options: PartOptions, command: Command) => {
+      await using agent = connectAgent(command)
+      const body = bodyOf(options)
+      const started = await agent.client.call(recryptVm, { params: { vm: name }, body })
+      const task = await followTask(agent, started)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('remove-vtpm <name>'))
+    .description('take the virtual TPM out of a stopped VM; what is sealed to it is lost')
+    .option('--yes', 'do it without being asked again')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm remove-vtpm web1 --yes',
+        'sigillo-agent vm remove-vtpm web1 --yes && sigillo-agent vm decrypt web1 --yes',
+      ),
+    )
+    .action(async (name: string, options: { yes?: boolean }, command: Command) => {
+      if (!options.yes) {
+        const message = `what VM ${name} has sealed to its virtual TPM will be lost; say --yes to do it`
+        throw new PlatformError('REQUEST_INVALID', message)
+      }
+      await using agent = connectAgent(command)
+      printVm(agent.output, await agent.client.call(removeVtpm, { params: { vm: name } }))
+    })
+}
+
+function withParts(command: Command): Command {
+  return withSocket(command)
+    .option('--home', 'its home: memory, processors, devices')
+    .option('--disk <name>', 'this disk; may be repeated', collect)
+    .option('--compare-all', 'compare all of each copied disk with its original, not samples')
+}
+
+function bodyOf(
+  options: PartOptions & { readonly compareAll?: boolean },
+): VmParts & { compare: 'all' | 'samples' } {
+  const { home, vtpm, disk } = options
+  return {
+    ...(home ? { home } : {}),
+    ...(vtpm ? { vtpm } : {}),
+    ...(disk ? { disks: [...disk] } : {}),
+    compare: options.compareAll ? 'all' : 'samples',
+  }
+}

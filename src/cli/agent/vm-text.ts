@@ -1,0 +1,21 @@
+import type { VmDetails } from '../../api/host-agent.js'
+import { fields, type Output } from '../output.js'
+
+/** One VM on standard output. */
+export function printVm(output: Output, vm: VmDetails): void {
+  output.data(vm, () => [
+    ...fields([
+      ['VM', vm.name],
+      ['id', vm.vmId],
+      ['state', vm.state],
+      ['key provider', vm.provider ?? 'none: not encrypted'],
+      ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
+      ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],
+      ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
+      ['accelerator', vm.accelerator],
+      ['process', vm.pid === undefined ? undefined : String(vm.pid)],
+      ['made', vm.createdAt],
+    ]),
+    ...vm.disks.map((d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.format}`),
+  ])
+}

@@ -1,0 +1,185 @@
+import { access, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Static, Type } from 'typebox'
+import { Exactly } from '../../api/common.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
+import { eraseDisk } from './disk.js'
+import { isErrno } from './errno.js'
+import {
+  makePrivateDirectory,
+  overwriteWithZeros,
+  readPrivateFile,
+  replacePrivateFile,
+  syncPath,
+} from './files.js'
+import { pathsOf, type VmPaths } from './layout.js'
+import type { Programs } from './programs.js'
+import { encodeRecord, parseRecord } from './records.js'
+
+const MAX_COMMIT_OCTETS = 64 * 1024
+const COMMIT = 'commit.json'
+/** Records are overwritten when they are dropped; disks have key slots to erase, or nothing. */
+const RECORD_OCTETS = 1024 * 1024
+
+/** Relative to the directory of the VM. Nothing else can be named, whatever a commit says. */
+const VmFile = Type.String({
+  pattern:
+    '^(vm\\.json|keys\\.json|home\\.(enc|json)|vtpm\\.json|vtpm(/tpm2-00\\.permall)?|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
+})
+
+const Commit = Exactly({
+  format: Type.Literal(1),
+  /** Files that take the place of those of their names, or are new. */
+  put: Type.Array(VmFile, { maxItems: 64 }),
+  /** Files that are no longer of the VM. */
+  drop: Type.Array(VmFile, { maxItems: 64 }),
+  /** Files that become as long as this. */
+  resize: Type.Array(Exactly({ file: VmFile, octets: Type.Integer({ minimum: 1 }) }), {
+    maxItems: 16,
+  }),
+})
+type Commit = Static<typeof Commit>
+
+/** What a change does to the files of a VM, by their names in its directory. */
+export type FileChange = Partial<Omit<Commit, 'format'>>
+
+/**
+ * Begins a change of several files of a VM that must happen as one. New files are made at the returned paths; the VM
+ * is as it was until `commitChange`. There is one change of a VM at a time.
+ */
+export async function stageChange(paths: VmPaths): Promise<VmPaths> {
+  const staged = pathsOf(`${paths.change}/new`)
+  await makePrivateDirectory(paths.change)
+  await makePrivateDirectory(staged.root)
+  await makePrivateDirectory(staged.vtpm)
+  return staged
+}
+
+/**
+ * Makes the staged files those of the VM. From one moment on, when `commit.json` has its name, the change is done,
+ * whatever becomes of this process: `settleChange` completes it. The files must be on the disk already.
+ *
+ * @param onStep called before each of the steps `commit`, `place`, `erase`
+ */
+export async function commitChange(
+  programs: Programs,
+  paths: VmPaths,
+  change: FileChange,
+  onStep: (step: string) => void,
+): Promise<void> {
+  onStep('commit')
+  const { put = [], drop = [], resize = [] } = change
+  const staged = pathsOf(`${paths.change}/new`)
+  for (const path of [staged.vtpm, staged.root, paths.change, paths.root]) await syncPath(path)
+  const commit: Commit = { format: 1, put, drop, resize }
+  await replacePrivateFile(paths.change, COMMIT, encodeRecord(commit))
+  await complete(programs, paths, commit, onStep)
+}
+
+/**
+ * Ends a change that was begun and not ended: completes it if it was committed, else undoes it, with the keys of what
+ * was made erased.
+ *
+ * @throws PlatformError `VM_CHANGE_CORRUPT`
+ */
+export async function settleChange(
+  programs: Programs,
+  paths: VmPaths,
+): Promise<'none' | 'completed' | 'undone'> {
+  const commit = await readCommit(paths)
+  if (commit) {
+    await complete(programs, paths, commit)
+    return 'completed'
+  }
+  const isStaged = (await names(paths.change)) !== undefined
+  if (!isStaged) return 'none'
+  await discard(programs, `${paths.change}/new`)
+  await discard(programs, `${paths.change}/old`)
+  await removeChange(paths)
+  return 'undone'
+}
+
+/** Every step may be taken again after it was taken. */
+async function complete(
+  programs: Programs,
+  paths: VmPaths,
+  commit: Commit,
+  onStep: (step: string) => void = () => undefined,
+): Promise<void> {
+  onStep('place')
+  const { root, change } = paths
+  await mkdir(`${change}/old/vtpm`, { recursive: true, mode: 0o700 })
+  for (const file of commit.put) {
+    const next = `${change}/new/${file}`
+    // where it is gone it took its place already, and what is there now is the new one
+    if (!(await exists(next))) continue
+    // a second name, so that the file is there at every moment
+    await link(`${root}/${file}`, `${change}/old/${file}`).catch(unless('ENOENT', 'EEXIST'))
+    await rename(next, `${root}/${file}`)
+  }
+  for (const file of commit.drop) {
+    await rename(`${root}/${file}`, `${change}/old/${file}`).catch(unless('ENOENT'))
+  }
+  for (const { file, octets } of commit.resize) {
+    await using handle = await open(`${root}/${file}`, 'r+')
+    await handle.truncate(octets)
+    await handle.sync()
+  }
+  for (const file of [...commit.put, ...commit.drop]) {
+    await syncPath(dirname(`${root}/${file}`)).catch(unless('ENOENT'))
+  }
+  onStep('erase')
+  await discard(programs, `${change}/old`)
+  await removeChange(paths)
+}
+
+/** Erases key slots and records below a directory. Octets of plain disks are left to the file system. */
+async function discard(programs: Programs, directory: string): Promise<void> {
+  const entries = (await names(directory)) ?? []
+  for (const name of entries) {
+    const path = `${directory}/${name}`
+    if (name === 'vtpm') await discard(programs, path)
+    // certificates are public
+    else if (name === 'certs') continue
+    else if (name.endsWith('.luks')) await eraseDisk(programs, path)
+    else if (!name.endsWith('.raw')) await overwriteWithZeros(path, RECORD_OCTETS)
+  }
+}
+
+async function removeChange(paths: VmPaths): Promise<void> {
+  await rm(paths.change, { recursive: true, force: true })
+  await syncPath(paths.root)
+}
+
+async function readCommit(paths: VmPaths): Promise<Commit | undefined> {
+  const path = `${paths.change}/${COMMIT}`
+  const octets = await readPrivateFile(path, MAX_COMMIT_OCTETS).catch((cause: unknown) => {
+    throw new PlatformError('VM_CHANGE_CORRUPT', `${path}: ${messageOf(cause)}`, { cause })
+  })
+  return octets && parseRecord(Commit, octets, 'VM_CHANGE_CORRUPT', path)
+}
+
+async function names(directory: string): Promise<readonly string[] | undefined> {
+  try {
+    return await readdir(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    (error: unknown) => {
+      unless('ENOENT')(error)
+      return false
+    },
+  )
+}
+
+function unless(...codes: readonly string[]) {
+  return (error: unknown): void => {
+    if (!isErrno(error, ...codes)) throw error
+  }
+}

@@ -1,0 +1,209 @@
+import type { VmDetails } from '../../api/host-agent.js'
+import type { Assurance } from '../../api/key-provider.js'
+import type { Clock } from '../../core/clock.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
+import type { Logger } from '../../core/logger.js'
+import { KeyedQueue } from './keyed-queue.js'
+import { settleChange } from './pending-change.js'
+import type { Inventory, KeyClient } from './ports.js'
+import { watchProcess } from './processes.js'
+import type { Programs } from './programs.js'
+import type { Home, RunRecord } from './records.js'
+import { findRunning, isUnsettled, settleMachine } from './run.js'
+import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
+import { type StoredVm, VmStore } from './vm-store.js'
+import { readVtpmCertificates } from './vtpm.js'
+
+type Size = Pick<Home, 'memoryMib' | 'cpus'>
+
+export interface VmHostOptions {
+  readonly directory: string
+  readonly programs: Programs
+  readonly keys: KeyClient
+  readonly inventory: Inventory
+  readonly clock: Clock
+  readonly logger: Logger
+  /** With which keys are unwrapped. */
+  readonly assurance: Assurance
+}
+
+/** What all operations on the VMs of one host have in common: who may do what when, keys for one operation, reports. */
+export class VmHost implements Disposable {
+  readonly store: VmStore
+  readonly programs: Programs
+  readonly keys: KeyClient
+  readonly assurance: Assurance
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly #inventory: Inventory
+  readonly #queue = new KeyedQueue()
+  readonly #watches = new Map<string, Disposable>()
+  /** By id: the long operation on a VM that is under way. */
+  readonly #claims = new Map<string, string>()
+
+  constructor(options: VmHostOptions) {
+    this.store = new VmStore(options.directory, options.logger)
+    this.programs = options.programs
+    this.keys = options.keys
+    this.assurance = options.assurance
+    this.clock = options.clock
+    this.logger = options.logger
+    this.#inventory = options.inventory
+  }
+
+  /** Runs what makes a VM of this name when operations on it that came before are done. */
+  onName<T>(name: string, task: () => Promise<T>): Promise<T> {
+    return this.#queue.run(name, task)
+  }
+
+  /** As `onName`, with the VM. A change that was not ended is ended first. It may be in a long operation. */
+  onVm<T>(name: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+    return this.#queue.run(name, async () => {
+      const vm = await this.store.find(name)
+      if (this.#claims.has(vm.descriptor.vmId)) return task(vm)
+      return task((await this.#settleChange(vm)) ? await this.store.find(name) : vm)
+    })
+  }
+
+  /** As `onVm`, for operations that need the VM for themselves. @throws PlatformError `VM_BUSY` */
+  onFreeVm<T>(name: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+    return this.onVm(name, (vm) => {
+      this.#requireFree(vm)
+      return task(vm)
+    })
+  }
+
+  /**
+   * Runs a long operation on a stopped VM. It can be listed and shown meanwhile; all else is refused with `VM_BUSY`.
+   *
+   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`
+   */
+  async claim<T>(name: string, operation: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+    const vm = await this.onFreeVm(name, async (free) => {
+      await this.requireStopped(free)
+      this.#claims.set(free.descriptor.vmId, operation)
+      return free
+    })
+    try {
+      return await task(vm)
+    } finally {
+      this.#claims.delete(vm.descriptor.vmId)
+    }
+  }
+
+  /** Opens the keys of some objects and the home for one operation, and erases them after it. */
+  async withKeys<T>(
+    vm: StoredVm,
+    objects: readonly KeyObject[],
+    use: (home: Home, keys: VmKeys) => Promise<T>,
+    assurance: Assurance = this.assurance,
+  ): Promise<T> {
+    const { vmId, provider } = vm.descriptor
+    const records = await this.store.readKeys(vm)
+    const request = { vmId, objects, records, assurance }
+    using opened =
+      provider === undefined
+        ? new VmKeys(new Map())
+        : await unwrapKeys(this.keys, { ...request, provider })
+    return await use(await this.store.readHome(vm, opened, records), opened)
+  }
+
+  async report(vm: StoredVm): Promise<void> {
+    const { vmId, name, provider, vtpm, disks } = vm.descriptor
+    try {
+      const home = (await this.store.readKeys(vm)).find(({ object }) => object === 'home')
+      await this.#inventory.report({
+        ...{ vmId, name, vtpm },
+        ...(provider === undefined ? {} : { provider }),
+        ...(home ? { homeKey: home.wrapped } : {}),
+        state: (await findRunning(vm.paths)) ? 'running' : 'stopped',
+        disks: disks.map(({ name, sizeOctets, plain }) => ({
+          ...{ name, sizeOctets, encrypted: !plain },
+        })),
+      })
+    } catch (error) {
+      const reason = messageOf(error)
+      this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be reported')
+    }
+  }
+
+  async reportGone(vmId: string): Promise<void> {
+    await this.#inventory.forget(vmId).catch((error: unknown) => {
+      const reason = messageOf(error)
+      this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be forgotten')
+    })
+  }
+
+  async settle(vm: StoredVm): Promise<void> {
+    this.#watches.get(vm.descriptor.vmId)?.[Symbol.dispose]()
+    this.#watches.delete(vm.descriptor.vmId)
+    await settleMachine(vm.paths, vm.descriptor.vtpm)
+  }
+
+  /** A guest that powered itself off leaves a vTPM state to be recorded. */
+  watch(vm: StoredVm, { qemu }: RunRecord): void {
+    const { vmId, name } = vm.descriptor
+    const settleEnded = async () => {
+      if ((await findRunning(vm.paths)) || !(await isUnsettled(vm.paths))) return
+      await this.settle(vm)
+      this.logger.info({ event: 'vm.ended', vmId, name }, 'a VM ended')
+      await this.report(vm)
+    }
+    const onEnd = () => {
+      this.#queue.run(name, settleEnded).catch((error: unknown) => {
+        const reason = messageOf(error)
+        this.logger.error({ event: 'vm.settle-failed', vmId, reason }, 'a VM could not be settled')
+      })
+    }
+    this.#watches.set(vmId, watchProcess(qemu, onEnd))
+  }
+
+  /** @throws PlatformError `VM_RUNNING` */
+  async requireStopped(vm: StoredVm): Promise<void> {
+    const record = await findRunning(vm.paths)
+    if (record) {
+      const { name } = vm.descriptor
+      throw new PlatformError('VM_RUNNING', `VM ${name} runs as process ${record.qemu.pid}`)
+    }
+    if (await isUnsettled(vm.paths)) await this.settle(vm)
+  }
+
+  async details(vm: StoredVm, home?: Size): Promise<VmDetails> {
+    const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
+    const record = await findRunning(vm.paths)
+    return {
+      ...{ vmId, name, vtpm, createdAt, state: record ? 'running' : 'stopped' },
+      ...(provider === undefined ? {} : { provider }),
+      disks: vm.descriptor.disks.map(({ name, sizeOctets, plain }) => ({
+        ...{ name, sizeOctets, format: plain ? 'raw' : 'luks1' },
+      })),
+      ...(home ? { memoryMib: home.memoryMib, cpus: home.cpus } : {}),
+      ...(home && vtpm ? { vtpmCertificates: [...(await readVtpmCertificates(vm.paths))] } : {}),
+      ...(record ? { accelerator: record.accelerator, pid: record.qemu.pid } : {}),
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches.values()) watch[Symbol.dispose]()
+    this.#watches.clear()
+  }
+
+  /** Whether there was a change that an agent began and did not end. */
+  async #settleChange(vm: StoredVm): Promise<boolean> {
+    const { vmId, name } = vm.descriptor
+    const outcome = await settleChange(this.programs, vm.paths)
+    if (outcome === 'none') return false
+    this.logger.warn(
+      { event: `vm.change-${outcome}`, vmId, name },
+      `an unfinished change of a VM was ${outcome}`,
+    )
+    return true
+  }
+
+  #requireFree({ descriptor: { vmId, name } }: StoredVm): void {
+    const operation = this.#claims.get(vmId)
+    if (operation !== undefined) {
+      throw new PlatformError('VM_BUSY', `VM ${name} is in the operation ${operation}`)
+    }
+  }
+}
