@@ -46,6 +46,13 @@ export class InputStruct {
     this.#wire = Uint8Array.from(wire)
     return this.#struct
   }
+
+  /** Fills what it holds with zeros: for a structure with a secret. */
+  forget(): void {
+    this.#struct.octets.fill(0)
+    this.#wire?.fill(0)
+    this.#wire = undefined
+  }
 }
 
 /** The wire octets of a structure that C allocated and the slot points to; frees it. */
@@ -97,6 +104,7 @@ function unmarshal(type: MuType, wire: Uint8Array, struct: Memory): void {
   offset.octets.fill(0)
   const code = muUnmarshal[type](wirePlace, wire.length, offset, struct)
   const read = addressIn(offset)
+  wirePlace.octets.fill(0, 0, wire.length)
   if (code !== 0 || read !== wire.length) {
     throw new DecodeError('DECODE_VALUE', read, `expected a ${type}, found other octets`)
   }

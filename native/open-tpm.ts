@@ -5,6 +5,7 @@ import { keyCommands } from './commands/keys.js'
 import { nvCommands } from './commands/nv.js'
 import { pcrCommands } from './commands/pcr.js'
 import { randomCommands } from './commands/random.js'
+import { sealingCommands } from './commands/sealing.js'
 import { secretCommands } from './commands/secrets.js'
 import { signingCommands } from './commands/signing.js'
 import { type EsysContext, openEsysContext, requireTcti } from './esys-context.js'
@@ -74,6 +75,7 @@ export async function openTpm(options: {
   const keys = keyCommands(address, sessions, keysInTpm)
   const signing = signingCommands(address, sessions)
   const secrets = secretCommands(address, sessions)
+  const sealing = sealingCommands(address, sessions)
   return {
     getRandom: queued(random.getRandom),
     properties: queued(capability.properties),
@@ -88,6 +90,8 @@ export async function openTpm(options: {
     certify: queued(signing.certify),
     activateCredential: queued(secrets.activateCredential),
     rsaDecryptWithPcrPolicy: queued(secrets.rsaDecryptWithPcrPolicy),
+    seal: queued(sealing.seal),
+    unsealWithPcrPolicy: queued(sealing.unsealWithPcrPolicy),
     flush: queued(keys.flush),
     flushLeftovers: queued(() => capability.flushLeftovers([...keysInTpm, ...sessions.all])),
     async [Symbol.asyncDispose]() {

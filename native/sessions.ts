@@ -9,6 +9,7 @@ const SESSION_TYPES = { hmac: 0x00, policy: 0x01 } as const
 
 /** @see TPM 2.0 Library, Part 2, clause 8.4 (TPMA_SESSION) */
 const CONTINUE = 0x01
+const DECRYPT_COMMAND = 0x20
 const ENCRYPT_RESPONSE = 0x40
 const ALL_ATTRIBUTES = 0xff
 
@@ -25,6 +26,8 @@ export interface Sessions {
   readonly authorisation: number
   /** Does too, and has the TPM encrypt the first parameter of its response: AES-128-CFB. */
   readonly confidential: number
+  /** Runs `use` with `confidential` turned round: the first parameter of the command is encrypted, not the answer's. */
+  concealed<R>(use: (session: number) => Promise<R>): Promise<R>
   /** The lasting ones. */
   readonly all: readonly number[]
   /** Runs `use` in a new policy session, which the TPM ends with its use. */
@@ -44,9 +47,12 @@ export async function startSessions(context: number): Promise<Sessions> {
     )
     if (started !== 0) throw tpmError('StartAuthSession', started)
     const session = integerIn(place)
+    await setAttributes(session, attributes)
+    return session
+  }
+  const setAttributes = async (session: number, attributes: number): Promise<void> => {
     const set = await esys.Esys_TRSess_SetAttributes(context, session, attributes, ALL_ATTRIBUTES)
     if (set !== 0) throw tpmError('TRSess_SetAttributes', set)
-    return session
   }
   const saltKey = await createSaltKey(context)
   try {
@@ -56,6 +62,14 @@ export async function startSessions(context: number): Promise<Sessions> {
       authorisation,
       confidential,
       all: [authorisation, confidential],
+      async concealed(use) {
+        await setAttributes(confidential, CONTINUE | DECRYPT_COMMAND)
+        try {
+          return await use(confidential)
+        } finally {
+          await setAttributes(confidential, CONTINUE | ENCRYPT_RESPONSE)
+        }
+      },
       async withPolicy(use) {
         const session = await start(SESSION_TYPES.policy, NONE, 0)
         try {

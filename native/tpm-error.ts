@@ -1,7 +1,12 @@
 import { PlatformError } from '../src/core/errors.js'
 import { Tss2_RC_Decode } from './tss2/rc.js'
 
-type TpmErrorCode = 'TPM_RC' | 'TPM_POLICY_FAIL' | 'TPM_DECRYPT_FAILED' | 'TPM_UNREACHABLE'
+type TpmErrorCode =
+  | 'TPM_RC'
+  | 'TPM_POLICY_FAIL'
+  | 'TPM_DECRYPT_FAILED'
+  | 'TPM_OBJECT_FOREIGN'
+  | 'TPM_UNREACHABLE'
 
 /** A response code of the TPM or of a layer of tpm2-tss, with its name from the standard in the message. */
 export class TpmError extends PlatformError<TpmErrorCode> {
@@ -25,6 +30,7 @@ const RC = {
   handle: 0x08b,
   policyFail: 0x09d,
   value: 0x084,
+  integrity: 0x09f,
   size: 0x095,
   failure: 0x101,
   pcrChanged: 0x128,
@@ -65,6 +71,13 @@ export function decryptError(rc: number): TpmError {
     return new TpmError('TPM_DECRYPT_FAILED', rc, message)
   }
   return tpmError('RSA_Decrypt', rc)
+}
+
+/** For TPM2_Load: an object that this TPM's key did not wrap fails in its integrity. */
+export function foreignObjectError(command: string, rc: number): TpmError {
+  if (baseOf(rc) !== RC.integrity) return tpmError(command, rc)
+  const message = `${command}: the object is not of this TPM, or was altered (${name(rc)})`
+  return new TpmError('TPM_OBJECT_FOREIGN', rc, message)
 }
 
 /** Whether an error says that the TPM has no slot left for a key or a session. */

@@ -72,6 +72,8 @@ export const esys = bindAsync('libtss2-esys.so.0', {
   Esys_ActivateCredential: [context, 'u32', 'u32', ...sessions, 'pointer', 'pointer', 'pointer'],
   // keyHandle, sessions, cipherText, inScheme, label, message**
   Esys_RSA_Decrypt: [context, 'u32', ...sessions, 'pointer', 'pointer', 'pointer', 'pointer'],
+  // itemHandle, sessions, outData**
+  Esys_Unseal: [context, 'u32', ...sessions, 'pointer'],
   // flushHandle
   Esys_FlushContext: [context, 'u32'],
 })

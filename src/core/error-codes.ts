@@ -234,6 +234,7 @@ export const ERROR_CODES = {
   TPM_RC: { status: 500, title: 'the TPM refused a command' },
   TPM_POLICY_FAIL: { status: 403, title: 'the PCRs are not as the policy of the key has them' },
   TPM_DECRYPT_FAILED: { status: 400, title: 'the ciphertext is not for this key of the TPM' },
+  TPM_OBJECT_FOREIGN: { status: 403, title: 'an object is of another TPM, or was altered' },
   TPM_PCRS_BUSY: { status: 503, title: 'PCRs changed while they were being read' },
   TPM_ANSWER: { status: 500, title: 'the TPM answered something else than was asked' },
   TPM_BANK: { status: 500, title: 'the PCR bank is not active' },

@@ -1,3 +1,4 @@
+export { kmipSealer } from './kmip-seal.js'
 export { passphraseSealer } from './passphrase-seal.js'
 export { selfTestSeals } from './self-test.js'
 export { LEAST_THRESHOLD, MOST_SHARES } from './shamir.js'
@@ -11,3 +12,4 @@ export {
   sealerOfShares,
   shareSetOf,
 } from './shares-seal.js'
+export { tpmSealer } from './tpm-seal.js'

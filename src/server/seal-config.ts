@@ -28,11 +28,13 @@ export const SealSection = Exactly({
     uniqueItems: true,
     description: 'PCRs (SHA-256) that a new seal of kind tpm is bound to',
   }),
-  kmipServer: Type.Optional(
-    Type.String({
-      pattern: '^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+):\\d{1,5}$',
-      description: 'host:port of the key server, for seals of kind kmip',
-    }),
+  kmipServers: Type.Array(
+    Type.String({ pattern: '^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+):\\d{1,5}$' }),
+    {
+      default: [],
+      maxItems: 8,
+      description: 'host:port of the key servers of one cluster, for seals of kind kmip',
+    },
   ),
   kmipCaFile: Type.Optional(Type.String({ description: 'authority of its certificate, PEM' })),
   kmipCertificateFile: Type.Optional(
@@ -42,7 +44,7 @@ export const SealSection = Exactly({
   kmipKeyId: Type.Optional(
     Type.String({
       maxLength: 256,
-      description: 'identifier of the AES key there that wraps; for Encrypt and Decrypt',
+      description: 'AES key there that new seals are encrypted by; else one is made for each',
     }),
   ),
   insecureSharesOfOneOperator: Type.Boolean({

@@ -1,26 +1,90 @@
 import type { Static } from 'typebox'
+import { parseUtf8 } from '../core/bytes.js'
 import { PlatformError, unreachable } from '../core/errors.js'
 import { readSecretFile } from '../core/secret-file.js'
-import { passphraseSealer } from '../seals/index.js'
+import { createKmipClient, type KmipClient } from '../kmip/index.js'
+import { kmipSealer, passphraseSealer, tpmSealer } from '../seals/index.js'
 import type { Sealer } from '../store/index.js'
+import type { Tpm } from '../tpm/index.js'
+import { readText } from './read-text.js'
 import type { SealSection } from './seal-config.js'
 
 export type ConfiguredKind = Static<typeof SealSection>['automatic'][number]
 
+/** Opens a TPM; given by who starts the process, so that services load no native code unless a seal needs it. */
+export type OpenTpm = (options: { readonly tcti: string }) => Promise<Tpm>
+
 /** Gives the sealer that the settings describe for a kind; nothing is opened or read before it is used. */
 export function configuredSealers(
   config: Static<typeof SealSection>,
+  openTpm: OpenTpm | undefined,
 ): (kind: ConfiguredKind) => Sealer {
+  const tpm = oneAtATime(
+    tpmSealer({ open: () => opened(config.tpmTcti, openTpm), pcrs: config.tpmPcrs }),
+  )
   return (kind) => {
     switch (kind) {
       case 'passphrase':
         return passphraseFileSealer(config.passphraseFile)
       case 'tpm':
+        return tpm
       case 'kmip':
-        throw new PlatformError('SEAL_SETTINGS', `seals of kind ${kind} are not there yet`)
+        return kmipSealer({ connect: () => kmipClient(config), keyId: config.kmipKeyId })
       default:
         return unreachable(kind)
     }
+  }
+}
+
+/** A private key in PEM: RSA of 4096 bits takes 3.3 KiB. */
+const MAX_KEY_FILE_OCTETS = 16 * 1024
+
+/** A start must not wait long for a server that is down: it is tried again. */
+const KMIP_TIMEOUTS = { connectMs: 3_000, requestMs: 5_000, overallMs: 8_000 } as const
+
+function kmipClient(config: Static<typeof SealSection>): KmipClient {
+  const { kmipServers, kmipCaFile, kmipCertificateFile, kmipKeyFile } = config
+  if (kmipServers.length === 0 || !kmipCaFile || !kmipCertificateFile || !kmipKeyFile) {
+    throw new PlatformError(
+      'SEAL_SETTINGS',
+      'expected seal.kmipServers, kmipCaFile, kmipCertificateFile and kmipKeyFile',
+    )
+  }
+  using key = readSecretFile(kmipKeyFile, MAX_KEY_FILE_OCTETS)
+  return createKmipClient({
+    servers: kmipServers.map((name) => ({ name, ...addressOf(name) })),
+    tls: {
+      authorities: readText(kmipCaFile),
+      certificate: readText(kmipCertificateFile),
+      privateKey: key.use(parseUtf8),
+    },
+    timeouts: KMIP_TIMEOUTS,
+    pool: { connections: 1 },
+  })
+}
+
+function addressOf(text: string): { readonly host: string; readonly port: number } {
+  const at = text.lastIndexOf(':')
+  return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) }
+}
+
+async function opened(tcti: string, openTpm: OpenTpm | undefined): Promise<Tpm> {
+  if (openTpm) return openTpm({ tcti })
+  throw new PlatformError('SEAL_SETTINGS', 'this process was started without a way to a TPM')
+}
+
+/** A TPM without a resource manager has one user at a time, and the services of a process start together. */
+function oneAtATime(sealer: Sealer): Sealer {
+  let turn: Promise<unknown> = Promise.resolve()
+  const next = <R>(work: () => Promise<R>): Promise<R> => {
+    const run = turn.then(work)
+    turn = run.catch(() => undefined)
+    return run
+  }
+  return {
+    ...sealer,
+    newKey: () => next(() => sealer.newKey()),
+    keyOf: (parameters) => next(() => sealer.keyOf(parameters)),
   }
 }
 

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs'
 import type { Static } from 'typebox'
 import { ATTESTATION_SEALED, type Attestation } from '../attestation/index.js'
 import { CONTROL_PLANE_SEALED } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
-import { messageOf, PlatformError } from '../core/errors.js'
+import { PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
 import { readSecretFile } from '../core/secret-file.js'
 import {
@@ -26,15 +25,17 @@ import {
   openStore,
   purgeExpired,
   type SealedColumn,
+  type Sealer,
   type Store,
   sharedSealedColumns,
 } from '../store/index.js'
 import type { AuthorityConfig } from './config.js'
 import { DisposalStack } from './disposal-stack.js'
 import { openService, type ServiceDeps } from './open-service.js'
+import { readText } from './read-text.js'
 import { SealAdministration } from './seal-administration.js'
 import { addSealRoutes } from './seal-routes.js'
-import { configuredSealers } from './sealers.js'
+import { type ConfiguredKind, configuredSealers, type OpenTpm } from './sealers.js'
 import { ServiceKeeper } from './service-keeper.js'
 import { type KeysOf, localKeys, remoteKeys } from './token-trust.js'
 
@@ -71,6 +72,8 @@ export async function startAuthority(options: {
   readonly build: string
   readonly clock: Clock
   readonly logger: Logger
+  /** For seals of kind `tpm`. */
+  readonly openTpm?: OpenTpm
 }): Promise<Authority> {
   const { config, clock, logger, build } = options
   const stack = new DisposalStack()
@@ -92,6 +95,7 @@ export async function startAuthority(options: {
       publicRequestsPerMinute: config.server.publicRequestsPerMinute,
       operators,
     })
+    const sealerFor = configuredSealers(config.seal, options.openTpm)
     const keepers: ServiceKeeper[] = []
     for (const service of options.services) {
       const sealed = await sealedApp(service, config, logger)
@@ -103,14 +107,14 @@ export async function startAuthority(options: {
       }
       const deps = { store, config, publicUrl, issuer, build, doors, clock, logger, onAttestation }
       const keeper = stack.use(
-        keeperOf(service, deps, (app) => {
+        keeperOf(service, deps, sealerFor, (app) => {
           apps.set(service, app ?? sealed)
         }),
       )
       keepers.push(keeper)
       const administration = new SealAdministration({
         ...{ keeper, store, clock, columns: SEALED_COLUMNS[service] },
-        configured: configuredSealers(config.seal),
+        configured: sealerFor,
         oneOperatorMayGiveAllShares: config.seal.insecureSharesOfOneOperator,
       })
       addSealRoutes(operatorApp, { service, administration, operators })
@@ -158,12 +162,13 @@ export async function startAuthority(options: {
 function keeperOf(
   service: ServiceName,
   deps: ServiceDeps,
+  sealerFor: (kind: ConfiguredKind) => Sealer,
   mount: (app: App | undefined) => void,
 ): ServiceKeeper {
   const { store, config, clock, logger } = deps
   return new ServiceKeeper({
     ...{ service, store, clock, logger, mount },
-    automatic: config.seal.automatic.map(configuredSealers(config.seal)),
+    automatic: config.seal.automatic.map(sealerFor),
     open: (rootKey) => openService(service, rootKey, deps),
   })
 }
@@ -287,14 +292,4 @@ function tlsOf({ server }: Static<typeof AuthorityConfig>): TlsFiles | undefined
   using key = readSecretFile(server.tlsKeyFile)
   const keyPem = key.use((octets) => Buffer.from(octets).toString('utf8'))
   return { certPem: readText(server.tlsCertificateFile), keyPem }
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
-      cause,
-    })
-  }
 }

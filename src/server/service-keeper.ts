@@ -48,10 +48,10 @@ const SELF: Actor = 'service'
 const FIRST_RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 60_000
 /** What may be otherwise in a moment: a file, a TPM, a key server that is not there yet. */
-const PASSING = /^(KMS_|KMIP_|SEAL_KMIP$|TPM_UNREACHABLE$|STORE_IO$|CONFIG_UNREADABLE$|FILE_MODE$)/
+const PASSING = /^(KMS_|TPM_UNREACHABLE$|STORE_IO$|CONFIG_UNREADABLE$|FILE_MODE$)/
 /** Refusals that leave the service sealed; every other error while it opens is one of the configuration or our own. */
 const SEALING =
-  /^(ROOT_KEY_|SEAL_|SHARE_|KEY_SELF_TEST$|NOT_FOUND$|TPM_|KMS_|KMIP_|STORE_IO$|CONFIG_UNREADABLE$|FILE_MODE$)/
+  /^(SEALED$|ROOT_KEY_|SEAL_|SHARE_|KEY_SELF_TEST$|NOT_FOUND$|TPM_|KMS_|KMIP_|STORE_IO$|CONFIG_UNREADABLE$|FILE_MODE$)/
 
 /**
  * Keeps one service open or sealed.

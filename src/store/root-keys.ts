@@ -37,6 +37,7 @@ export async function readRootKey(store: Store, name: string): Promise<StoredRoo
     .selectAll()
     .where('root_key', '=', name)
     .orderBy('created_at_ms')
+    .orderBy('kind')
     .orderBy('seal_id')
     .execute()
   return {

@@ -47,6 +47,7 @@ export {
   type ResponseCode,
 } from './response-codes.js'
 export { hasRocaFingerprint } from './roca.js'
+export { MAX_SEALED_OCTETS, nameOfSealedObject, sealedObjectTemplate } from './sealed-object.js'
 export { encodeSignature, parseSignature, type Signature } from './signature.js'
 export { encodeSized, parseSized } from './sized.js'
 export {

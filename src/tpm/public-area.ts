@@ -249,7 +249,8 @@ function readAttributes(reader: ByteReader): ObjectAttributes {
   return attributesOf((name) => ((bits >>> ATTRIBUTE_BITS[name]) & 1) === 1)
 }
 
-function encodeAttributes(attributes: ObjectAttributes): number {
+/** TPMA_OBJECT. */
+export function encodeAttributes(attributes: ObjectAttributes): number {
   let bits = 0
   for (const name of attributeNames) {
     if (attributes[name]) bits |= 1 << ATTRIBUTE_BITS[name]

@@ -70,6 +70,26 @@ export interface Tpm extends AsyncDisposable {
     ciphertext: Uint8Array,
   ): Promise<Uint8Array>
 
+  /**
+   * Keeps data in an object that the TPM wraps; the data is encrypted on its way to the TPM.
+   *
+   * @param template `sealedObjectTemplate`
+   * @param data at most 128 octets
+   */
+  seal(parent: LoadedKey, template: Uint8Array, data: Uint8Array): Promise<KeyBlob>
+
+  /**
+   * The data of such an object, authorised by PolicyPCR over the current values; encrypted on its way from the TPM.
+   *
+   * A PCR that changed since throws `TPM_POLICY_FAIL`; an object of another TPM, or one that was altered,
+   * `TPM_OBJECT_FOREIGN`.
+   */
+  unsealWithPcrPolicy(
+    parent: LoadedKey,
+    blob: KeyBlob,
+    policy: { readonly bank: HashName; readonly pcrs: readonly number[] },
+  ): Promise<Uint8Array>
+
   /** Frees the transient slot of a key. */
   flush(key: LoadedKey): Promise<void>
 

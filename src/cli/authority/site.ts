@@ -16,6 +16,7 @@ const GRACE_MS = 10_000
 // The services are loaded by the commands that need them: the others answer at once.
 const server = () => import('../../server/index.js')
 const http = () => import('../../http/index.js')
+const native = () => import('../../../native/index.js')
 
 interface ConfigFlags {
   readonly site?: string
@@ -80,6 +81,7 @@ export function addSiteCommands(program: Command): void {
         build: buildVersion(),
         clock: systemClock,
         logger,
+        openTpm: async (tpm) => (await native()).openTpm(tpm),
       })
       runUntilSignal({ logger, graceMs: GRACE_MS, close: () => authority.close() })
     })

@@ -57,7 +57,8 @@ export class PykmipServer implements AsyncDisposable {
   /** Ends the server; its keys stay in its database. */
   async stop(): Promise<void> {
     const { pid } = this.#process
-    if (pid === undefined || this.#process.exitCode !== null) return
+    const { exitCode, signalCode } = this.#process
+    if (pid === undefined || exitCode !== null || signalCode !== null) return
     const ended = new Promise((resolve) => this.#process.once('exit', resolve))
     process.kill(-pid, 'SIGKILL')
     await ended

@@ -115,6 +115,18 @@ describe('an operator', () => {
     expect(await providers()).toEqual(['primary', 'second'])
   })
 
+  test('is waited for where the settings leave unsealing to people', async () => {
+    await site.stop()
+    await site.start({ SIGILLO_SEAL_AUTOMATIC: '' })
+    expect(await site.admin.call(status, {})).toMatchObject({
+      state: 'sealed',
+      reason: { code: 'SEALED' },
+    })
+    await expect(site.admin.call(unseal, { body: {} })).rejects.toMatchObject({ code: 'SEALED' })
+    const body = { passphrase: site.passphrase }
+    expect(await site.admin.call(unseal, { body })).toMatchObject({ state: 'ok' })
+  })
+
   test('cannot take away the last seal', async () => {
     const [only] = (await site.admin.call(status, {})).seals
     const params = { sealId: only?.sealId ?? '' }

@@ -4,9 +4,11 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import type { Static } from 'typebox'
 import { Agent, request } from 'undici'
+import { openTpm } from '../../../native/index.js'
 import { type Client, createClient } from '../../../src/api/client.js'
 import { type SealedService, sealOperations } from '../../../src/api/seal.js'
 import { loadConfig } from '../../../src/core/config.js'
+import { isPlatformError } from '../../../src/core/errors.js'
 import {
   type Authority,
   AuthorityConfig,
@@ -81,8 +83,15 @@ export async function openSealSite(
     })
     authority = await startAuthority({
       config: config as Static<typeof AuthorityConfig>,
-      ...{ services, build: 'test', clock, logger: silent },
+      ...{ services, build: 'test', clock, logger: silent, openTpm },
     })
+    // lets the clients find that their connections to the last start are gone
+    const [service = 'attestation'] = services
+    for (const client of clients) {
+      await client.call(operationsOf(service).status, {}).catch((error: unknown) => {
+        if (!isPlatformError(error, 'AUTHORITY_UNREACHABLE')) throw error
+      })
+    }
   }
   const stop = async (): Promise<void> => {
     await authority?.close()
