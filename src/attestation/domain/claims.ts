@@ -94,9 +94,16 @@ export function createClaims(input: {
             },
           }
         : {}),
-      checks: verdict.findings.map(({ check, ok }) => ({ check, ok })),
+      checks: checksOf(verdict),
     },
   }
+}
+
+/** Each check once: a check of boot applications has a finding for each of them, and a host may start any number. */
+function checksOf({ findings }: VerdictView): AttestationResultClaims['sigillo']['checks'] {
+  const checks = new Map<string, boolean>()
+  for (const { check, ok } of findings) checks.set(check, ok && (checks.get(check) ?? true))
+  return [...checks].map(([check, ok]) => ({ check, ok }))
 }
 
 /** Whether an authority that is not for tests said that the keys are in a TPM of a maker. */

@@ -60,7 +60,7 @@ export function addHostRoutes(
     }),
   )
 
-  // An unknown host is asked for the default policy: the answer does not tell which hosts there are.
+  // An unknown host is asked for the default policy: where clusters have others, the answer tells what it has to.
   addOperation(app, createNonce, small, async ({ body: { hostId } }) => {
     const nowMs = clock.nowMs()
     const { policy } = await attestation.store.transaction(async (tx) =>

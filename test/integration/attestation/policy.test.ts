@@ -19,6 +19,7 @@ import {
 import { addAnchors } from '../../../src/api/endorsement.js'
 import { DEFAULT_POLICY, policyDigest, verifyBundle } from '../../../src/appraisal/index.js'
 import { failures } from '../../../src/core/finding.js'
+import { EVENT_TYPES, encodeEventLog, parseEventLog } from '../../../src/eventlog/index.js'
 import { createLab, type Lab, withOtherBootLoader } from '../../../swtpm/index.js'
 import {
   bootHost,
@@ -180,6 +181,23 @@ describe('the rules of a policy, on real boots:', () => {
     await suspend()
     await setPolicy(site, CLUSTER, { ...DEFAULT_POLICY, suspend: 'allow' })
     await good.attest(site.anybody)
+    await setPolicy(site, CLUSTER, DEFAULT_POLICY)
+  })
+
+  test('a host may start more applications than a token has room for', async () => {
+    const log = parseEventLog(GOOD_BOOT)
+    const last = log.events.findLastIndex(
+      ({ type }) => type === EVENT_TYPES.EV_EFI_BOOT_SERVICES_APPLICATION,
+    )
+    const application = log.events[last]
+    if (!application) throw new Error('no application')
+    const events = log.events.toSpliced(last, 0, ...Array.from({ length: 70 }, () => application))
+    await using many = await bootHost(lab, 'many', { eventLog: encodeEventLog({ ...log, events }) })
+    await trustHost(site, many, 'many')
+    const bootApplications = (await grubOf(many)).map((digest) => ({ digest }))
+    await setPolicy(site, CLUSTER, { ...DEFAULT_POLICY, bootApplications })
+    await many.attest(site.anybody)
+    expect((await viewOf(many)).lastVerdict?.findings.length).toBeGreaterThan(90)
     await setPolicy(site, CLUSTER, DEFAULT_POLICY)
   })
 
