@@ -1,5 +1,6 @@
 export { type BootDifference, compareBoots } from './compare-boots.js'
 export { type Coverage, coverageOf, isDataCovered } from './coverage.js'
+export { parseDbxFile } from './dbx-file.js'
 export { decodeEvent } from './decode-event.js'
 export {
   type BootApplication,
@@ -22,6 +23,7 @@ export {
   parseEventLog,
 } from './parse-event-log.js'
 export { initialPcr, isExtending, replayEventLog, startupLocality } from './replay.js'
+export { imageHashesOf } from './signature-list.js'
 export { verifyEventLog } from './verify-event-log.js'
 export { withEventDigests } from './with-digests.js'
 export { createEventLogWorkers, type EventLogWorkers } from './worker-pool.js'

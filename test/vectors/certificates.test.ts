@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { failures } from '../../src/core/finding.js'
+import { imageHashesOf, parseDbxFile } from '../../src/eventlog/index.js'
 import {
   type Certificate,
   readCertificates,
@@ -193,6 +194,29 @@ describe.runIf(shared)('authorities of makers', () => {
     const folder = `${GOOGLE}/server/secure-boot`
     const names = readdirSync(join(shared ?? '', folder)).filter((name) => name.endsWith('.crt'))
     expect(names.flatMap((name) => read(folder, name))).toHaveLength(names.length)
+  })
+
+  test.each([
+    ['dbxupdate-2014-08-11.bin', 13, []],
+    [
+      'dbxupdate_x64-2020-10-12.bin',
+      183,
+      ['canonical-boothole.crt', 'cisco-boothole.crt', 'debian-boothole.crt'],
+    ],
+    ['dbxupdate_x64-2021-04-29.bin', 211, []],
+  ] as const)('and hashes that %s forbids are read', (name, hashes, signers) => {
+    const folder = `${GOOGLE}/server/secure-boot`
+    const lists = parseDbxFile(octetsOf(folder, name))
+    expect(new Set(imageHashesOf(lists)).size).toBe(hashes)
+    const forbidden = lists
+      .filter(({ typeName }) => typeName === 'EFI_CERT_X509')
+      .flatMap(({ signatures }) => signatures.map(({ data }) => readCertificates(data).all[0]))
+    expect(forbidden.map((one) => one?.fingerprint).sort()).toEqual(
+      signers
+        .flatMap((file) => read(folder, file))
+        .map(({ fingerprint }) => fingerprint)
+        .sort(),
+    )
   })
 
   test('of device identities are a root and one below it', () => {

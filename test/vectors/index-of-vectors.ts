@@ -112,12 +112,7 @@ export const ATTESTATION_VECTORS: readonly VectorRule[] = [
     files: /google_go-tpm-tools\/(internal\/test\/certificates|server\/ca-certs)\//,
     test: CERTIFICATES,
   },
-  { files: /google_go-tpm-tools\/server\/secure-boot\/.*\.crt$/, test: CERTIFICATES },
-  {
-    files: /google_go-tpm-tools\/server\/secure-boot\/dbxupdate/,
-    reason:
-      'signed updates of dbx: a policy lists forbidden hashes (dbxAtLeast), and reads what the firmware measured',
-  },
+  { files: /google_go-tpm-tools\/server\/secure-boot\/.*\.(crt|bin)$/, test: CERTIFICATES },
   { files: /keylime_keylime\/tpm_cert_store\/.*\.pem$/, test: CERTIFICATES },
   { files: /iak_idevid_chain\.pem$/, test: CERTIFICATES },
   { files: /^loicsikidi_tpm-ca-certificates\//, test: CERTIFICATES },

@@ -5,7 +5,9 @@ import {
   describeEvent,
   type EventLog,
   eventLine,
+  imageHashesOf,
   initialPcr,
+  parseDbxFile,
   parseEventLog,
   replayEventLog,
   startupLocality,
@@ -93,11 +95,31 @@ export function addEventLogCommands(program: Command): void {
         ]),
       )
     })
+  addDbxCommand(eventLog)
 }
 
 function readLog(file: string): EventLog {
   const octets = readOctets(file, MAX_LOG_OCTETS)
   return naming(file, () => parseEventLog(octets))
+}
+
+/** Hashes of a file of forbidden signatures, for the rule `dbxAtLeast` of a policy. */
+function addDbxCommand(eventLog: Command): void {
+  eventLog
+    .command('dbx <file>')
+    .description('hashes of forbidden images, from an update of dbx or from its variable')
+    .addHelpText(
+      'after',
+      `\nFor the rule dbxAtLeast of a policy. Not checked: who signed an update.\n${examples(
+        'sigillo eventlog dbx DBXUpdate.bin --json > dbx.json',
+        'sigillo eventlog dbx /sys/firmware/efi/efivars/dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f',
+      )}`,
+    )
+    .action((file: string, _options: unknown, command: Command) => {
+      const octets = readOctets(file, MAX_LOG_OCTETS)
+      const hashes = naming(file, () => imageHashesOf(parseDbxFile(octets)))
+      outputOf(command).data(hashes, () => hashes)
+    })
 }
 
 const BY_STRENGTH: readonly HashName[] = ['sha512', 'sha384', 'sha256', 'sha1']
