@@ -214,6 +214,16 @@ export const TaskView = Exactly({
 })
 export type TaskView = Static<typeof TaskView>
 
+export const rewrapVmKeys = operation({
+  id: 'rewrapVmKeys',
+  summary: 'Have the keys of VMs wrapped anew with the newest primary keys of their providers',
+  method: 'POST',
+  path: `${BASE}/keys/rewrap`,
+  status: 202,
+  body: Exactly({ provider: Type.Optional(Name) }),
+  answer: TaskView,
+})
+
 const VmParams = Exactly({ vm: Name })
 const TaskParams = Exactly({ taskId: Uuid })
 

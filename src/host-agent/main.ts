@@ -62,7 +62,10 @@ export async function startHostAgent(deps: {
     clock,
     random: deps.random,
     logger,
-    onAttested: () => keeper.start(),
+    onAttested: () => {
+      keeper.start()
+      void vms.settleReleases()
+    },
     onRefused: () => keeper.forget(),
   })
   const openTpmOfHost = async () => (await tpm.identity()).tpm

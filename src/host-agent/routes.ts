@@ -20,6 +20,7 @@ import {
   readDisk,
   recryptVm,
   removeVtpm,
+  rewrapVmKeys,
   showVm,
   startVm,
   stopVm,
@@ -104,6 +105,14 @@ export function addAgentRoutes(
   addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(deps.keeper))
   addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
 
+  addOperation(app, rewrapVmKeys, LOCAL, async ({ body }) => {
+    const task = { taskId: newUuid(), kind: 'keys.rewrap', nowMs: clock.nowMs() }
+    return tasks.start(task, async (progress) => {
+      await vms.rewrapKeys(body.provider, progress)
+      return undefined
+    })
+  })
+
   addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
   addOperation(app, showVm, LOCAL, async ({ params }) => vms.show(params.vm))
   addOperation(app, createVm, LOCAL, async ({ body }) =>
@@ -184,6 +193,7 @@ async function probe(
   const [returned] = await keys.unwrap(request.provider, [{ ...use, wrapped }], request.assurance)
   const unwrappedMs = clock.monotonicMs()
   using back = returned ?? new Secret(new Uint8Array())
+  await keys.release(request.provider, [{ ...use, wrapped }])
   if (!dek.use((a) => back.use((b) => timingSafeEqual(a, b)))) {
     throw new PlatformError('AGENT_PROBE', 'expected the same key back, found another')
   }

@@ -7,6 +7,7 @@ import {
   getToken,
   listKeys,
   probeKeys,
+  rewrapVmKeys,
 } from '../../api/host-agent.js'
 import { fromHex, toBase64url } from '../../core/bytes.js'
 import type { ErrorCode } from '../../core/error-codes.js'
@@ -15,7 +16,7 @@ import { randomOctets } from '../../core/random.js'
 import { fields, table } from '../output.js'
 import { examples } from '../run.js'
 import { pcrList } from '../values.js'
-import { connectAgent, withSocket } from './connection.js'
+import { connectAgent, followTask, withSocket } from './connection.js'
 
 const ALL_BOOT_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14]
 const NONCE_OCTETS = 32
@@ -88,6 +89,19 @@ export function addHostCommands(program: Command): void {
           ...keys.map((k) => [k.vmId, k.object, k.purpose, k.provider]),
         ]),
       )
+    })
+  withSocket(key.command('rewrap'))
+    .description('have the keys of VMs wrapped anew with the newest primary keys; VMs may run')
+    .option('--provider <name>', 'only keys of this provider')
+    .addHelpText(
+      'after',
+      examples('sigillo-agent key rewrap', 'sigillo-agent key rewrap --provider gold --json'),
+    )
+    .action(async ({ provider }: { readonly provider?: string }, command: Command) => {
+      await using agent = connectAgent(command)
+      const body = provider === undefined ? {} : { provider }
+      const task = await followTask(agent, await agent.client.call(rewrapVmKeys, { body }))
+      agent.output.data(task, () => ['all keys are wrapped with the newest primary keys'])
     })
   withSocket(key.command('probe <provider>'))
     .description('have a throw-away key wrapped and unwrapped, and compare')

@@ -1,11 +1,18 @@
 import { Value } from 'typebox/value'
-import { MAX_BATCH_ITEMS, SealedKeysContent, unwrapKeys, wrapKeys } from '../../api/key-provider.js'
+import {
+  MAX_BATCH_ITEMS,
+  releaseKeys,
+  rewrapKeys,
+  SealedKeysContent,
+  unwrapKeys,
+  wrapKeys,
+} from '../../api/key-provider.js'
 import { fromBase64url, parseUtf8, toBase64url } from '../../core/bytes.js'
 import { ERROR_CODES, type ErrorCode } from '../../core/error-codes.js'
 import { PlatformError } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
 import type { Tpm } from '../../tpm/index.js'
-import type { KeyClient } from '../vm/ports.js'
+import type { KeyClient, KeyToUnwrap } from '../vm/ports.js'
 import type { Authority } from './authority.js'
 import { openAnswer } from './open-answer.js'
 
@@ -33,11 +40,7 @@ export function createKeyClient(authority: Authority, tpm: () => Promise<Tpm>): 
         params: { provider },
         body: {
           assurance,
-          items: limited(items).map(({ wrapped, purpose, context }) => ({
-            wrapped,
-            purpose,
-            context,
-          })),
+          items: limited(items).map(itemOf),
         },
       })
       requireAll(answer.items, items.length)
@@ -48,7 +51,24 @@ export function createKeyClient(authority: Authority, tpm: () => Promise<Tpm>): 
         plaintext.fill(0)
       }
     },
+
+    async rewrap(provider, items) {
+      const body = { items: limited(items).map(itemOf) }
+      const answer = await authority.call(rewrapKeys, { params: { provider }, body })
+      requireAll(answer.items, items.length)
+      return answer.items.map((item) => (item.ok ? item.wrapped : ''))
+    },
+
+    async release(provider, items) {
+      const body = { items: limited(items).map(itemOf) }
+      // An item that the provider does not open is nothing that it counts, and trying again would not change it.
+      await authority.call(releaseKeys, { params: { provider }, body })
+    },
   }
+}
+
+function itemOf({ wrapped, purpose, context }: KeyToUnwrap) {
+  return { wrapped, purpose, context }
 }
 
 function secretsOf(plaintext: Uint8Array, count: number): readonly Secret[] {

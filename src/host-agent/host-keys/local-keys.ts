@@ -14,7 +14,7 @@ import {
   WRAP_RANDOM_OCTETS,
   wrapKey,
 } from '../../envelope/index.js'
-import type { KeyClient } from '../vm/index.js'
+import type { KeyClient, KeyToUnwrap } from '../vm/index.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyTaker, KeyUse, TakenKey } from './take-key.js'
 
@@ -129,7 +129,11 @@ export function createLocalKeys(
     )
   }
 
-  return {
+  /** Keys of providers of this host are its own; nobody else notes them. */
+  const isElsewhere = ({ wrapped }: KeyToUnwrap): boolean =>
+    keyring.findById(parseEnvelope(wrapped).header.provider) === undefined
+
+  const client: KeyClient = {
     async wrap(name, items) {
       const provider = await findByName(name)
       if (!provider) return remote.wrap(name, items)
@@ -160,7 +164,40 @@ export function createLocalKeys(
         throw error
       }
     },
+
+    async rewrap(name, items) {
+      const provider = await findByName(name)
+      if (!provider) return remote.rewrap(name, items)
+      const isNewest = ({ wrapped }: KeyToUnwrap): boolean => {
+        const { header } = parseEnvelope(wrapped)
+        return header.provider === provider.providerId && header.version === provider.current
+      }
+      const older = items.filter((item) => !isNewest(item))
+      if (older.length === 0) return items.map(({ wrapped }) => wrapped)
+      const keys = await client.unwrap(name, older, 'session')
+      try {
+        const texts = await client.wrap(
+          name,
+          older.map(({ purpose, context }, index) => {
+            const dek = keys[index]
+            if (!dek) throw new TypeError('too few keys')
+            return { purpose, context, dek }
+          }),
+        )
+        const renewed = new Map(older.map((item, index) => [item, texts[index] ?? item.wrapped]))
+        return items.map((item) => renewed.get(item) ?? item.wrapped)
+      } finally {
+        for (const key of keys) key.dispose()
+      }
+    },
+
+    async release(name, items) {
+      await keeper.ready()
+      const elsewhere = items.filter(isElsewhere)
+      if (elsewhere.length > 0) await remote.release(name, elsewhere)
+    },
   }
+  return client
 }
 
 type KeysToWrap = Parameters<KeyClient['wrap']>[1]

@@ -37,6 +37,8 @@ export interface CreateDeps {
   readonly keys: KeyClient
   readonly certifier: VtpmCertifier
   readonly now: () => number
+  /** Notes that keys of a VM that is not made after all are not needed. */
+  readonly dropKeys: (vmId: string, root: string) => Promise<void>
 }
 
 interface PlannedDisk {
@@ -78,6 +80,7 @@ export async function createVm(
     return descriptor
   } catch (error) {
     const reason = await explainFull(deps.directory, error)
+    await deps.dropKeys(vmId, root)
     await removeVmDirectory(deps.programs, root)
     throw reason
   } finally {

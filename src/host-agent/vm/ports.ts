@@ -16,7 +16,7 @@ export interface KeyToUnwrap {
 }
 
 /**
- * The key provider, as far as VMs need it. Both calls are all or nothing: they throw the `PlatformError` of the first
+ * The key provider, as far as VMs need it. Calls but `release` are all or nothing: they throw the `PlatformError` of the first
  * item that failed, with the code that the provider gave.
  */
 export interface KeyClient {
@@ -28,6 +28,10 @@ export interface KeyClient {
     items: readonly KeyToUnwrap[],
     assurance: Assurance,
   ): Promise<readonly Secret[]>
+  /** The same keys wrapped with the newest key of the provider; one that is already comes back as it is. */
+  rewrap(provider: string, items: readonly KeyToUnwrap[]): Promise<readonly string[]>
+  /** Says that wrapped keys are not needed any more. What the provider has nothing to do with is not told of. */
+  release(provider: string, items: readonly KeyToUnwrap[]): Promise<void>
 }
 
 interface VtpmCertificateRequest {

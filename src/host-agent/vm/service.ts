@@ -1,7 +1,7 @@
 import type { KeyView, VmCreate, VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { type CreateDeps, createVm } from './create-vm.js'
@@ -12,6 +12,7 @@ import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
 import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
+import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
 import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
@@ -23,6 +24,7 @@ const MAX_READ_OCTETS = 1024 * 1024
 const DEFAULT_GRACE_SECONDS = 30
 const START_STEPS = 6
 const STOP_STEPS = 3
+const UUID_CHARACTERS = 36
 
 export interface VmServiceOptions {
   /** Absolute; letters, digits, dots and hyphens, at most some 55 of them. It is made if need be. */
@@ -75,6 +77,15 @@ export interface VmService extends VmEncryption, AsyncDisposable {
     length: number,
     assurance?: Assurance,
   ): Promise<Uint8Array>
+  /**
+   * Has the keys of all VMs wrapped anew, or of those of one provider, one VM after the other. Ended anywhere, it can be
+   * called again and goes on. What a VM keeps from it does not keep it from the others.
+   *
+   * @throws PlatformError the first of the key provider, or `VM_BUSY`, when all were tried
+   */
+  rewrapKeys(provider: string | undefined, onProgress?: OnProgress): Promise<void>
+  /** Tells key providers of wrapped keys that are not needed any more, as far as they can be told now. */
+  settleReleases(): Promise<void>
   /** `version` is that of the data key, not of the key that wraps it. */
   listKeys(): Promise<readonly KeyView[]>
   /**
@@ -92,13 +103,14 @@ export function createVmService(options: VmServiceOptions): VmService {
     directory: options.directory,
     ...{ programs, keys, inventory, clock, logger, assurance },
   })
-  const { store } = host
+  const { store, releases } = host
   let accelerator: Promise<Accelerator> | undefined
 
   const createDeps: CreateDeps = {
     ...{ directory: store.directory, programs, firmware, keys },
     certifier: options.certifier,
     now: () => clock.nowMs(),
+    dropKeys: (vmId, root) => releases.noteAllOf(vmId, root),
   }
 
   const chooseAccelerator = (): Promise<Accelerator> => {
@@ -190,7 +202,10 @@ export function createVmService(options: VmServiceOptions): VmService {
       host.onFreeVm(name, async (vm) => {
         const { vmId } = vm.descriptor
         await host.requireStopped(vm)
-        await removeVmDirectory(programs, await store.takeAway(vm))
+        const root = await store.takeAway(vm)
+        await releases.noteAllOf(vmId, root)
+        await removeVmDirectory(programs, root)
+        void releases.flush()
         logger.info({ event: 'vm.deleted', vmId, name }, 'a VM was deleted')
         await host.reportGone(vmId)
       }),
@@ -226,9 +241,44 @@ export function createVmService(options: VmServiceOptions): VmService {
       return (await Promise.all(vms.map(async (vm) => views(vm, await store.readKeys(vm))))).flat()
     },
 
+    rewrapKeys: async (provider, onProgress = () => undefined) => {
+      await store.prepare()
+      const vms = (await store.list()).filter(
+        ({ descriptor }) =>
+          descriptor.provider !== undefined &&
+          (provider === undefined || descriptor.provider === provider),
+      )
+      const progress = new Progress(onProgress, vms.length + 1)
+      const failed: unknown[] = []
+      for (const { descriptor } of vms) {
+        const { vmId, name } = descriptor
+        progress.begin(name)
+        try {
+          const count = await host.onFreeVm(name, async (vm) => {
+            const renewed = await rewrapVm({ keys, releases }, vm, await store.readKeys(vm))
+            if (renewed > 0) await host.report(vm)
+            return renewed
+          })
+          logger.info({ event: 'vm.keys-rewrapped', vmId, name, count }, 'keys were wrapped anew')
+        } catch (error) {
+          // The others go on; the first failure is what the whole comes to.
+          failed.push(error)
+          const reason = messageOf(error)
+          logger.warn({ event: 'vm.rewrap-failed', vmId, name, reason }, 'keys are as they were')
+        }
+      }
+      progress.begin('release')
+      await releases.flush()
+      if (failed.length > 0) throw failed[0]
+      progress.end()
+    },
+
+    settleReleases: () => releases.flush(),
+
     recover: async () => {
       await store.prepare()
       for (const root of await store.leftovers()) {
+        await releases.noteAllOf(root.slice(-UUID_CHARACTERS), root)
         await removeVmDirectory(programs, root)
         logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished VM was removed')
       }

@@ -3,6 +3,7 @@ import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { settleChange } from './pending-change.js'
 import type { Inventory, KeyClient } from './ports.js'
@@ -35,6 +36,7 @@ export class VmHost implements Disposable {
   readonly assurance: Assurance
   readonly clock: Clock
   readonly logger: Logger
+  readonly releases: KeyReleases
   readonly #inventory: Inventory
   readonly #queue = new KeyedQueue()
   readonly #watches = new Map<string, Disposable>()
@@ -48,6 +50,7 @@ export class VmHost implements Disposable {
     this.assurance = options.assurance
     this.clock = options.clock
     this.logger = options.logger
+    this.releases = new KeyReleases(options.directory, options.keys, options.logger)
     this.#inventory = options.inventory
   }
 
@@ -75,6 +78,7 @@ export class VmHost implements Disposable {
 
   /**
    * Runs a long operation on a stopped VM. It can be listed and shown meanwhile; all else is refused with `VM_BUSY`.
+   * Wrapped keys that it drops are released.
    *
    * @throws PlatformError `VM_BUSY`, `VM_RUNNING`
    */
@@ -84,10 +88,18 @@ export class VmHost implements Disposable {
       this.#claims.set(free.descriptor.vmId, operation)
       return free
     })
+    const { vmId } = vm.descriptor
     try {
-      return await task(vm)
+      const before = await this.store.readKeys(vm)
+      try {
+        return await task(vm)
+      } finally {
+        // Those that are still in its records are kept.
+        await this.releases.noteRecords(vmId, before)
+        void this.releases.flush()
+      }
     } finally {
-      this.#claims.delete(vm.descriptor.vmId)
+      this.#claims.delete(vmId)
     }
   }
 

@@ -107,6 +107,19 @@ export async function unwrapKeys(
   return keys
 }
 
+/** What belongs to each provider, in its order. */
+export function byProvider<T extends { readonly provider: string }>(
+  items: readonly T[],
+): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(item.provider)
+    if (group) group.push(item)
+    else groups.set(item.provider, [item])
+  }
+  return groups
+}
+
 function purposeOf(object: KeyObject): Purpose {
   switch (object) {
     case 'home':
@@ -120,6 +133,7 @@ function purposeOf(object: KeyObject): Purpose {
   }
 }
 
-function contextOf(vmId: string, object: KeyObject): KeyContext {
+/** What a key is bound to, beside its purpose. */
+export function contextOf(vmId: string, object: string): KeyContext {
   return { vm: vmId, object }
 }

@@ -145,7 +145,7 @@ export async function unwrapForHost(
   }
 }
 
-/** Wraps keys anew with the active version; they do not leave the provider. */
+/** Wraps keys anew with the active version, but those that are; they do not leave the provider. */
 export async function rewrapForHost(
   deps: ReleaseDeps,
   caller: Caller,
@@ -164,6 +164,10 @@ export async function rewrapForHost(
         const opened = unwrapItem(primaries, item, noted)
         if (!opened.ok) return opened
         try {
+          // So that who begins again after an interruption changes nothing that is done.
+          if (opened.version === activeNumber(primaries.provider)) {
+            return { ok: true, wrapped: item.wrapped }
+          }
           return wrapItem(deps, primaries, { ...item, dek: opened.dek }, noted)
         } finally {
           opened.dek.fill(0)
@@ -172,6 +176,10 @@ export async function rewrapForHost(
       return { results, value: results }
     },
   )
+}
+
+function activeNumber({ versions }: StoredProvider): number | undefined {
+  return versions.findLast(({ state }) => state === 'active')?.version
 }
 
 /**
@@ -423,7 +431,7 @@ function unwrapItem(
   primaries: Primaries,
   item: KeyUse & { readonly wrapped: string },
   noted: Noted,
-): { readonly ok: true; readonly dek: Uint8Array } | ItemFailure {
+): { readonly ok: true; readonly dek: Uint8Array; readonly version: number } | ItemFailure {
   return itemResult(() => {
     requirePurpose(primaries.provider.settings, item.purpose)
     const envelope = parseEnvelope(item.wrapped)
@@ -445,7 +453,7 @@ function unwrapItem(
     )
     // Also of a key that was not known, as after a restore of the database: it is seen to be used.
     noted.present.push({ dekId: envelope.header.dek, version })
-    return { ok: true, dek }
+    return { ok: true, dek, version }
   })
 }
 

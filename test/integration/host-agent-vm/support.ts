@@ -39,6 +39,8 @@ export class LocalKeys implements KeyClient {
   refusal: PlatformError | undefined
   /** The object for which unwrap gives another key, as a broken provider would. */
   wrongFor: string | undefined
+  /** What was released. */
+  readonly released: string[] = []
 
   constructor(kek: Uint8Array = randomOctets(32)) {
     this.kek = kek
@@ -78,6 +80,23 @@ export class LocalKeys implements KeyClient {
         context['object'] === this.wrongFor ? randomOctets(32) : new Uint8Array(dek),
       )
     })
+  }
+
+  async rewrap(provider: string, items: readonly KeyToUnwrap[]): Promise<readonly string[]> {
+    const keys = await this.unwrap(provider, items)
+    return this.wrap(
+      provider,
+      items.map(({ purpose, context }, index) => {
+        const dek = keys[index]
+        if (!dek) throw new TypeError('too few keys')
+        return { purpose, context, dek }
+      }),
+    )
+  }
+
+  async release(_: string, items: readonly KeyToUnwrap[]): Promise<void> {
+    if (this.refusal) throw this.refusal
+    this.released.push(...items.map(({ wrapped }) => wrapped))
   }
 }
 

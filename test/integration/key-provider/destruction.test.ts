@@ -100,6 +100,10 @@ describe('references to wrapped keys', () => {
     await rotate()
     const anew = wrappedItems(await asHost(rewrapKeys, 'rewrap', { items }))
     expect(await references()).toEqual([3, 3])
+    // Wrapped anew again, as after an interruption, they are the same.
+    const again = wrappedItems(await asHost(rewrapKeys, 'rewrap', { items: anew }))
+    expect(again).toEqual(anew)
+    expect(await references()).toEqual([3, 3])
     expect(codesOf(await release(items))).toEqual(['ok', 'ok', 'ok'])
     expect(await references()).toEqual([0, 3])
     expect(codesOf(await release([...anew, ...items]))).toEqual(Array(6).fill('ok'))

@@ -24,6 +24,12 @@ class AskedKeys implements KeyClient {
     return items.map(() => new Secret(new Uint8Array(this.#octets).fill(1)))
   }
 
+  async rewrap(_: string, items: readonly KeyToUnwrap[]): Promise<readonly string[]> {
+    return items.map(({ wrapped }) => wrapped)
+  }
+
+  async release(): Promise<void> {}
+
   withOctets(octets: number): this {
     this.#octets = octets
     return this
