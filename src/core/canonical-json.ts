@@ -22,14 +22,17 @@ export function canonicalJson(value: CanonicalValue): string {
     if (!Number.isSafeInteger(value)) throw new TypeError('canonical JSON takes safe integers only')
     return JSON.stringify(value)
   }
-  if (isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
-  const members = Object.keys(value)
-    .sort()
-    .flatMap((name) => {
-      const member = value[name]
-      return member === undefined ? [] : [`${JSON.stringify(name)}:${canonicalJson(member)}`]
-    })
-  return `{${members.join(',')}}`
+  let members = ''
+  if (isArray(value)) {
+    for (const member of value) members += `${members && ','}${canonicalJson(member)}`
+    return `[${members}]`
+  }
+  for (const name of Object.keys(value).sort()) {
+    const member = value[name]
+    if (member === undefined) continue
+    members += `${members && ','}${JSON.stringify(name)}:${canonicalJson(member)}`
+  }
+  return `{${members}}`
 }
 
 function isArray(value: CanonicalValue): value is readonly CanonicalValue[] {

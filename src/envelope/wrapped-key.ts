@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { Exactly, Uuid } from '../api/common.js'
@@ -13,6 +13,7 @@ import {
   utf8,
 } from '../core/bytes.js'
 import { canonicalJson } from '../core/canonical-json.js'
+import { digestOf } from '../core/digest.js'
 import { isPlatformError, PlatformError } from '../core/errors.js'
 
 /**
@@ -125,7 +126,7 @@ export function wrapKey(input: {
   const contextOctets = utf8(canonicalJson(context))
   const header: EnvelopeHeader = {
     alg: primary.kek?.algorithm ?? WRAP_ALGORITHM,
-    ctx: toBase64url(sha256(contextOctets)),
+    ctx: toBase64url(digestOf('sha256', contextOctets)),
     dek: toBase64url(id),
     iv: toBase64url(iv),
     ...(primary.kek ? { kek: toBase64url(primary.kek.sealed) } : {}),
@@ -135,7 +136,8 @@ export function wrapKey(input: {
     v: 1,
     version: primary.version,
   }
-  const headerOctets = utf8(canonicalJson(header))
+  // Canonical as it stands: the members are in the order of their names.
+  const headerOctets = utf8(JSON.stringify(header))
   const keys = deriveKeys(primary, salt, purpose)
   try {
     const cipher = createCipheriv('aes-256-gcm', keys.subarray(0, 32), iv)
@@ -267,10 +269,6 @@ function commitment(keys: Uint8Array, headerOctets: Uint8Array): Uint8Array {
 
 function associatedData(headerOctets: Uint8Array, contextOctets: Uint8Array): Uint8Array {
   return lengthPrefixed(utf8(DOMAIN), headerOctets, contextOctets)
-}
-
-function sha256(octets: Uint8Array): Uint8Array {
-  return new Uint8Array(createHash('sha256').update(octets).digest())
 }
 
 function malformed(expected: string, cause?: unknown): PlatformError {

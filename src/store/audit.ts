@@ -57,8 +57,9 @@ export async function appendAudit(
   }
   const [last] = (await selectLast(tx, { chain: entry.chain })).rows
   const seq = (last?.seq ?? 0) + 1
-  const hash = auditHash({ ...entry, seq }, last?.hash ?? GENESIS)
-  await insertRecord(tx, { ...entry, seq, detail: canonicalJson(entry.detail), hash })
+  const detail = canonicalJson(entry.detail)
+  const hash = hashOf({ ...entry, seq, detail }, last?.hash ?? GENESIS)
+  await insertRecord(tx, { ...entry, seq, detail, hash })
   return { seq, hash }
 }
 
@@ -140,8 +141,20 @@ export function parseAuditRow(row: Selectable<FoundationTables['audit_records']>
 
 /** SHA-256, hexadecimal, over a domain tag, the hash of the record before, and the canonical JSON of the record. */
 export function auditHash(record: AuditEntry & { readonly seq: number }, previous: string): string {
+  return hashOf({ ...record, detail: canonicalJson(record.detail) }, previous)
+}
+
+function hashOf(
+  record: Omit<AuditRecord, 'detail' | 'hash'> & { readonly detail: string },
+  previous: string,
+): string {
   const { chain, seq, atMs, actor, action, subject, outcome, detail } = record
-  const text = canonicalJson({ chain, seq, atMs, actor, action, subject, outcome, detail })
+  const [before, after] = [
+    canonicalJson({ action, actor, atMs, chain }),
+    canonicalJson({ outcome, seq, subject }),
+  ]
+  // Canonical whole: `detail` stands between these members, and is canonical already.
+  const text = `${before.slice(0, -1)},"detail":${detail},${after.slice(1)}`
   return createHash('sha256').update(`${DOMAIN}\0${previous}\0`).update(text).digest('hex')
 }
 

@@ -16,6 +16,7 @@ export {
   writeHostStatus,
 } from './host-status.js'
 export { idempotentAnswers } from './idempotent-answers.js'
+export { jsonColumn, jsonText, keptByText } from './json-column.js'
 export { keptQuery, type Parameters } from './kept-query.js'
 export { purgeExpired, recordOnce } from './once.js'
 export {

@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Kysely, Transaction } from 'kysely'
 import { EvidenceBundle } from '../../api/attestation.js'
 import { equalBytes } from '../../core/bytes.js'
-import { keptQuery, type Parameters } from '../../store/index.js'
+import { jsonText, keptQuery, type Parameters } from '../../store/index.js'
 import type { AttestationTransaction } from '../ports.js'
-import { jsonText } from './columns.js'
 import type { AttestationTables } from './tables.js'
 
 type Bundles = Pick<AttestationTransaction, 'findBundle' | 'listBundles' | 'addBundle'> & {

@@ -8,6 +8,8 @@ import {
   type FoundationTables,
   isTokenRevoked,
   isUniqueViolation,
+  jsonColumn,
+  jsonText,
   recordOnce,
   revokeToken,
   type Store,
@@ -25,7 +27,7 @@ import type {
   StoredTicket,
 } from '../ports.js'
 import { bundles } from './bundle-store.js'
-import { jsonColumn, jsonText, parseBoot, parsePcrs, textOfPcrs } from './columns.js'
+import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
 import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
 import {

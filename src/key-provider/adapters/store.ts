@@ -1,5 +1,4 @@
-import { sql, type Transaction } from 'kysely'
-import { Value } from 'typebox/value'
+import { type Kysely, sql, type Transaction } from 'kysely'
 import { ProviderSettings } from '../../api/key-provider.js'
 import { KeyAttributesView } from '../../api/key-servers.js'
 import { canonicalJson } from '../../core/canonical-json.js'
@@ -10,6 +9,9 @@ import {
   type FoundationTables,
   isTokenRevoked,
   isUniqueViolation,
+  jsonColumn,
+  keptQuery,
+  type Parameters,
   readHostStatus,
   readHostStatuses,
   recordOnce,
@@ -54,6 +56,23 @@ interface KeyProviderTables {
 
 type Tx = Transaction<KeyProviderTables & FoundationTables>
 
+const readSettings = jsonColumn(ProviderSettings)
+const readAttributes = jsonColumn(KeyAttributesView)
+
+const selectProvider = keptQuery(
+  (db: Kysely<KeyProviderTables>, parameter: Parameters<{ readonly name: string }>) =>
+    db.selectFrom('key_provider_providers').selectAll().where('name', '=', parameter('name')),
+)
+
+const selectVersions = keptQuery(
+  (db: Kysely<KeyProviderTables>, parameter: Parameters<{ readonly providerId: string }>) =>
+    db
+      .selectFrom('key_provider_versions')
+      .selectAll()
+      .where('provider_id', '=', parameter('providerId'))
+      .orderBy('version'),
+)
+
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'key-provider'
 
@@ -67,16 +86,11 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
   const load = async (
     row: KeyProviderTables['key_provider_providers'],
   ): Promise<StoredProvider> => {
-    const versions = await tx
-      .selectFrom('key_provider_versions')
-      .selectAll()
-      .where('provider_id', '=', row.provider_id)
-      .orderBy('version')
-      .execute()
+    const { rows: versions } = await selectVersions(tx, { providerId: row.provider_id })
     return {
       providerId: row.provider_id,
       name: row.name,
-      settings: Value.Parse(ProviderSettings, JSON.parse(row.settings)),
+      settings: readSettings(row.settings),
       backend: backendOf(row),
       createdAtMs: row.created_at_ms,
       versions: versions.map((version) => ({
@@ -86,7 +100,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         ...(version.changed_at_ms === null ? {} : { changedAtMs: version.changed_at_ms }),
         sealed: new Uint8Array(version.sealed),
         ...(version.destroy_at_ms === null ? {} : { destroyAtMs: version.destroy_at_ms }),
-        ...(version.attributes === null ? {} : { attributes: attributesOf(version.attributes) }),
+        ...(version.attributes === null ? {} : { attributes: readAttributes(version.attributes) }),
       })),
     }
   }
@@ -118,11 +132,7 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
     },
 
     async findProvider(name) {
-      const row = await tx
-        .selectFrom('key_provider_providers')
-        .selectAll()
-        .where('name', '=', name)
-        .executeTakeFirst()
+      const [row] = (await selectProvider(tx, { name })).rows
       return row && load(row)
     },
 
@@ -246,10 +256,6 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
     },
   }
-}
-
-function attributesOf(text: string): KeyAttributesView {
-  return Value.Parse(KeyAttributesView, JSON.parse(text))
 }
 
 function backendOf(row: KeyProviderTables['key_provider_providers']): StoredBackend {
