@@ -209,10 +209,50 @@ describe.skipIf(!shared)('a hardware TPM of the Trustee project', () => {
 
 describe.skipIf(!shared)('the vTPM of an Azure confidential VM', () => {
   const KEY_MEMBER = '{"keys"'
+  const CHALLENGE = new TextEncoder().encode('challenge')
+  const NONCE_OF_V2 = fromHex(
+    '982f5c6e45df0ed3f10b6f60b02f0c8390e281300f3805e2279c16168cd6ae9aa398f647caa2338748cd0fd9f5f819ef',
+  )
+
+  /** As octets in an array of numbers, or as text. */
+  type AnyOctets = string | readonly number[]
+
+  interface AzureEvidence {
+    readonly quote?: AzureQuote
+    readonly tpm_quote?: AzureQuote
+    readonly report?: AnyOctets
+    readonly hcl_report?: AnyOctets
+  }
+  interface AzureQuote {
+    readonly message: AnyOctets
+    readonly signature: AnyOctets
+    readonly pcrs: readonly AnyOctets[]
+  }
+
+  const octetsOf = (octets: AnyOctets) =>
+    typeof octets === 'string' ? fromHex(octets) : Uint8Array.from(octets)
 
   function input(platform: string) {
-    const { message, signature, pcrs } = json<BareQuote>(TRUSTEE, platform, 'tpm-quote-v1.json')
-    const report = Buffer.from(file(TRUSTEE, platform, 'hcl-report.bin')).toString('latin1')
+    const quote = json<BareQuote>(TRUSTEE, platform, 'tpm-quote-v1.json')
+    return inputOf(quote, Buffer.from(file(TRUSTEE, platform, 'hcl-report.bin')), CHALLENGE)
+  }
+
+  function evidenceInput(platform: string, name: string, nonce: Uint8Array) {
+    const evidence = json<AzureEvidence>(TRUSTEE, platform, name)
+    const quote = evidence.tpm_quote ?? evidence.quote
+    const report = evidence.hcl_report ?? evidence.report
+    if (!quote || !report) throw new TypeError('a quote and a report')
+    const octets =
+      typeof report === 'string' ? Buffer.from(report, 'base64url') : Buffer.from(report)
+    return inputOf(quote, octets, nonce)
+  }
+
+  function inputOf(
+    { message, signature, pcrs }: AzureQuote,
+    reportOctets: Buffer,
+    expectedExtraData: Uint8Array,
+  ) {
+    const report = reportOctets.toString('latin1')
     const start = report.indexOf(KEY_MEMBER)
     const { keys }: { keys: readonly JsonWebKey[] } = JSON.parse(
       report.slice(start, report.lastIndexOf('}') + 1),
@@ -220,18 +260,41 @@ describe.skipIf(!shared)('the vTPM of an Azure confidential VM', () => {
     const jwk = keys.find(({ kid }) => kid === 'HCLAkPub')
     if (!jwk) throw new TypeError('the key of the report')
     return {
-      attest: fromHex(message),
-      // the report carries the bare signature
-      signature: encodeSignature({ ...RSASSA_SHA256, signature: fromHex(signature) }),
+      attest: octetsOf(message),
+      // the evidence carries the bare signature
+      signature: encodeSignature({ ...RSASSA_SHA256, signature: octetsOf(signature) }),
       ak: areaOf(createPublicKey({ key: jwk, format: 'jwk' }), RSASSA_SHA256),
-      expectedExtraData: new TextEncoder().encode('challenge'),
+      expectedExtraData,
       selection: { bank: 'sha256', pcrs: pcrsUpTo(23) } as const,
-      pcrValues: pcrValues(pcrs.map(fromHex)),
+      pcrValues: pcrValues(pcrs.map(octetsOf)),
     }
   }
 
   test.each(['az-snp-vtpm', 'az-tdx-vtpm'])('%s is accepted', (platform) => {
     expect(codesOf(verifyQuote(input(platform)).findings)).toEqual([])
+  })
+
+  test.each([
+    ['az-snp-vtpm', 'evidence-v0.json', CHALLENGE],
+    ['az-snp-vtpm', 'evidence-v1.json', CHALLENGE],
+    ['az-snp-vtpm', 'evidence-v2.json', NONCE_OF_V2],
+    ['az-tdx-vtpm', 'evidence-v0.json', CHALLENGE],
+    ['az-tdx-vtpm', 'evidence-v1.json', CHALLENGE],
+  ])(
+    '%s is accepted by its whole evidence, and for its nonce alone: %s',
+    (platform, name, nonce) => {
+      const sound = evidenceInput(platform, name, nonce)
+      expect(codesOf(verifyQuote(sound).findings)).toEqual([])
+      const expectedExtraData = nonce.toReversed()
+      expect(codesOf(verifyQuote({ ...sound, expectedExtraData }).findings)).toEqual([
+        'QUOTE_NONCE',
+      ])
+    },
+  )
+
+  test('evidence whose nonce nobody published is refused for that alone', () => {
+    const { findings } = verifyQuote(evidenceInput('az-snp-vtpm', 'evidence-genoa.json', CHALLENGE))
+    expect(codesOf(findings)).toEqual(['QUOTE_NONCE'])
   })
 
   test.each(['az-snp-vtpm', 'az-tdx-vtpm'])('%s is refused with each defect', (platform) => {
