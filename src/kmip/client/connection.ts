@@ -44,6 +44,7 @@ export class KmipConnection {
   #wanted = HEADER_OCTETS
   #failed: ConnectionError | undefined
   #used = false
+  #corked = false
   #idleSinceMs: number
   readonly #monotonicMs: () => number
 
@@ -98,13 +99,26 @@ export class KmipConnection {
         timeoutMs,
       )
       this.#waiting.push({ resolve, reject, timer })
-      this.#socket.write(request, () => request.fill(0))
+      this.#writeWithOthers(request)
     })
   }
 
   /** Ends the connection; requests under way fail. */
   close(): void {
     this.#fail('KMS_UNREACHABLE', 'the connection was closed')
+  }
+
+  /** Requests that are sent in the same turn go out together, as one record of TLS. */
+  #writeWithOthers(request: Uint8Array): void {
+    if (!this.#corked) {
+      this.#corked = true
+      this.#socket.cork()
+      process.nextTick(() => {
+        this.#corked = false
+        this.#socket.uncork()
+      })
+    }
+    this.#socket.write(request, () => request.fill(0))
   }
 
   #receive(chunk: Buffer): void {

@@ -1,4 +1,4 @@
-import { equalBytes } from '../../core/bytes.js'
+import { equalBytes, view } from '../../core/bytes.js'
 import { isPlatformError, messageOf } from '../../core/errors.js'
 import { randomOctets } from '../../core/random.js'
 import { decodeTtlv } from '../decode.js'
@@ -145,7 +145,7 @@ export class KmipServer implements Disposable {
     const payload = structure(TAG.RequestPayload, call.payload(version))
     return this.#pool.lend(fresh, async (connection) => {
       const wasUsed = connection.wasUsed
-      const batchItemId = randomOctets(BATCH_ITEM_ID_OCTETS)
+      const batchItemId = nextBatchItemId()
       const request = this.#request(call.operation, version, batchItemId, payload)
       const frame = await this.#send(connection, request, deadlineMs, wasUsed)
       try {
@@ -266,6 +266,15 @@ export class KmipServer implements Disposable {
     connection.close()
     return new ConnectionError('KMS_PROTOCOL', message, { server: this.name, sent: true, cause })
   }
+}
+
+const lastBatchItemId = randomOctets(BATCH_ITEM_ID_OCTETS)
+
+/** Another id than any before it: the first is by chance, so that ids of two processes differ too. */
+function nextBatchItemId(): Uint8Array {
+  const counter = view(lastBatchItemId)
+  counter.writeUInt32BE((counter.readUInt32BE(4) + 1) >>> 0, 4)
+  return Uint8Array.from(lastBatchItemId)
 }
 
 /** A pooled connection that was gone when it was used again. */

@@ -48,13 +48,20 @@ export class ServerConnection {
     if (this.#octets === 0) this.#expect(this.#limits.requestMs)
     this.#parts.push(chunk)
     this.#octets += chunk.length
-    this.#process()
+    this.#answerTogether()
   }
 
   #resume(): void {
     if (this.#socket.destroyed) return
     this.#socket.resume()
+    this.#answerTogether()
+  }
+
+  /** Answers to requests that came together go out together. */
+  #answerTogether(): void {
+    this.#socket.cork()
     this.#process()
+    this.#socket.uncork()
   }
 
   /** Answers the whole requests that are there. */
