@@ -23,4 +23,5 @@ export {
   operatorTokenHash,
 } from './operator-access.js'
 export { hardenProcess, runUntilSignal } from './process.js'
+export { RateLimitedError } from './rate-limited.js'
 export type { RouteEntry } from './route-rules.js'

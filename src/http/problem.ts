@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_CODES, type ErrorCode } from '../core/error-codes.js'
 import { isPlatformError, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
+import { RateLimitedError } from './rate-limited.js'
 
 /** Codes of the framework for requests that it refuses by itself. All others below status 500 are `REQUEST_INVALID`. */
 const FRAMEWORK_CODES: Readonly<Record<string, ErrorCode>> = {
@@ -36,6 +37,9 @@ export function sendProblem(
   const { status, title } = ERROR_CODES[code]
   const mayKnow =
     audience === 'known' ? status !== 401 && status !== 500 : code === 'REQUEST_INVALID'
+  if (problem instanceof RateLimitedError) {
+    void reply.header('retry-after', problem.retryAfterSeconds)
+  }
   if (status === 401) void reply.header('www-authenticate', challengeOf(request))
   return reply
     .code(status)

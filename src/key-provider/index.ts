@@ -1,21 +1,26 @@
+import type { Static } from 'typebox'
 import type { Clock } from '../core/clock.js'
 import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
-import type { App, HostAccess, OperatorAccess } from '../http/index.js'
+import type { App, HostAccess, OperatorAccess, Registry } from '../http/index.js'
 import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
 import { sealAnswer } from '../tokens/index.js'
 import { keyServerKeys } from './adapters/key-server-keys.js'
 import { embeddedKeystore } from './adapters/keystore.js'
+import { releaseMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
 import { tombstoneFile } from './adapters/tombstone-file.js'
+import type { KeyProviderSection } from './config.js'
 import { createDestruction } from './domain/destruction.js'
+import { hostRate } from './domain/host-rate.js'
 import { primaryKeyMaker } from './domain/new-version.js'
 import { createProviderAdministration } from './domain/providers.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 
 export { KEY_PROVIDER_SEALED } from './adapters/sealed-columns.js'
+export { KeyProviderSection } from './config.js'
 
 const MAC_KEY_OCTETS = 32
 
@@ -38,6 +43,8 @@ export interface KeyProvider extends AsyncDisposable {
 export async function openKeyProvider(deps: {
   readonly store: Store
   readonly rootKey: RootKey
+  readonly config: Static<typeof KeyProviderSection>
+  readonly registry: Registry
   /** Version of this program, for the attributes of keys. */
   readonly build: string
   readonly clock: Clock
@@ -50,7 +57,12 @@ export async function openKeyProvider(deps: {
   const store = keyProviderStore(deps.store)
   const keystore = embeddedKeystore(rootKey)
   const keyServers = keyServerKeys({ rootKey, keystore, clock, logger: deps.logger })
-  const release = { store, keystore, keyServers, seal: sealAnswer, random: randomOctets }
+  const release = {
+    ...{ store, keystore, keyServers, seal: sealAnswer, random: randomOctets },
+    metrics: releaseMetrics(deps.registry),
+    monotonicMs: () => clock.monotonicMs(),
+  }
+  const rate = hostRate(deps.config.hostRequestsPerMinute)
   const keys = primaryKeyMaker({
     keystore,
     keyServers,
@@ -80,7 +92,7 @@ export async function openKeyProvider(deps: {
   const audit = auditLog(deps.store, AUDIT_CHAIN)
   return {
     addRoutes(app, { hosts, operators }) {
-      addHostRoutes(app, { release, hosts, clock })
+      addHostRoutes(app, { release, hosts, rate, clock })
       addOperatorRoutes(app, { providers, audit, operators, clock })
     },
     async tick(nowMs) {

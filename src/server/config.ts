@@ -3,6 +3,7 @@ import { Exactly } from '../api/common.js'
 import { AttestationSection } from '../attestation/index.js'
 import { ControlPlaneSection } from '../control-plane/index.js'
 import { LOG_LEVELS } from '../core/logger.js'
+import { KeyProviderSection } from '../key-provider/index.js'
 import { SealSection } from './seal-config.js'
 
 /** Configuration of the authority: `authority.toml`, `SIGILLO_…`, flags. */
@@ -62,5 +63,6 @@ export const AuthorityConfig = Exactly({
     }),
   }),
   attestation: AttestationSection,
+  keyProvider: KeyProviderSection,
   controlPlane: ControlPlaneSection,
 })

@@ -116,7 +116,8 @@ async function addService(
       const { build } = deps
       const keyProvider = stack.use(
         await openKeyProvider({
-          ...{ store, rootKey, build, clock, logger },
+          ...{ store, rootKey, registry, build, clock, logger },
+          config: config.keyProvider,
           tombstoneFile: `${config.store.file}.tombstones`,
         }),
       )

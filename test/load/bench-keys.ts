@@ -82,7 +82,10 @@ line(`one wrap: ${wrapsPerSecond}/s, raw cryptography ${rawPerSecond}/s, ${ofRaw
 
 await using site = await openTestSite({
   services: ['attestation', 'key-provider', 'control-plane'],
-  settings: { SIGILLO_SERVER_PUBLIC_REQUESTS_PER_MINUTE: '10000000' },
+  settings: {
+    SIGILLO_SERVER_PUBLIC_REQUESTS_PER_MINUTE: '10000000',
+    SIGILLO_KEY_PROVIDER_HOST_REQUESTS_PER_MINUTE: '10000000',
+  },
 })
 await setPolicy(site, 'lab', POLICY)
 await site.admin.call(createProvider, {

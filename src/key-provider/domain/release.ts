@@ -38,6 +38,15 @@ export interface ReleaseDeps {
   readonly seal: AnswerSealer
   /** The system's generator. */
   readonly random: (octets: number) => Uint8Array
+  readonly metrics: ReleaseMetrics
+  readonly monotonicMs: () => number
+}
+
+/** Figures for operators. */
+export interface ReleaseMetrics {
+  /** @param code `ok`, or why the whole request was refused */
+  request(operation: string, code: string, tookMs: number): void
+  item(operation: string, code: string, count: number): void
 }
 
 /** An attested host, for one request. */
@@ -235,7 +244,7 @@ interface Request {
 }
 
 type Attempt<R> =
-  | { readonly value: R }
+  | { readonly value: Served<R> }
   | { readonly refusal: PlatformError }
   | { readonly needs: StoredProvider & { readonly backend: KeyServerBackend } }
 
@@ -255,6 +264,36 @@ async function serve<R>(
   request: Request,
   work: (primaries: Primaries, noted: Noted) => Served<R>,
 ): Promise<R> {
+  const { operation } = request
+  const { metrics } = deps
+  const startedMs = deps.monotonicMs()
+  const tookMs = () => deps.monotonicMs() - startedMs
+  try {
+    const { results, value } = await serveCounted(deps, caller, request, work)
+    metrics.request(operation, 'ok', tookMs())
+    countItems(metrics, operation, results)
+    return value
+  } catch (error) {
+    metrics.request(operation, isPlatformError(error) ? error.code : 'INTERNAL', tookMs())
+    throw error
+  }
+}
+
+function countItems(metrics: ReleaseMetrics, operation: string, results: readonly Outcome[]): void {
+  const counts = new Map<string, number>()
+  for (const result of results) {
+    const code = result.ok ? 'ok' : result.code
+    counts.set(code, (counts.get(code) ?? 0) + 1)
+  }
+  for (const [code, count] of counts) metrics.item(operation, code, count)
+}
+
+async function serveCounted<R>(
+  deps: ReleaseDeps,
+  caller: Caller,
+  request: Request,
+  work: (primaries: Primaries, noted: Noted) => Served<R>,
+): Promise<Served<R>> {
   const { operation } = request
   const need: Need = {
     wraps: operation !== 'unwrap' && operation !== 'release',
@@ -316,7 +355,7 @@ async function attemptOnce<R>(
     assurance: request.assurance ?? 'none',
     items: served.results.map((result) => (result.ok ? 'ok' : result.code)),
   })
-  return { value: served.value }
+  return { value: served }
 }
 
 async function refuse(

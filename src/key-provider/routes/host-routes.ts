@@ -8,7 +8,8 @@ import {
 } from '../../api/key-provider.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
-import { type App, addOperation, type HostAccess } from '../../http/index.js'
+import { type App, addOperation, type HostAccess, RateLimitedError } from '../../http/index.js'
+import type { HostRate } from '../domain/host-rate.js'
 import {
   type Caller,
   generateForHost,
@@ -25,12 +26,22 @@ const BATCH_BODY_OCTETS = 4 * 1024 * 1024
 /** What attested hosts call. */
 export function addHostRoutes(
   app: App,
-  deps: { readonly release: ReleaseDeps; readonly hosts: HostAccess; readonly clock: Clock },
+  deps: {
+    readonly release: ReleaseDeps
+    readonly hosts: HostAccess
+    readonly rate: HostRate
+    readonly clock: Clock
+  },
 ): void {
   const { release, clock } = deps
   const settings = { access: 'host', bodyLimitOctets: BATCH_BODY_OCTETS } as const
   const callerOf = async (request: FastifyRequest): Promise<Caller> => {
     const { claims, proof, recordUntilSeconds } = await deps.hosts.authenticate(request)
+    const waitSeconds = deps.rate.take(`${claims.iss} ${claims.sub}`, clock.nowMs())
+    if (waitSeconds !== undefined) {
+      release.metrics.request('any', 'RATE_LIMITED', 0)
+      throw new RateLimitedError('this host asks for keys too often', waitSeconds)
+    }
     return { claims, proof, proofExpiresAtMs: recordUntilSeconds * 1000 }
   }
 

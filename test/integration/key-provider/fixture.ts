@@ -7,7 +7,14 @@ import { utf8 } from '../../../src/core/bytes.js'
 import { createLogger } from '../../../src/core/logger.js'
 import { newUuid } from '../../../src/core/random.js'
 import { Secret } from '../../../src/core/secret.js'
-import { type App, createApp, hostAccess, operatorAccess } from '../../../src/http/index.js'
+import {
+  type App,
+  createApp,
+  createRegistry,
+  hostAccess,
+  operatorAccess,
+  type Registry,
+} from '../../../src/http/index.js'
 import { openKeyProvider } from '../../../src/key-provider/index.js'
 import { passphraseSealer } from '../../../src/seals/index.js'
 import {
@@ -15,6 +22,7 @@ import {
   createRootKey,
   type FoundationTables,
   findOperator,
+  idempotentAnswers,
   openStore,
   type RootKey,
   type Store,
@@ -44,6 +52,7 @@ export interface Fixture extends AsyncDisposable {
   readonly folder: string
   readonly store: Store
   readonly app: App
+  readonly registry: Registry
   /** Lets the service do what is due now. */
   tick(): Promise<void>
   readonly clock: { nowMs(): number; monotonicMs(): number; advance(ms: number): void }
@@ -62,7 +71,11 @@ interface StatusChange {
  * @param startMs the time of its clock, which stands until it is advanced
  * @param from a folder with the files of another one, for a start with its database; it goes away with this one
  */
-export async function openFixture(startMs = NOW_MS, from?: string): Promise<Fixture> {
+export async function openFixture(
+  startMs = NOW_MS,
+  from?: string,
+  hostRequestsPerMinute = 60_000,
+): Promise<Fixture> {
   const folder = from ?? mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
   const store = await openStore({ file: join(folder, 'kp.db') })
   using passphrase = new Secret(utf8('correct horse battery staple'))
@@ -91,6 +104,7 @@ export async function openFixture(startMs = NOW_MS, from?: string): Promise<Fixt
     skewSeconds: 5,
     proofMaxAgeSeconds: 30,
   })
+  const registry = createRegistry()
   const logger = createLogger({ name: 'test', level: 'silent' })
   const app = await createApp({
     logger,
@@ -98,9 +112,11 @@ export async function openFixture(startMs = NOW_MS, from?: string): Promise<Fixt
     bodyLimitOctets: 64 * 1024,
     operators,
     hosts,
+    idempotency: idempotentAnswers(store, { service: 'key-provider', rootKey, clock }),
   })
   const keyProvider = await openKeyProvider({
-    ...{ store, rootKey, build: '1.2.3', clock, logger },
+    ...{ store, rootKey, registry, build: '1.2.3', clock, logger },
+    config: { hostRequestsPerMinute },
     tombstoneFile: join(folder, 'kp.db.tombstones'),
   })
   keyProvider.addRoutes(app, { hosts, operators })
@@ -115,6 +131,7 @@ export async function openFixture(startMs = NOW_MS, from?: string): Promise<Fixt
     folder,
     store,
     app,
+    registry,
     clock,
     signingKey,
     operatorToken: token,
