@@ -15,6 +15,8 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   VM_RUNNING: 'stop it first: sigillo-agent vm stop NAME',
   VM_BUSY: 'see what it is: sigillo-agent task list',
   VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',
+  HOST_KEY_NOT_BACKED_UP: 'back it up: sigillo native backup NAME --out FILE',
+  HOST_KEY_IN_USE: 'move or delete these VMs first, or say --force',
   BASE_IMAGE_NONE: 'capture one from a good host: sigillo image capture NAME --host HOST',
   EVIDENCE_NOT_VERIFIED: 'let the host attest first: sigillo-agent attest',
 }

@@ -4,10 +4,12 @@ import { addEndorsementCommands } from './authority/endorsement.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
+import { addNativeCommands } from './authority/native.js'
 import { addOperatorCommands } from './authority/operator.js'
 import { addPolicyCommands } from './authority/policy.js'
 import { addKmipTest, addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
+import { addStandardCommands } from './authority/standard.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { addTokenCommands } from './authority/token.js'
 import { addWebhookCommands } from './authority/webhook.js'
@@ -32,6 +34,8 @@ export function sigilloProgram(): Command {
   addImageCommands(program)
   addPolicyCommands(program)
   addProviderCommands(program)
+  addNativeCommands(program)
+  addStandardCommands(program)
   addInventoryCommands(program)
   addOperatorCommands(program)
   addAuditCommands(program)

@@ -5,6 +5,7 @@ import {
   createEvidence,
   getStatus,
   getToken,
+  listHeldKeys,
   listKeys,
   probeKeys,
   rewrapVmKeys,
@@ -102,6 +103,26 @@ export function addHostCommands(program: Command): void {
       const body = provider === undefined ? {} : { provider }
       const task = await followTask(agent, await agent.client.call(rewrapVmKeys, { body }))
       agent.output.data(task, () => ['all keys are wrapped with the newest primary keys'])
+    })
+  withSocket(key.command('held'))
+    .description('keys that the control plane delivered to this host; in memory alone')
+    .addHelpText('after', examples('sigillo-agent key held', 'sigillo-agent key held --json'))
+    .action(async (_options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const held = await agent.client.call(listHeldKeys, {})
+      agent.output.data(held, () => [
+        ...table([
+          ['PROVIDER', 'KIND', 'WRAPS WITH', 'HELD', 'LACKING'],
+          ...held.providers.map((p) => [
+            p.name,
+            p.kind,
+            p.current?.toString() ?? '-',
+            String(p.versions.length),
+            p.lacking.join(',') || '-',
+          ]),
+        ]),
+        ...(held.lastError === undefined ? [] : [`last error: ${held.lastError}`]),
+      ])
     })
   withSocket(key.command('probe <provider>'))
     .description('have a throw-away key wrapped and unwrapped, and compare')
