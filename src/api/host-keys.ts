@@ -90,7 +90,7 @@ const KeyUse = Type.Union([
 
 export const takeHostKey = operation({
   id: 'takeHostKey',
-  summary: 'The key of a standard provider for a VM or for this host, made on first use',
+  summary: 'A new key of a standard provider to encrypt a VM with, or the key of this host',
   method: 'POST',
   path: `${BASE}/host/keys`,
   status: 200,

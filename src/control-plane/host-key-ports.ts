@@ -15,9 +15,12 @@ export interface HostKeyTransaction {
 
   listHostKeys(providerId: string): Promise<readonly StoredHostKey[]>
   countHostKeys(providerId: string): Promise<number>
-  /** @throws PlatformError `CONFLICT` where there is a key for this use in this cluster */
   insertHostKey(key: StoredHostKey): Promise<void>
-  findKeyOfUse(providerId: string, cluster: string, use: KeyUse): Promise<StoredHostKey | undefined>
+  findKeyOfHost(
+    providerId: string,
+    cluster: string,
+    hardwareId: string,
+  ): Promise<StoredHostKey | undefined>
   newestVersion(providerId: string): Promise<number>
   /** Keys for VMs whose key server was not told yet what they are for; at most 100. */
   listUndescribedKeys(): Promise<readonly StoredHostKey[]>

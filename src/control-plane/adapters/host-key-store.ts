@@ -186,35 +186,29 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
     },
 
     async insertHostKey(key) {
-      try {
-        await tx
-          .insertInto('control_plane_host_keys')
-          .values({
-            provider_id: key.providerId,
-            version: key.version,
-            created_at_ms: key.createdAtMs,
-            usable_at_ms: key.usableAtMs ?? null,
-            sealed: key.sealed ?? null,
-            key_id: key.keyId ?? null,
-            cluster: key.cluster ?? null,
-            use_kind: key.use?.kind ?? null,
-            use_id: key.use?.id ?? null,
-            described_at_ms: key.describedAtMs ?? null,
-          })
-          .execute()
-      } catch (error) {
-        if (!isUniqueViolation(error)) throw error
-        const expected = `expected no key for ${key.use?.kind} ${key.use?.id}, found one`
-        throw new PlatformError('CONFLICT', expected)
-      }
+      await tx
+        .insertInto('control_plane_host_keys')
+        .values({
+          provider_id: key.providerId,
+          version: key.version,
+          created_at_ms: key.createdAtMs,
+          usable_at_ms: key.usableAtMs ?? null,
+          sealed: key.sealed ?? null,
+          key_id: key.keyId ?? null,
+          cluster: key.cluster ?? null,
+          use_kind: key.use?.kind ?? null,
+          use_id: key.use?.id ?? null,
+          described_at_ms: key.describedAtMs ?? null,
+        })
+        .execute()
     },
 
-    async findKeyOfUse(providerId, cluster, use) {
+    async findKeyOfHost(providerId, cluster, hardwareId) {
       const row = await keysOf(providerId)
         .selectAll()
         .where('cluster', '=', cluster)
-        .where('use_kind', '=', use.kind)
-        .where('use_id', '=', use.id)
+        .where('use_kind', '=', 'host')
+        .where('use_id', '=', hardwareId)
         .executeTakeFirst()
       return row && storedKey(row)
     },

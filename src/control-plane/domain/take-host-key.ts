@@ -26,8 +26,8 @@ export interface TakeDeps extends DeliveryDeps {
 }
 
 /**
- * The key of a standard provider for a VM, or for the host that asks: made on the key server on first use, known here by
- * its id alone. All hosts of the cluster get it; the one that asks gets it with the answer, encrypted to it.
+ * A key of a standard provider: a new one for each task that encrypts a VM, one for each host. Made on the key server,
+ * known here by its id alone. All hosts of the cluster get it; the one that asks gets it with the answer, encrypted to it.
  *
  * What the key is used for is told to the key server then for a host, and for a VM once the inventory knows its name.
  *
@@ -48,8 +48,7 @@ export async function takeHostKey(
   const { provider, before } = await deps.store.transaction(async (tx) => {
     await tx.admit(caller, nowMs)
     const provider = await servingProvider(tx, host, request)
-    const before = await tx.findKeyOfUse(provider.providerId, caller.cluster, request.use)
-    return { provider, before }
+    return { provider, before: await keyOfHost(tx, caller, provider, request.use) }
   })
   const { key, secret } = before
     ? { key: before, secret: await fetchKnown(deps, caller, provider, before, nowMs) }
@@ -135,8 +134,10 @@ async function makeKey(
   } catch (error) {
     made.secret.dispose()
     await deps.keyServers.discard(provider, made.keyId)
-    const other = isPlatformError(error, 'CONFLICT') && (await findKey(deps, caller, provider, use))
-    // Another request made the key of this use meanwhile
+    const other =
+      isPlatformError(error, 'CONFLICT') &&
+      (await deps.store.transaction((tx) => keyOfHost(tx, caller, provider, use)))
+    // Another request made the key of this host meanwhile
     if (!other) throw error
     return { key: other, secret: await fetchKnown(deps, caller, provider, other, nowMs) }
   }
@@ -145,13 +146,14 @@ async function makeKey(
   return { key, secret: made.secret }
 }
 
-function findKey(
-  { store }: TakeDeps,
+/** The key that a host has already; a VM has a key of its own for each task that encrypts it. */
+async function keyOfHost(
+  tx: ControlPlaneTransaction,
   { cluster }: HostCaller,
   { providerId }: StoredKeyProvider,
-  use: KeyUse,
+  { kind, id }: KeyUse,
 ): Promise<StoredHostKey | undefined> {
-  return store.transaction((tx) => tx.findKeyOfUse(providerId, cluster, use))
+  return kind === 'host' ? tx.findKeyOfHost(providerId, cluster, id) : undefined
 }
 
 async function insertKey(
@@ -164,6 +166,9 @@ async function insertKey(
 ): Promise<StoredHostKey> {
   await tx.requireTrusted(caller)
   const { providerId } = provider
+  if (await keyOfHost(tx, caller, provider, use)) {
+    throw new PlatformError('CONFLICT', `expected no key of host ${caller.hostId}, found one`)
+  }
   const key: StoredHostKey = {
     providerId,
     version: (await tx.newestVersion(providerId)) + 1,

@@ -88,7 +88,7 @@ export function createLocalKeys(
     )
   }
 
-  /** One key for each VM, which the control plane has made at the key server on first use. */
+  /** A new key for each VM, which the control plane has made at the key server now. */
   const wrapStandard = async (provider: HostKeyProvider, items: KeysToWrap): Promise<string[]> => {
     const taken = new Map<string, TakenKey>()
     try {

@@ -14,7 +14,7 @@ export interface KeyUse {
   readonly id: string
 }
 
-/** A key that the control plane had made, or had before. The secret belongs to the caller. */
+/** A key as the control plane gave it. The secret belongs to the caller. */
 export interface TakenKey {
   readonly providerId: string
   readonly version: number
@@ -23,7 +23,7 @@ export interface TakenKey {
 
 export type KeyTaker = (provider: string, use: KeyUse) => Promise<TakenKey>
 
-/** Asks the control plane for the key of a standard provider for one use; it has the key server make one on first use. */
+/** Asks the control plane for a key of a standard provider: a new one for a VM, the same one again for the host. */
 export function createKeyTaker(authority: Authority, tpm: () => Promise<Tpm>): KeyTaker {
   return async (provider, use) => {
     const session = await authority.session()

@@ -44,10 +44,8 @@ export const hostKeysMigration: Migration = {
       .addColumn('described_at_ms', 'bigint')
       .addPrimaryKeyConstraint('control_plane_host_keys_key', ['provider_id', 'version'])
       .execute()
-    // One key for each VM and host in a cluster; rows of native providers have no use and do not meet here.
     await db.schema
       .createIndex('control_plane_host_keys_of_use')
-      .unique()
       .on('control_plane_host_keys')
       .columns(['provider_id', 'cluster', 'use_kind', 'use_id'])
       .execute()

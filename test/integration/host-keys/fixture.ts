@@ -51,6 +51,8 @@ export interface TestAgent extends AsyncDisposable {
   /** Gives the files of a VM to another host. */
   shareVm(vm: VmDetails, with_: TestAgent): void
   readonly vmDirectory: string
+  /** Waits for a task of the agent; throws what it failed with. */
+  finish(started: AnswerOf<typeof createVm>): Promise<VmDetails>
 }
 
 export async function startAgent(
@@ -106,7 +108,7 @@ export async function startAgent(
   }
   await start()
   return {
-    ...{ name, socket, start, stop, vmDirectory },
+    ...{ name, socket, start, stop, vmDirectory, finish: task },
     held: () => socket.call(listHeldKeys, {}),
     async makeVm(vm, provider, words) {
       const image = join(folder, `${vm}.raw`)

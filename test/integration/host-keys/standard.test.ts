@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listControlPlaneAudit } from '../../../src/api/control-plane.js'
-import { attestNow, probeKeys } from '../../../src/api/host-agent.js'
+import { attestNow, probeKeys, recryptVm } from '../../../src/api/host-agent.js'
 import {
   createStandardProvider,
   getHostKeyProvider,
@@ -211,6 +211,16 @@ describe('a standard key provider', () => {
     await untilDelivery(site, 'depot', { hostId: 'd', version: 1, state: 'confirmed' })
     expect((await d.held()).providers).toMatchObject([{ name: 'depot', versions: [1, 2, 3] }])
   })
+})
+
+test('new data keys of a VM are under new keys of the key server; the old one stays there', async () => {
+  const vm = await a.makeVm('books', 'depot', WORDS)
+  const before = (await keysOf('depot')).length
+  await a.finish(await a.socket.call(recryptVm, { params: { vm: 'books' }, body: {} }))
+  const after = await keysOf('depot')
+  const made = after.slice(before).map(({ use }) => use?.id)
+  expect(new Set(made)).toEqual(new Set([vm.vmId]))
+  expect(await a.readVm('books', WORDS.length)).toBe(WORDS)
 })
 
 describe('a key that cannot be had is an event, on the stream, and counted:', () => {
