@@ -116,8 +116,8 @@ export class KmipServer implements Disposable {
   async #discover(ours: readonly ProtocolVersion[], deadlineMs: number): Promise<ProtocolVersion> {
     const oldest = ours.findLast((version) => version.major > 1 || version.minor > 0)
     const fallback = ours.find((version) => version.major === 1 && version.minor === 0)
-    // The oldest header that has the operation is read by most; a server of later versions alone wants its own.
-    for (const header of new Set([oldest, ours[0]])) {
+    // The oldest header that has the operation is read by most; a server of one version alone wants its own.
+    for (const header of new Set([oldest, ...ours])) {
       if (header === undefined || (header.major === 1 && header.minor === 0)) continue
       try {
         const theirs = await this.#exchange(DISCOVER_VERSIONS, header, deadlineMs, false)
