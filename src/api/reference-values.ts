@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { BaseImageView } from './attestation.js'
+import { BaseImageView } from './base-images.js'
 import { Empty, Exactly, Name, Next, Octets, PageQuery, Sentence, Time } from './common.js'
 import { operation } from './operation.js'
 

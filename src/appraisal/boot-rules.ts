@@ -1,4 +1,4 @@
-import type { Policy } from '../api/attestation.js'
+import type { Policy } from '../api/policies.js'
 import { toHex } from '../core/bytes.js'
 import type { ErrorCode } from '../core/error-codes.js'
 import { type Finding, failed, passed } from '../core/finding.js'

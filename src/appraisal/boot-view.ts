@@ -1,4 +1,5 @@
-import type { BootView, Policy } from '../api/attestation.js'
+import type { BootView } from '../api/base-images.js'
+import type { Policy } from '../api/policies.js'
 import { toHex } from '../core/bytes.js'
 import type { BootSummary } from '../eventlog/index.js'
 

@@ -1,4 +1,4 @@
-import type { EvidenceBundle } from '../api/attestation.js'
+import type { EvidenceBundle } from '../api/hosts.js'
 import { fromBase64url, fromHex } from '../core/bytes.js'
 import { PlatformError } from '../core/errors.js'
 import { type Finding, failed, failures, passed } from '../core/finding.js'

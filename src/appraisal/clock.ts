@@ -1,4 +1,4 @@
-import type { Policy } from '../api/attestation.js'
+import type { Policy } from '../api/policies.js'
 import { type Finding, failed, passed } from '../core/finding.js'
 
 /** TPMS_CLOCK_INFO: how often the TPM was reset and resumed, and its time in milliseconds. */

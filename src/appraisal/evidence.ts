@@ -1,5 +1,6 @@
-import type { Evidence, Policy } from '../api/attestation.js'
+import type { Evidence } from '../api/attestation.js'
 import { evidenceDigest } from '../api/evidence-binding.js'
+import type { Policy } from '../api/policies.js'
 import { fromBase64url, fromHex } from '../core/bytes.js'
 import { type Finding, failures } from '../core/finding.js'
 import { jwkThumbprint } from '../tokens/index.js'

@@ -1,4 +1,4 @@
-import type { Policy } from '../api/attestation.js'
+import type { Policy } from '../api/policies.js'
 import { type Finding, failed } from '../core/finding.js'
 import {
   IMA_PCR,

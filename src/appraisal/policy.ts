@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Policy } from '../api/attestation.js'
+import type { Policy } from '../api/policies.js'
 import { canonicalJson } from '../core/canonical-json.js'
 import { isPlatformError, PlatformError } from '../core/errors.js'
 import { IMA_PCR, readImaSigner } from '../ima/index.js'

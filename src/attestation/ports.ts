@@ -1,11 +1,7 @@
-import type {
-  BaseImageView,
-  BootView,
-  EvidenceBundle,
-  HostState,
-  Policy,
-  VerdictView,
-} from '../api/attestation.js'
+import type { HostState } from '../api/attestation.js'
+import type { BaseImageView, BootView } from '../api/base-images.js'
+import type { EvidenceBundle, VerdictView } from '../api/hosts.js'
+import type { Policy } from '../api/policies.js'
 import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'

@@ -1,5 +1,5 @@
-import type { VerdictView } from '../api/attestation.js'
 import type { FindingView } from '../api/common.js'
+import type { VerdictView } from '../api/hosts.js'
 import { fields } from './output.js'
 
 /** One line for one check: what was expected and found where it failed. */

@@ -2,15 +2,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Static } from 'typebox'
+import { listAttestationAudit } from '../../src/api/attestation.js'
+import { type Client, createClient } from '../../src/api/client.js'
+import type { Operation } from '../../src/api/operation.js'
 import {
   activatePolicyDraft,
-  listAttestationAudit,
   type Policy,
   type PolicyView,
   setPolicyDraft,
-} from '../../src/api/attestation.js'
-import { type Client, createClient } from '../../src/api/client.js'
-import type { Operation } from '../../src/api/operation.js'
+} from '../../src/api/policies.js'
 import { loadConfig } from '../../src/core/config.js'
 import { createLogger } from '../../src/core/logger.js'
 import {

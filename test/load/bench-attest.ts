@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { fastify } from 'fastify'
-import { captureBaseImage, type Evidence } from '../../src/api/attestation.js'
+import type { Evidence } from '../../src/api/attestation.js'
+import { captureBaseImage } from '../../src/api/base-images.js'
 import {
   appraise,
   bootQuestions,

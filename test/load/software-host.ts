@@ -1,15 +1,14 @@
 import { createSign, type KeyObject } from 'node:crypto'
 import {
   activateEnrolment,
-  approveHost,
   createEnrolment,
   createNonce,
   type Evidence,
-  getHost,
-  type Policy,
 } from '../../src/api/attestation.js'
 import type { Client } from '../../src/api/client.js'
 import { evidenceDigest } from '../../src/api/evidence-binding.js'
+import { approveHost, getHost } from '../../src/api/hosts.js'
+import type { Policy } from '../../src/api/policies.js'
 import { fromBase64url, toBase64url, toHex } from '../../src/core/bytes.js'
 import { generateSessionKeys, jwkThumbprint, type SessionKey } from '../../src/tokens/index.js'
 import {

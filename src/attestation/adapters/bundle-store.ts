@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Kysely, Transaction } from 'kysely'
-import { EvidenceBundle } from '../../api/attestation.js'
+import { EvidenceBundle } from '../../api/hosts.js'
 import { equalBytes } from '../../core/bytes.js'
 import { jsonText, keptQuery, type Parameters } from '../../store/index.js'
 import type { AttestationTransaction } from '../ports.js'

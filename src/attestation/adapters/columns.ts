@@ -1,4 +1,4 @@
-import { BootView } from '../../api/attestation.js'
+import { BootView } from '../../api/base-images.js'
 import { jsonColumn, keptByText } from '../../store/index.js'
 
 /** Accepted PCR digests by index as one JSON column: `{"0":["…"],"7":["…"]}`; one alone may stand without brackets. */

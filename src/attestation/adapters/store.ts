@@ -1,5 +1,7 @@
 import type { Insertable, Selectable, Transaction } from 'kysely'
-import { BaseImageSource, Policy, VerdictView } from '../../api/attestation.js'
+import { BaseImageSource } from '../../api/base-images.js'
+import { VerdictView } from '../../api/hosts.js'
+import { Policy } from '../../api/policies.js'
 import type { TpmClock } from '../../appraisal/index.js'
 import { fromHex, toBase64url, toHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'

@@ -1,4 +1,4 @@
-import type { EvidenceBundle, HostView } from '../../api/attestation.js'
+import type { EvidenceBundle, HostView } from '../../api/hosts.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'

@@ -1,4 +1,6 @@
-import type { Evidence, EvidenceBundle, Policy, VerdictView } from '../../api/attestation.js'
+import type { Evidence } from '../../api/attestation.js'
+import type { EvidenceBundle, VerdictView } from '../../api/hosts.js'
+import type { Policy } from '../../api/policies.js'
 import {
   appraise,
   bootView,

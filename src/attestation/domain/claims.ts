@@ -1,4 +1,5 @@
-import type { Evidence, VerdictView } from '../../api/attestation.js'
+import type { Evidence } from '../../api/attestation.js'
+import type { VerdictView } from '../../api/hosts.js'
 import {
   type DecodedEvidence,
   type IdentityVerdict,

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Evidence, Policy } from '../../api/attestation.js'
+import type { Evidence } from '../../api/attestation.js'
+import type { Policy } from '../../api/policies.js'
 import {
   appraiseIma,
   type ImaAppraisal,

@@ -1,4 +1,4 @@
-import type { Policy, PolicyView } from '../../api/attestation.js'
+import type { Policy, PolicyView } from '../../api/policies.js'
 import { checkPolicy, policyDigest } from '../../appraisal/index.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'

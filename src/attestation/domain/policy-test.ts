@@ -1,4 +1,6 @@
-import type { EvidenceBundle, HostState, Policy } from '../../api/attestation.js'
+import type { HostState } from '../../api/attestation.js'
+import type { EvidenceBundle } from '../../api/hosts.js'
+import type { Policy } from '../../api/policies.js'
 import { appraise, policyDigest } from '../../appraisal/index.js'
 import { fromBase64url, fromHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'

@@ -1,4 +1,4 @@
-import type { Policy } from '../../api/attestation.js'
+import type { Policy } from '../../api/policies.js'
 import { bootQuestions, type EventLogReport } from '../../appraisal/index.js'
 import { PlatformError } from '../../core/errors.js'
 import { failed } from '../../core/finding.js'

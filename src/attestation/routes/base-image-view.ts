@@ -1,4 +1,4 @@
-import type { BaseImageView } from '../../api/attestation.js'
+import type { BaseImageView } from '../../api/base-images.js'
 import type { Bank } from '../../api/common.js'
 import { isoTime } from '../../core/clock.js'
 import type { StoredBaseImage } from '../ports.js'

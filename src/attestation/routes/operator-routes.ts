@@ -1,23 +1,20 @@
 import type { FastifyRequest } from 'fastify'
+import { listAttestationAudit, verifyAttestationAudit } from '../../api/attestation.js'
+import { captureBaseImage, listBaseImages, removeBaseImage } from '../../api/base-images.js'
 import {
   acceptHostReboot,
   approveHost,
-  captureBaseImage,
   createTicket,
   getEvidenceBundle,
   getHost,
   getHostHistory,
-  listAttestationAudit,
-  listBaseImages,
   listEvidenceBundles,
   listHosts,
   listTickets,
-  removeBaseImage,
   removeHost,
   revokeHost,
   revokeTicket,
-  verifyAttestationAudit,
-} from '../../api/attestation.js'
+} from '../../api/hosts.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'

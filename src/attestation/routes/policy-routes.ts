@@ -9,7 +9,7 @@ import {
   removePolicyDraft,
   setPolicyDraft,
   testPolicyDraft as testPolicyOperation,
-} from '../../api/attestation.js'
+} from '../../api/policies.js'
 import { policyDigest } from '../../appraisal/index.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { type App, addOperation, type OperatorAccess } from '../../http/index.js'

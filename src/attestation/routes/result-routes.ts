@@ -1,14 +1,16 @@
 import {
   ATTESTATION_EVENT_STREAM,
   createWebhook,
-  introspectToken,
   listAttestationEvents,
-  listSigningKeys,
   listWebhooks,
   removeWebhook,
+} from '../../api/attestation-events.js'
+import {
+  introspectToken,
+  listSigningKeys,
   revokeToken,
   rotateSigningKey,
-} from '../../api/attestation.js'
+} from '../../api/tokens.js'
 import type { Clock } from '../../core/clock.js'
 import { isoTime } from '../../core/clock.js'
 import { newUuid } from '../../core/random.js'

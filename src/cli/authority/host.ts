@@ -10,7 +10,7 @@ import {
   listHosts,
   removeHost,
   revokeHost,
-} from '../../api/attestation.js'
+} from '../../api/hosts.js'
 import { verdictLines } from '../findings.js'
 import { fields, table } from '../output.js'
 import { addOperation } from './command.js'

@@ -4,7 +4,7 @@ import {
   captureBaseImage,
   listBaseImages,
   removeBaseImage,
-} from '../../api/attestation.js'
+} from '../../api/base-images.js'
 import { everyPage } from '../../api/every-page.js'
 import {
   addReferenceSigner,

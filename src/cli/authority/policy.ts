@@ -14,7 +14,7 @@ import {
   removePolicyDraft,
   setPolicyDraft,
   testPolicyDraft,
-} from '../../api/attestation.js'
+} from '../../api/policies.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { findingLine } from '../findings.js'

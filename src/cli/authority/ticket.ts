@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { createTicket, listTickets, revokeTicket } from '../../api/attestation.js'
+import { createTicket, listTickets, revokeTicket } from '../../api/hosts.js'
 import { sortedBy, table } from '../output.js'
 import { integer } from '../values.js'
 import { addOperation } from './command.js'

@@ -4,7 +4,7 @@ import {
   listSigningKeys,
   revokeToken,
   rotateSigningKey,
-} from '../../api/attestation.js'
+} from '../../api/tokens.js'
 import { PlatformError } from '../../core/errors.js'
 import { readSecretFile } from '../../core/secret-file.js'
 import { fields, sortedBy, table } from '../output.js'

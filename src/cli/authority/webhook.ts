@@ -5,7 +5,7 @@ import {
   listAttestationEvents,
   listWebhooks,
   removeWebhook,
-} from '../../api/attestation.js'
+} from '../../api/attestation-events.js'
 import { sortedBy, table } from '../output.js'
 import { addOperation } from './command.js'
 

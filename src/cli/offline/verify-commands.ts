@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { Value } from 'typebox/value'
-import { EvidenceBundle } from '../../api/attestation.js'
+import { EvidenceBundle } from '../../api/hosts.js'
 import { policyDigest, verifyBundle } from '../../appraisal/index.js'
 import { parseUtf8, toHex } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'

@@ -1,11 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import {
-  captureBaseImage,
-  type EvidenceBundle,
-  getEvidenceBundle,
-  getHost,
-} from '../../../src/api/attestation.js'
+import { captureBaseImage } from '../../../src/api/base-images.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { type EvidenceBundle, getEvidenceBundle, getHost } from '../../../src/api/hosts.js'
 import { DEFAULT_POLICY, verifyBundle } from '../../../src/appraisal/index.js'
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../../src/core/bytes.js'
 import { isPlatformError } from '../../../src/core/errors.js'

@@ -7,11 +7,8 @@ import {
   activateEnrolment,
   createEnrolment,
   type EnrolmentRequest,
-  getHost,
-  listAttestationEvents,
-  removeHost,
-  revokeHost,
 } from '../../../src/api/attestation.js'
+import { listAttestationEvents } from '../../../src/api/attestation-events.js'
 import type { Client } from '../../../src/api/client.js'
 import {
   addAnchors,
@@ -27,6 +24,7 @@ import {
   removeRevocationList,
   removeRevokedKey,
 } from '../../../src/api/endorsement.js'
+import { getHost, removeHost, revokeHost } from '../../../src/api/hosts.js'
 import { fromBase64url, toBase64url, toHex } from '../../../src/core/bytes.js'
 import { enrol } from '../../../src/host-agent/adapters/attester.js'
 import { parseDer } from '../../../src/pki/der.js'

@@ -3,19 +3,21 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   activateEnrolment,
-  approveHost,
   createEnrolment,
-  createTicket,
   type EnrolmentRequest,
-  getHost,
   listAttestationAudit,
+} from '../../../src/api/attestation.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
+import {
+  approveHost,
+  createTicket,
+  getHost,
   listHosts,
   listTickets,
   removeHost,
   revokeHost,
   revokeTicket,
-} from '../../../src/api/attestation.js'
-import { addAnchors } from '../../../src/api/endorsement.js'
+} from '../../../src/api/hosts.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, issueEkCertificate, openAuthority } from '../../../src/pki/index.js'
 import { parsePublicArea, publicKeyOf } from '../../../src/tpm/index.js'

@@ -2,21 +2,17 @@ import { cp, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
-  captureBaseImage,
   createAttestation,
   createNonce,
   type Evidence,
   getDiscovery,
-  getHost,
-  getHostHistory,
   getJwks,
-  getPolicy,
-  listBaseImages,
-  removeBaseImage,
-  revokeHost,
   verifyAttestationAudit,
 } from '../../../src/api/attestation.js'
+import { captureBaseImage, listBaseImages, removeBaseImage } from '../../../src/api/base-images.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { getHost, getHostHistory, revokeHost } from '../../../src/api/hosts.js'
+import { getPolicy } from '../../../src/api/policies.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import {
   generateSessionKeys,

@@ -1,16 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import {
-  createAttestation,
-  type Evidence,
-  getEvidenceBundle,
-  getHost,
-  type Policy,
-  setPolicyDraft,
-  testPolicyDraft,
-} from '../../../src/api/attestation.js'
+import { createAttestation, type Evidence } from '../../../src/api/attestation.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { getEvidenceBundle, getHost } from '../../../src/api/hosts.js'
+import { type Policy, setPolicyDraft, testPolicyDraft } from '../../../src/api/policies.js'
 import { DEFAULT_POLICY, verifyBundle } from '../../../src/appraisal/index.js'
 import { toHex } from '../../../src/core/bytes.js'
 import { failures } from '../../../src/core/finding.js'

@@ -1,13 +1,16 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { captureBaseImage } from '../../../src/api/base-images.js'
+import { addAnchors } from '../../../src/api/endorsement.js'
 import {
   acceptHostReboot,
-  activatePolicyDraft,
-  captureBaseImage,
   type EvidenceBundle,
   getEvidenceBundle,
   getHost,
+} from '../../../src/api/hosts.js'
+import {
+  activatePolicyDraft,
   getPolicy,
   getPolicyDraft,
   listPolicyRevisions,
@@ -15,8 +18,7 @@ import {
   removePolicyDraft,
   setPolicyDraft,
   testPolicyDraft,
-} from '../../../src/api/attestation.js'
-import { addAnchors } from '../../../src/api/endorsement.js'
+} from '../../../src/api/policies.js'
 import { DEFAULT_POLICY, policyDigest, verifyBundle } from '../../../src/appraisal/index.js'
 import { failures } from '../../../src/core/finding.js'
 import { EVENT_TYPES, encodeEventLog, parseEventLog } from '../../../src/eventlog/index.js'

@@ -1,7 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { getHost, listBaseImages, removeBaseImage } from '../../../src/api/attestation.js'
+import { listBaseImages, removeBaseImage } from '../../../src/api/base-images.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { getHost } from '../../../src/api/hosts.js'
 import {
   addReferenceSigner,
   importBaseImages,

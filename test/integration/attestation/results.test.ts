@@ -4,28 +4,34 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { getJwks } from '../../../src/api/attestation.js'
 import {
-  activatePolicyDraft,
   createWebhook,
-  endPolicyTokens,
-  getEvidenceBundle,
-  getHost,
-  getJwks,
-  getPolicy,
-  introspectToken,
   listAttestationEvents,
-  listHosts,
-  listSigningKeys,
   listWebhooks,
-  removeHost,
   removeWebhook,
-  revokeHost,
-  revokeToken,
-  rotateSigningKey,
-  setPolicyDraft,
-} from '../../../src/api/attestation.js'
+} from '../../../src/api/attestation-events.js'
 import { createCluster, listVms, reportVm } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import {
+  getEvidenceBundle,
+  getHost,
+  listHosts,
+  removeHost,
+  revokeHost,
+} from '../../../src/api/hosts.js'
+import {
+  activatePolicyDraft,
+  endPolicyTokens,
+  getPolicy,
+  setPolicyDraft,
+} from '../../../src/api/policies.js'
+import {
+  introspectToken,
+  listSigningKeys,
+  revokeToken,
+  rotateSigningKey,
+} from '../../../src/api/tokens.js'
 import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
 import { fromBase64url } from '../../../src/core/bytes.js'
 import { createAuthority } from '../../../src/host-agent/adapters/authority.js'

@@ -1,6 +1,5 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { revokeHost } from '../../../src/api/attestation.js'
 import {
   createCluster,
   forgetVm,
@@ -13,6 +12,7 @@ import {
   verifyControlPlaneAudit,
 } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { revokeHost } from '../../../src/api/hosts.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, createAuthority } from '../../../src/host-agent/adapters/authority.js'
 import { parseCertificates, verifyEkCertificate } from '../../../src/pki/index.js'

@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { captureBaseImage, createTicket } from '../../../src/api/attestation.js'
+import { captureBaseImage } from '../../../src/api/base-images.js'
 import { type Client, createClient } from '../../../src/api/client.js'
 import { createCluster, type EventView, listEvents } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
@@ -15,6 +15,7 @@ import {
   type VmDetails,
 } from '../../../src/api/host-agent.js'
 import { type HostKeyDeliveryView, listHostKeyDeliveries } from '../../../src/api/host-keys.js'
+import { createTicket } from '../../../src/api/hosts.js'
 import type { AnswerOf } from '../../../src/api/operation.js'
 import { fromBase64url, utf8 } from '../../../src/core/bytes.js'
 import { loadConfig } from '../../../src/core/config.js'

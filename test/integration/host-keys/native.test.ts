@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { revokeHost } from '../../../src/api/attestation.js'
 import {
   createCluster,
   listControlPlaneAudit,
@@ -23,6 +22,7 @@ import {
   rotateNativeProvider,
   setHostKeyProvider,
 } from '../../../src/api/host-keys.js'
+import { revokeHost } from '../../../src/api/hosts.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import type { TestSite } from '../../helpers/site.js'

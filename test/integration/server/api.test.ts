@@ -4,14 +4,19 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import type { TObject } from 'typebox'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import * as attestationApi from '../../../src/api/attestation.js'
+import * as attestationBase from '../../../src/api/attestation.js'
+import * as attestationEvents from '../../../src/api/attestation-events.js'
+import * as baseImagesApi from '../../../src/api/base-images.js'
 import * as controlPlaneApi from '../../../src/api/control-plane.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
 import { everyPage } from '../../../src/api/every-page.js'
 import * as hostKeysApi from '../../../src/api/host-keys.js'
+import * as hostsApi from '../../../src/api/hosts.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
 import type { Operation } from '../../../src/api/operation.js'
+import * as policiesApi from '../../../src/api/policies.js'
 import * as referenceValuesApi from '../../../src/api/reference-values.js'
+import * as tokensApi from '../../../src/api/tokens.js'
 import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
 import { toBase64url } from '../../../src/core/bytes.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
@@ -21,8 +26,21 @@ import { bootHost, ticketFor } from '../../helpers/host.js'
 import { openTestSite, setPolicy, type TestSite } from '../../helpers/site.js'
 import { sigillo } from '../cli/sigillo.js'
 
+const attestationApi = {
+  ...attestationBase,
+  ...attestationEvents,
+  ...baseImagesApi,
+  ...hostsApi,
+  ...policiesApi,
+  ...tokensApi,
+}
+
 const SERVICES = {
-  attestation: { ...attestationApi, ...endorsementApi, ...referenceValuesApi },
+  attestation: {
+    ...attestationApi,
+    ...endorsementApi,
+    ...referenceValuesApi,
+  },
   'key-provider': keyProviderApi,
   'control-plane': { ...controlPlaneApi, ...hostKeysApi },
 } as const
