@@ -137,6 +137,21 @@ export const listHeldKeys = operation({
 
 const MIB = 1024 * 1024
 
+export const DiskCreate = Exactly({
+  name: Name,
+  sizeOctets: Type.Optional(Type.Integer({ minimum: MIB, maximum: 2 ** 48 })),
+  from: Type.Optional(
+    Type.String({
+      maxLength: 4096,
+      description: 'raw or qcow2 image on the host to fill the disk from',
+    }),
+  ),
+  plain: Type.Optional(
+    Type.Boolean({ description: 'a disk that is not encrypted, in an encrypted VM' }),
+  ),
+})
+export type DiskCreate = Static<typeof DiskCreate>
+
 export const VmCreate = Exactly({
   name: Name,
   /** Without a key provider the VM is not encrypted. */
@@ -144,22 +159,7 @@ export const VmCreate = Exactly({
   memoryMib: Type.Optional(Type.Integer({ minimum: 64, maximum: 1_048_576 })),
   cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 512 })),
   vtpm: Type.Optional(Type.Boolean()),
-  disks: Type.Array(
-    Exactly({
-      name: Name,
-      sizeOctets: Type.Optional(Type.Integer({ minimum: MIB, maximum: 2 ** 48 })),
-      from: Type.Optional(
-        Type.String({
-          maxLength: 4096,
-          description: 'raw or qcow2 image on the host to fill the disk from',
-        }),
-      ),
-      plain: Type.Optional(
-        Type.Boolean({ description: 'a disk that is not encrypted, in an encrypted VM' }),
-      ),
-    }),
-    { maxItems: 16 },
-  ),
+  disks: Type.Array(DiskCreate, { maxItems: 16 }),
 })
 export type VmCreate = Static<typeof VmCreate>
 
@@ -225,6 +225,7 @@ export const rewrapVmKeys = operation({
 })
 
 const VmParams = Exactly({ vm: Name })
+const DiskParams = Exactly({ vm: Name, disk: Name })
 const TaskParams = Exactly({ taskId: Uuid })
 
 export const createVm = operation({
@@ -300,6 +301,57 @@ export const recryptVm = operation({
   answer: TaskView,
 })
 
+export const addDisk = operation({
+  id: 'addDisk',
+  summary: 'Add a disk to a stopped VM',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/disks`,
+  status: 202,
+  params: VmParams,
+  body: DiskCreate,
+  answer: TaskView,
+})
+
+export const growDisk = operation({
+  id: 'growDisk',
+  summary: 'Make a disk of a stopped VM larger',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/disks/:disk/grow`,
+  status: 200,
+  params: DiskParams,
+  body: Exactly({ sizeOctets: Type.Integer({ minimum: MIB, maximum: 2 ** 48 }) }),
+  answer: VmDetails,
+})
+
+export const removeDisk = operation({
+  id: 'removeDisk',
+  summary: 'Remove a disk from a stopped VM and delete it: its key slots are erased first',
+  method: 'DELETE',
+  path: `${BASE}/vms/:vm/disks/:disk`,
+  status: 200,
+  params: DiskParams,
+  answer: VmDetails,
+})
+
+export const cloneVm = operation({
+  id: 'cloneVm',
+  summary: 'Make a VM like a stopped one, with an id and keys of its own',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/clone`,
+  status: 202,
+  params: VmParams,
+  body: Exactly({
+    name: Name,
+    vtpm: Type.Optional(
+      Type.Union([Type.Literal('new'), Type.Literal('copy'), Type.Literal('none')], {
+        description: 'a new virtual TPM (default where the VM has one), a copy of it, or none',
+      }),
+    ),
+    compare,
+  }),
+  answer: TaskView,
+})
+
 export const removeVtpm = operation({
   id: 'removeVtpm',
   summary: 'Take the virtual TPM out of a stopped VM',
@@ -367,7 +419,7 @@ export const readDisk = operation({
   method: 'POST',
   path: `${BASE}/vms/:vm/disks/:disk/read`,
   status: 200,
-  params: Exactly({ vm: Name, disk: Name }),
+  params: DiskParams,
   body: Exactly({
     offset: Type.Integer({ minimum: 0, maximum: 2 ** 48 }),
     length: Type.Integer({ minimum: 1, maximum: MIB }),

@@ -120,6 +120,7 @@ export const ERROR_CODES = {
   VM_RUNNING: { status: 409, title: 'the VM is running' },
   VM_BUSY: { status: 409, title: 'another operation on the VM is under way' },
   VM_STOPPED: { status: 409, title: 'the VM is not running' },
+  VM_DISK_EXISTS: { status: 409, title: 'the VM has a disk of this name' },
   VM_DISK_NOT_FOUND: { status: 404, title: 'the VM has no disk of this name' },
   VM_DISK_FULL: { status: 507, title: 'the host has no room for the VM' },
   VM_IMAGE: { status: 400, title: 'a file is not an image that a disk can be filled from' },

@@ -2,8 +2,10 @@ import { getJwks } from '../api/attestation.js'
 import type { Client } from '../api/client.js'
 import {
   type AgentStatus,
+  addDisk,
   attestNow,
   cancelTask,
+  cloneVm,
   createEvidence,
   createVm,
   decryptVm,
@@ -12,6 +14,7 @@ import {
   getStatus,
   getTask,
   getToken,
+  growDisk,
   listAgentVms,
   listHeldKeys,
   listKeys,
@@ -19,6 +22,7 @@ import {
   probeKeys,
   readDisk,
   recryptVm,
+  removeDisk,
   removeVtpm,
   rewrapVmKeys,
   showVm,
@@ -153,6 +157,17 @@ export function addAgentRoutes(
     const { compare: _, ...parts } = body
     return startLong('vm.recrypt', body, (options) => vms.recrypt(params.vm, parts, options))
   })
+  addOperation(app, cloneVm, LOCAL, async ({ params, body }) => {
+    const { compare: _, ...request } = body
+    return startLong('vm.clone', body, (options) => vms.clone(params.vm, request, options))
+  })
+  addOperation(app, addDisk, LOCAL, async ({ params, body }) =>
+    startLong('vm.add-disk', {}, (options) => vms.addDisk(params.vm, body, options)),
+  )
+  addOperation(app, growDisk, LOCAL, async ({ params, body }) =>
+    vms.growDisk(params.vm, params.disk, body.sizeOctets),
+  )
+  addOperation(app, removeDisk, LOCAL, async ({ params }) => vms.removeDisk(params.vm, params.disk))
   addOperation(app, removeVtpm, LOCAL, async ({ params }) => vms.removeVtpm(params.vm))
   addOperation(app, deleteVm, LOCAL, async ({ params }) => {
     await vms.delete(params.vm)

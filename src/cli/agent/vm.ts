@@ -15,6 +15,7 @@ import { table } from '../output.js'
 import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
+import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { printVm } from './vm-text.js'
 
@@ -34,6 +35,7 @@ interface CreateOptions {
 export function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('virtual machines of this host')
   addEncryptionCommands(vm)
+  addDiskCommands(vm)
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')

@@ -34,13 +34,13 @@ export async function changeHome(
   const objects: readonly KeyObject[] = provider === undefined ? [] : ['home']
   using keys = makeKeys(objects)
   await host.withKeys(vm, homeKey(vm.descriptor), (home) =>
-    changeVm(host, vm, { onStep, signal }, async () => {
+    changeVm(host, vm, { onStep, signal }, async (staged) => {
       onStep('keys')
       const { provider: _, ...rest } = home
       if (provider === undefined) {
         return { home: rest, homeKey: undefined, newKeys: [], goneKeys: ['home'], files: {} }
       }
-      const newKeys = await wrapNewKeys(host, vm, { provider, objects, keys })
+      const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects, keys })
       const changed = { ...rest, provider }
       return { home: changed, homeKey: keys.of('home'), newKeys, goneKeys: [], files: {} }
     }),
@@ -73,7 +73,7 @@ export async function changeDisk(
       onStep('keys')
       const disk = home.disks.find((candidate) => candidate.name === name)
       if (!disk) throw new TypeError('home and descriptor agree about disks')
-      const newKeys = await wrapNewKeys(host, vm, { provider, objects, keys })
+      const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects, keys })
       const { volumeId: _, ...rest } = disk
       const changed = { ...rest, ...(to === 'plain' ? {} : { volumeId: newUuid() }) }
       const from = openDisk(vm.paths, disk, opened)
@@ -114,7 +114,7 @@ export async function changeVtpmKeys(
   await host.withKeys(vm, ['home', ...VTPM_KEYS], (home, opened) =>
     changeVm(host, vm, { onStep, signal }, async (staged) => {
       onStep('keys')
-      const newKeys = await wrapNewKeys(host, vm, { provider, objects: VTPM_KEYS, keys })
+      const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects: VTPM_KEYS, keys })
       onStep('state')
       await recryptVtpm(vm.paths, staged, { old: opened.of('vtpm'), fresh: keys.of('vtpm') })
       return {
@@ -143,17 +143,24 @@ export async function removeVtpm(
   )
 }
 
-function openDisk(paths: StoredVm['paths'], disk: Home['disks'][number], keys: VmKeys): OpenDisk {
+/** A disk with its key out of these. */
+export function openDisk(
+  paths: StoredVm['paths'],
+  disk: Home['disks'][number],
+  keys: VmKeys,
+): OpenDisk {
   const file = diskFileOf(paths, disk)
   return { file, key: isEncrypted(file) ? keys.of(`disk-${disk.name}`) : undefined }
 }
 
-async function makeDisk(programs: Programs, { file, key }: OpenDisk): Promise<void> {
+/** Makes the file of a disk, empty. */
+export async function makeDisk(programs: Programs, { file, key }: OpenDisk): Promise<void> {
   if (isEncrypted(file) && key) await formatDisk(programs, file, key)
   else if (!isEncrypted(file)) await createPlainDisk(file)
 }
 
-async function verifyCopy(
+/** Brings a copy to the disk, opens it with its key, and compares it with the original. */
+export async function verifyCopy(
   programs: Programs,
   from: OpenDisk,
   target: OpenDisk,
@@ -167,6 +174,7 @@ async function verifyCopy(
   await compareDisks(programs, from, target, { extent, ...(signal ? { signal } : {}) })
 }
 
-function fileName({ name, volumeId }: Home['disks'][number]): string {
+/** Name of the file of a disk in the directory of its VM. */
+export function fileName({ name, volumeId }: Home['disks'][number]): string {
   return volumeId === undefined ? `disk-${name}.raw` : `disk-${name}.luks`
 }

@@ -2,10 +2,10 @@ import { timingSafeEqual } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import { explainFull } from './disk-space.js'
-import { writePrivateFile } from './files.js'
+import { replacePrivateFile, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
 import type { VmPaths } from './layout.js'
-import { commitChange, type FileChange, settleChange, stageChange } from './pending-change.js'
+import { commitChange, type FileChange, stageChange } from './pending-change.js'
 import { descriptorOf, encodeRecord, type Home, type KeyRecord } from './records.js'
 import type { VmHost } from './vm-host.js'
 import { type KeyObject, unwrapKeys, type VmKeys, wrapKeys } from './vm-keys.js'
@@ -46,18 +46,20 @@ export async function changeVm(
     })
   } catch (error) {
     const reason = await explainFull(store.directory, error)
-    if ((await settleChange(programs, vm.paths)) !== 'completed') throw reason
+    if ((await host.settleChange(vm)) !== 'completed') throw reason
   }
 }
 
 /**
- * Has new keys of a VM wrapped, and unwrapped again: nothing is thrown away for keys that cannot come back.
+ * Has new keys of a VM wrapped, and unwrapped again: nothing is thrown away for keys that cannot come back. They are in
+ * the staged records from the first moment, so that they are released when the change is undone.
  *
  * @throws PlatformError of the key provider; `VM_KEY_WRONG`
  */
 export async function wrapNewKeys(
   host: VmHost,
   vm: StoredVm,
+  staged: VmPaths,
   options: {
     readonly provider: string
     readonly objects: readonly KeyObject[]
@@ -68,6 +70,7 @@ export async function wrapNewKeys(
   if (objects.length === 0) return []
   const { vmId } = vm.descriptor
   const wrapped = await wrapKeys(host.keys, { vmId, ...options })
+  await writePrivateFile(staged.keys, encodeRecord({ format: 1, keys: wrapped }))
   const request = { vmId, provider, objects, records: wrapped, assurance: host.assurance }
   using back = await unwrapKeys(host.keys, request)
   for (const object of objects) {
@@ -97,7 +100,7 @@ async function writeRecords(
       !goneKeys.some((gone) => gone === object),
   )
   const keys = [...kept, ...newKeys]
-  await writePrivateFile(staged.keys, encodeRecord({ format: 1, keys }))
+  await replacePrivateFile(staged.root, 'keys.json', encodeRecord({ format: 1, keys }))
   const descriptor = descriptorOf(home, vm.descriptor)
   await writePrivateFile(staged.descriptor, encodeRecord(descriptor))
   if (homeKey) {

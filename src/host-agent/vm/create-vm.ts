@@ -1,30 +1,20 @@
 import { readFile, rename } from 'node:fs/promises'
 import { isoTime } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
-import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
-import { fillDisk, formatDisk, verifyDisk } from './disk.js'
-import {
-  checkDiskFile,
-  createPlainDisk,
-  type DiskFile,
-  diskFileOf,
-  isEncrypted,
-} from './disk-file.js'
+import { isEncrypted } from './disk-file.js'
 import { explainFull, requireSpace } from './disk-space.js'
 import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
-import { openImage, type SourceImage } from './image.js'
 import { CREATING, pathsOf } from './layout.js'
-import { LUKS_PAYLOAD_OCTETS } from './luks-header.js'
+import { makeNewDisk, type PlannedDisk, planDisk, roomForNew } from './new-disk.js'
 import type { KeyClient, OnProgress, VtpmCertifier } from './ports.js'
 import type { Programs } from './programs.js'
 import { Progress } from './progress.js'
 import { type Descriptor, descriptorOf, encodeRecord, type Home } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { keyObjects, makeKeys, wrapKeys } from './vm-keys.js'
-import type { DiskSpec, VmSpec } from './vm-spec.js'
+import type { VmSpec } from './vm-spec.js'
 import { makeVtpm } from './vtpm.js'
 
 /** Room for everything of a VM that is not a disk. */
@@ -39,12 +29,6 @@ export interface CreateDeps {
   readonly now: () => number
   /** Notes that keys of a VM that is not made after all are not needed. */
   readonly dropKeys: (vmId: string, root: string) => Promise<void>
-}
-
-interface PlannedDisk {
-  readonly name: string
-  readonly file: DiskFile
-  readonly image: SourceImage | undefined
 }
 
 /**
@@ -69,8 +53,8 @@ export async function createVm(
   const disks: PlannedDisk[] = []
   try {
     progress.begin('check')
-    for (const disk of spec.disks) disks.push(await planDisk(root, disk))
-    await checkSpace(deps.directory, disks)
+    for (const disk of spec.disks) disks.push(await planDisk(pathsOf(root), disk))
+    await requireSpace(deps.directory, roomForNew(disks) + OVERHEAD_OCTETS)
     await makePrivateDirectory(root)
     const descriptor = await writeVm(deps, { spec, vmId, root, disks }, progress)
     progress.begin('commit')
@@ -86,31 +70,6 @@ export async function createVm(
   } finally {
     for (const { image } of disks) await image?.[Symbol.asyncDispose]()
   }
-}
-
-async function planDisk(root: string, spec: DiskSpec): Promise<PlannedDisk> {
-  const { name, from } = spec
-  const image = from === undefined ? undefined : await openImage(from)
-  const imageOctets = image?.virtualOctets ?? 0
-  const sizeOctets = spec.sizeOctets ?? imageOctets
-  if (imageOctets > sizeOctets) {
-    await image?.[Symbol.asyncDispose]()
-    throw new PlatformError(
-      'VM_IMAGE',
-      `expected an image of at most ${sizeOctets} octets for disk ${name}, found ${imageOctets}`,
-    )
-  }
-  const disk = { name, sizeOctets, ...(spec.plain ? {} : { volumeId: newUuid() }) }
-  return { name, file: diskFileOf(pathsOf(root), disk), image }
-}
-
-/** An image is copied whole, with its zeros: encrypted they are no zeros. The rest of a disk takes room as it is used. */
-async function checkSpace(directory: string, disks: readonly PlannedDisk[]): Promise<void> {
-  const needed = disks.reduce(
-    (sum, { image }) => sum + LUKS_PAYLOAD_OCTETS + (image?.virtualOctets ?? 0),
-    OVERHEAD_OCTETS,
-  )
-  await requireSpace(directory, needed)
 }
 
 async function writeVm(
@@ -156,27 +115,12 @@ async function writeVm(
   const descriptor = descriptorOf(home, { vmId, createdAt: isoTime(deps.now()) })
   await writePrivateFile(paths.descriptor, encodeRecord(descriptor))
 
-  for (const { name, file, image } of disks) {
-    const begin = (step: string) => progress.begin(`${name}: ${step}`)
-    const fill = async (key?: Secret) => {
-      if (!image) return
-      begin('fill')
-      await fillDisk(programs, file, key, image, (percent) => progress.within(percent))
-    }
-    begin('format')
-    if (isEncrypted(file)) {
-      const key = keys.of(`disk-${name}`)
-      await formatDisk(programs, file, key)
-      await fill(key)
-      begin('verify')
-      await verifyDisk(programs, file, key)
-    } else {
-      await createPlainDisk(file)
-      await fill()
-      begin('verify')
-      await checkDiskFile(file)
-      await syncPath(file.path)
-    }
+  for (const disk of disks) {
+    const key = isEncrypted(disk.file) ? keys.of(`disk-${disk.name}`) : undefined
+    await makeNewDisk(programs, disk, key, {
+      begin: (step) => progress.begin(`${disk.name}: ${step}`),
+      within: (percent) => progress.within(percent),
+    })
   }
   if (vtpm) {
     progress.begin('vtpm')

@@ -60,7 +60,7 @@ export async function formatDisk(programs: Programs, disk: Disk, dek: Secret): P
  *
  * @param dek of an encrypted disk
  * @param onPercent called with 0 to 100 as it goes on
- * @throws PlatformError `VM_DISK_FULL`, or `VM_IMAGE` with the words of qemu-img
+ * @throws PlatformError `VM_DISK_FULL`, `VM_IMAGE` with the words of qemu-img, or the reason of the signal
  */
 export async function fillDisk(
   programs: Programs,
@@ -68,6 +68,7 @@ export async function fillDisk(
   dek: Secret | undefined,
   image: SourceImage,
   onPercent: (percent: number) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
   const source = {
     driver: image.format,
@@ -85,6 +86,7 @@ export async function fillDisk(
     ],
     {
       ...(dek ? { key: dek } : {}),
+      ...(signal ? { signal } : {}),
       file: image.descriptor,
       timeoutMs: FILL_TIMEOUT_MS,
       onOutput: (text) => {

@@ -3,10 +3,14 @@ import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { isName } from '../../core/names.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
+import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
 import { type CreateDeps, createVm } from './create-vm.js'
+import { createVmDisks, type VmDisks } from './disk-changes.js'
 import { diskFileOf, readDiskFile } from './disk-file.js'
-import { createVmEncryption, type VmEncryption } from './encryption.js'
+import { createVmEncryption, type EncryptionOptions, type VmEncryption } from './encryption.js'
+import { OctetProgress } from './octet-progress.js'
 import type { Inventory, KeyClient, OnProgress, VtpmCertifier } from './ports.js'
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
@@ -48,9 +52,19 @@ export interface VmServiceOptions {
  * Every method throws `VM_NOT_FOUND` for a name that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
-export interface VmService extends VmEncryption, AsyncDisposable {
+export interface VmService extends VmEncryption, VmDisks, AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress): Promise<VmDetails>
+  /**
+   * Makes a VM like a stopped one, with an id and keys of its own. Its virtual TPM is a new one unless told.
+   *
+   * @throws PlatformError `VM_EXISTS`, `VM_RUNNING`, `VM_BUSY`, `VM_HOME_PLAIN`, and what `encrypt` throws of copies
+   */
+  clone(
+    name: string,
+    request: { readonly name: string; readonly vtpm?: ClonedVtpm },
+    options?: EncryptionOptions,
+  ): Promise<VmDetails>
   /** What is known without keys: no memory, processors or certificates. */
   list(): Promise<readonly VmDetails[]>
   /** @throws PlatformError `VM_HOME_CORRUPT` */
@@ -126,6 +140,7 @@ export function createVmService(options: VmServiceOptions): VmService {
 
   return {
     ...createVmEncryption(host),
+    ...createVmDisks(host),
 
     create: (request, onProgress = () => undefined) => {
       const spec = checkSpec(request)
@@ -141,6 +156,33 @@ export function createVmService(options: VmServiceOptions): VmService {
         onProgress('done', 100)
         return host.details(vm, spec)
       })
+    },
+
+    clone: (name, request, { onProgress = () => undefined, signal, compare = 'samples' } = {}) => {
+      requireName(request.name)
+      return host.claim(name, 'clone', (vm) =>
+        host.onName(request.name, async () => {
+          if (await store.has(request.name)) {
+            throw new PlatformError('VM_EXISTS', `VM ${request.name} exists`)
+          }
+          await host.withKeys(vm, allKeys(vm.descriptor), async (home, opened) => {
+            const total = home.disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
+            const progress = new OctetProgress(onProgress, total)
+            const vtpm = vtpmOfClone(home, request.vtpm)
+            const source = { vm, home, keys: opened }
+            const made = { name: request.name, vtpm, compare, signal, progress }
+            const vmId = await cloneVm(createDeps, source, made)
+            logger.info(
+              { event: 'vm.cloned', vmId, name: request.name, from: name },
+              'a VM was cloned',
+            )
+            progress.end()
+          })
+          const clone = await store.find(request.name)
+          await host.report(clone)
+          return host.details(clone)
+        }),
+      )
     },
 
     list: async () => {
@@ -294,6 +336,10 @@ export function createVmService(options: VmServiceOptions): VmService {
 
     [Symbol.asyncDispose]: async () => host[Symbol.dispose](),
   }
+}
+
+function requireName(name: string): void {
+  if (!isName(name)) throw new PlatformError('REQUEST_INVALID', `${name} is not a name`)
 }
 
 function checkRange(offset: number, length: number): void {

@@ -64,7 +64,7 @@ export class VmHost implements Disposable {
     return this.#queue.run(name, async () => {
       const vm = await this.store.find(name)
       if (this.#claims.has(vm.descriptor.vmId)) return task(vm)
-      return task((await this.#settleChange(vm)) ? await this.store.find(name) : vm)
+      return task((await this.settleChange(vm)) === 'none' ? vm : await this.store.find(name))
     })
   }
 
@@ -195,21 +195,23 @@ export class VmHost implements Disposable {
     }
   }
 
-  [Symbol.dispose](): void {
-    for (const watch of this.#watches.values()) watch[Symbol.dispose]()
-    this.#watches.clear()
-  }
-
-  /** Whether there was a change that an agent began and did not end. */
-  async #settleChange(vm: StoredVm): Promise<boolean> {
+  /** Ends a change that was begun and not ended; wrapped keys that are of no use then are released. */
+  async settleChange(vm: StoredVm): Promise<'none' | 'completed' | 'undone'> {
     const { vmId, name } = vm.descriptor
+    const records = await this.store.readKeysOfChange(vm)
     const outcome = await settleChange(this.programs, vm.paths)
-    if (outcome === 'none') return false
+    if (outcome === 'none') return outcome
+    await this.releases.noteRecords(vmId, records)
     this.logger.warn(
       { event: `vm.change-${outcome}`, vmId, name },
       `an unfinished change of a VM was ${outcome}`,
     )
-    return true
+    return outcome
+  }
+
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches.values()) watch[Symbol.dispose]()
+    this.#watches.clear()
   }
 
   #requireFree({ descriptor: { vmId, name } }: StoredVm): void {

@@ -1,5 +1,5 @@
 import { Value } from 'typebox/value'
-import { VmCreate } from '../../api/host-agent.js'
+import { DiskCreate, VmCreate } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { isName } from '../../core/names.js'
 
@@ -42,32 +42,50 @@ export function checkSpec(request: VmCreate): VmSpec {
   }
   const seen = new Set<string>()
   const disks = request.disks.map((disk): DiskSpec => {
-    if (disk.name.length > MAX_DISK_NAME) {
-      throw invalid(`expected at most ${MAX_DISK_NAME} characters in the name of a disk`)
-    }
     if (seen.has(disk.name)) throw invalid(`two disks have the name ${disk.name}`)
     seen.add(disk.name)
-    const { sizeOctets, from, plain = provider === undefined } = disk
-    if (!plain && provider === undefined) {
-      throw new PlatformError('VM_HOME_PLAIN', 'an encrypted disk needs an encrypted home')
-    }
-    if (sizeOctets === undefined && from === undefined) {
-      throw invalid(`disk ${disk.name} needs a size or an image`)
-    }
-    if (sizeOctets !== undefined && sizeOctets % SECTOR_OCTETS !== 0) {
-      throw invalid(`expected whole sectors of ${SECTOR_OCTETS} octets for disk ${disk.name}`)
-    }
-    return {
-      name: disk.name,
-      ...(sizeOctets === undefined ? {} : { sizeOctets }),
-      ...(from === undefined ? {} : { from }),
-      plain,
-    }
+    return checkDiskSpec(disk, provider)
   })
-  for (const text of [name, ...(provider === undefined ? [] : [provider]), ...seen]) {
+  for (const text of [name, ...(provider === undefined ? [] : [provider])]) {
     if (!isName(text)) throw invalid(`${text} is not a name`)
   }
   return { name, provider, memoryMib, cpus, vtpm, disks }
+}
+
+/**
+ * Checks what a disk is to be; without a word on it, it is encrypted as the home of its VM is.
+ *
+ * @param provider of the VM, if it has one
+ * @throws PlatformError `REQUEST_INVALID`, `VM_HOME_PLAIN`
+ */
+export function checkDiskSpec(request: DiskCreate, provider: string | undefined): DiskSpec {
+  const { name, sizeOctets, from, plain = provider === undefined } = request
+  const [error] = Value.Errors(DiskCreate, request)
+  if (error) throw invalid(`${error.instancePath || 'the request'} ${error.message}`)
+  if (!isName(name)) throw invalid(`${name} is not a name`)
+  if (name.length > MAX_DISK_NAME) {
+    throw invalid(`expected at most ${MAX_DISK_NAME} characters in the name of a disk`)
+  }
+  if (!plain && provider === undefined) {
+    throw new PlatformError('VM_HOME_PLAIN', 'an encrypted disk needs an encrypted home')
+  }
+  if (sizeOctets === undefined && from === undefined) {
+    throw invalid(`disk ${name} needs a size or an image`)
+  }
+  if (sizeOctets !== undefined) requireWholeSectors(name, sizeOctets)
+  return {
+    name,
+    ...(sizeOctets === undefined ? {} : { sizeOctets }),
+    ...(from === undefined ? {} : { from }),
+    plain,
+  }
+}
+
+/** @throws PlatformError `REQUEST_INVALID` */
+export function requireWholeSectors(disk: string, octets: number): void {
+  if (octets % SECTOR_OCTETS !== 0) {
+    throw invalid(`expected whole sectors of ${SECTOR_OCTETS} octets for disk ${disk}`)
+  }
 }
 
 function invalid(message: string): PlatformError {

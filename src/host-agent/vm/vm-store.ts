@@ -84,6 +84,21 @@ export class VmStore {
     return (await readRecord(paths.keys, KeyRecords, 'keys.json')).keys
   }
 
+  /** Keys that a change which was begun has or had: new ones, and those that it replaces. */
+  async readKeysOfChange({ paths }: StoredVm): Promise<readonly KeyRecord[]> {
+    const changes = [`${paths.change}/new`, `${paths.change}/old`]
+    if ((await readdir(paths.change).catch(() => [])).length === 0) return []
+    const files = [paths.keys, ...changes.map((root) => pathsOf(root).keys)]
+    const records = files.map((file) =>
+      readRecord(file, KeyRecords, 'keys.json').then(
+        ({ keys }) => keys,
+        // not yet, or no longer
+        () => [],
+      ),
+    )
+    return (await Promise.all(records)).flat()
+  }
+
   /**
    * The home, decrypted unless it is plain. It must agree with the descriptor, which anybody could have changed.
    *

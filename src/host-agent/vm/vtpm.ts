@@ -125,6 +125,27 @@ export async function recryptVtpm(
   await writeVtpmRecord(staged, { state: 'stopped', generation: generation + 1, digest })
 }
 
+/**
+ * Copies the vTPM of a stopped VM into a VM that is being made, under another key. Both are then the same TPM, with the
+ * same secrets and certificates, which name the first VM.
+ *
+ * @throws PlatformError as `checkVtpm`
+ */
+export async function copyVtpm(
+  paths: VmPaths,
+  copy: VmPaths,
+  keys: { readonly old: Secret; readonly fresh: Secret },
+): Promise<void> {
+  await makePrivateDirectory(copy.vtpm)
+  await recryptVtpm(paths, copy, keys)
+  await makePrivateDirectory(copy.vtpmCertificates)
+  for (const name of CERTIFICATE_NAMES) {
+    const pem = await readPrivateFile(`${paths.vtpmCertificates}/${name}.pem`, MAX_PEM_OCTETS)
+    if (pem) await writePrivateFile(`${copy.vtpmCertificates}/${name}.pem`, pem)
+  }
+  for (const path of [copy.vtpmCertificates, copy.vtpm]) await syncPath(path)
+}
+
 /** From now on the recorded digest does not bind: swtpm writes the state as it likes. */
 export async function markVtpmRunning(paths: VmPaths): Promise<void> {
   const record = await readVtpmRecord(paths)

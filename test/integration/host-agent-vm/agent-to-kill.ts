@@ -43,3 +43,8 @@ if (operation.start) await vms.start(operation.start, dieAt)
 if (operation.encrypt) await vms.encrypt(operation.encrypt, { provider: 'kp' }, { onProgress })
 if (operation.decrypt) await vms.decrypt(operation.decrypt, {}, { onProgress })
 if (operation.recrypt) await vms.recrypt(operation.recrypt, {}, { onProgress })
+if (operation.clone) await vms.clone(operation.clone, { name: 'clone-to-die' }, { onProgress })
+if (operation.addDisk) {
+  const disk = { name: 'added', sizeOctets: 1024 * 1024 }
+  await vms.addDisk(operation.addDisk, disk, { onProgress })
+}

@@ -179,6 +179,8 @@ describe('new keys', () => {
     for (const { object, wrapped } of before) {
       expect(after.find((record) => record.object === object)?.wrapped).not.toBe(wrapped)
     }
+    await host.vms.settleReleases()
+    expect([...host.keys.released].sort()).toEqual(before.map(({ wrapped }) => wrapped).sort())
     expect(await plainDigest(host, 'vm', 'root')).toBe(digest)
     expect((await readdir(folder)).length).toBe(6)
   })
@@ -215,12 +217,17 @@ describe('new keys', () => {
 
   test('that the provider does not give back are not used', async () => {
     const before = await recordsOf()
+    await host.vms.settleReleases()
+    const released = host.keys.released.length
     host.keys.wrongFor = 'disk-data'
     await expect(host.vms.recrypt('vm', { disks: ['data'] })).rejects.toMatchObject({
       code: 'VM_KEY_WRONG',
     })
     host.keys.wrongFor = undefined
     expect(await recordsOf()).toEqual(before)
+    await host.vms.settleReleases()
+    expect(host.keys.released.length).toBe(released + 1)
+    expect(before.map(({ wrapped }) => wrapped)).not.toContain(host.keys.released.at(-1))
     expect((await host.vms.readDisk('vm', 'data', 0, 1)).length).toBe(1)
   })
 

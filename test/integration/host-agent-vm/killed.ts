@@ -37,7 +37,7 @@ export function startAndDie(host: TestHost, name: string, step: string): Promise
 
 export function changeAndDie(
   host: TestHost,
-  operation: 'encrypt' | 'decrypt' | 'recrypt',
+  operation: 'encrypt' | 'decrypt' | 'recrypt' | 'clone' | 'addDisk',
   name: string,
   step: string,
 ): Promise<void> {

@@ -152,7 +152,8 @@ describe('a virtual TPM is not started', () => {
   test('when an older state was put back', async () => {
     const older = await readFile(state)
     await host.vms.start('vm')
-    await expect.poll(async () => (await readFile(state)).equals(older)).toBe(false)
+    const isOlder = async () => (await readFile(state)).equals(older)
+    await expect.poll(isOlder, { timeout: 30_000 }).toBe(false)
     await host.vms.stop('vm', { graceSeconds: 0 })
     const newer = await readFile(state)
     await writeFile(state, older)
