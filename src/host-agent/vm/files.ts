@@ -36,8 +36,13 @@ export async function replacePrivateFile(
 ): Promise<void> {
   const next = `${directory}/${name}.new`
   await rm(next, { force: true })
-  await writePrivateFile(next, content)
-  await rename(next, `${directory}/${name}`)
+  try {
+    await writePrivateFile(next, content)
+    await rename(next, `${directory}/${name}`)
+  } catch (error) {
+    await rm(next, { force: true })
+    throw error
+  }
   await syncPath(directory)
 }
 
