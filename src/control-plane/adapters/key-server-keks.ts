@@ -146,7 +146,8 @@ export function keyServerKeks(deps: {
   }
 }
 
-function subjectOf(providerId: string): string {
+/** What the connection of a provider is sealed as. */
+export function subjectOf(providerId: string): string {
   return `provider:${providerId}`
 }
 

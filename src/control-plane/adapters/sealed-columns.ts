@@ -1,6 +1,7 @@
 import { KEY_SERVERS_PURPOSE, keyServersContext } from '../../key-servers/index.js'
 import { type SealedColumn, textOf } from '../../store/index.js'
 import { KDK_PURPOSE, kdkContext } from './kdk-seal.js'
+import { subjectOf } from './key-server-keks.js'
 
 /** What this service keeps sealed in tables of its own. */
 export const CONTROL_PLANE_SEALED: readonly SealedColumn[] = [
@@ -16,6 +17,6 @@ export const CONTROL_PLANE_SEALED: readonly SealedColumn[] = [
     keys: ['provider_id'],
     purpose: KEY_SERVERS_PURPOSE,
     contextOf: (row) =>
-      keyServersContext(`provider:${textOf(row, 'provider_id')}`, textOf(row, 'key_servers')),
+      keyServersContext(subjectOf(textOf(row, 'provider_id')), textOf(row, 'key_servers')),
   },
 ]
