@@ -12,6 +12,8 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   AUTHORITY_UNREACHABLE: 'is the service running, and does the URL name it?',
   UNAUTHENTICATED: 'check the file with the operator token (--token-file)',
   FILE_MODE: 'chmod 600 the file',
+  SEALED: 'see why: sigillo operator status',
+  SEAL_TPM_PCRS: 'unseal by another seal, then bind it anew: sigillo operator add-seal tpm',
   VM_RUNNING: 'stop it first: sigillo-agent vm stop NAME',
   VM_BUSY: 'see what it is: sigillo-agent task list',
   VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',

@@ -201,8 +201,10 @@ export class SealAdministration {
 
   async #takeShare(text: string, actor: Actor): Promise<void> {
     const { keeper } = this.#deps
+    let index = 0
     try {
       const share = parseShare(text)
+      index = share.index
       try {
         await this.#requireKnown(share)
       } catch (error) {
@@ -218,7 +220,7 @@ export class SealAdministration {
     }
     const progress = this.#shares.progress
     if (!progress) throw new TypeError('the share is not there')
-    await keeper.audit(actor, 'root-key.share', 'done', progress)
+    await keeper.audit(actor, 'root-key.share', 'done', { ...progress, index })
     if (progress.given < progress.threshold) return
     try {
       await keeper.unsealWith(sealerOfShares(this.#shares.shares), actor)

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createWebhook, listSigningKeys, rotateSigningKey } from '../../../src/api/attestation.js'
+import { createWebhook } from '../../../src/api/attestation-events.js'
 import { createCluster, getVtpmAuthority } from '../../../src/api/control-plane.js'
 import {
   backupNativeProvider,
@@ -9,6 +9,7 @@ import {
 } from '../../../src/api/host-keys.js'
 import { createProvider, listProviders } from '../../../src/api/key-provider.js'
 import type { SealedService } from '../../../src/api/seal.js'
+import { listSigningKeys, rotateSigningKey } from '../../../src/api/tokens.js'
 import { isPlatformError } from '../../../src/core/errors.js'
 import { inputFor } from '../key-servers/support.js'
 import { TestAuthority } from '../kmip/client-certificates.js'

@@ -1,3 +1,5 @@
+import { Validator } from '@seriousme/openapi-schema-validator'
+import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createProvider, listProviders } from '../../../src/api/key-provider.js'
 import { openSealSite, operationsOf, type SealSite, trustedProvider } from './support.js'
@@ -148,4 +150,23 @@ describe('an operator', () => {
       site.admin.call(addSeal, { body: { kind: 'passphrase', passphrase: 'too short' } }),
     ).rejects.toMatchObject({ code: 'ROOT_KEY_PASSPHRASE' })
   })
+})
+
+test('the operations of operators are described by a valid OpenAPI document', async () => {
+  const [code, document] = await site.get('/operator/v1/openapi.json')
+  expect(code).toBe(200)
+  expect((await new Validator().validate({ ...document })).errors).toBeUndefined()
+  const { paths } = document as unknown as { readonly paths: Readonly<Record<string, unknown>> }
+  expect(Object.keys(paths)).toContain(`/operator/v1/${SERVICE}/unseal`)
+})
+
+test('a service seals itself once another process has replaced its root key', async () => {
+  await site.stop()
+  await site.start()
+  const db = new Database(site.file)
+  db.prepare('update root_keys set generation = generation + 1').run()
+  db.close()
+  await expect
+    .poll(() => site.admin.call(status, {}), { timeout: 30_000, interval: 500 })
+    .toMatchObject({ state: 'sealed', reason: { code: 'SEAL_FOREIGN' } })
 })

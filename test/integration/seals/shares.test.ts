@@ -117,7 +117,11 @@ describe('a root key sealed by shares', () => {
 
   test('recorded who gave which share, and what was refused', async () => {
     const records = (await site.audit(SERVICE)).filter(({ action }) => action === 'root-key.share')
-    expect(records[0]).toMatchObject({ actor: 'operator:ann', outcome: 'done' })
+    expect(records[0]).toMatchObject({
+      actor: 'operator:ann',
+      outcome: 'done',
+      detail: { index: 5, given: 1, threshold: 3 },
+    })
     expect(new Set(records.map(({ detail }) => detail['code']))).toEqual(
       new Set([
         undefined,
