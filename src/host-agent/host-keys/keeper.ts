@@ -162,6 +162,8 @@ export function createKeyKeeper(deps: {
 
   const answered = (current: Run): void => {
     current.isReady = true
+    // Who asked meanwhile wants to know of what the next call brings
+    if (current.turn.signal.aborted) return
     for (const wake of waiters) wake()
     waiters.clear()
   }
