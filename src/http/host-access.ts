@@ -1,7 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Clock } from '../core/clock.js'
 import { secondsOf } from '../core/clock.js'
-import type { ErrorCode } from '../core/error-codes.js'
 import { isPlatformError, PlatformError } from '../core/errors.js'
 import {
   type AttestationResultClaims,
@@ -13,6 +12,7 @@ import {
   verifyDpopProof,
 } from '../tokens/index.js'
 import { credentialsOf, singleHeader } from './authorization.js'
+import { type Refusal, refusalOf } from './refusal.js'
 
 /** A host that proved possession of the key in its token, for this request. */
 export interface HostIdentity {
@@ -20,15 +20,6 @@ export interface HostIdentity {
   /** The service records `jti` for `jkt` in the transaction that does the work, until `recordUntilSeconds`. */
   readonly proof: DpopProof
   readonly recordUntilSeconds: number
-}
-
-/** A request that was refused, for the audit record: the answer does not say why. */
-export interface HostRefusal {
-  readonly code: ErrorCode
-  readonly message: string
-  readonly method: string
-  readonly path: string
-  readonly requestId: string
 }
 
 export interface HostAccessOptions {
@@ -45,7 +36,7 @@ export interface HostAccessOptions {
   readonly skewSeconds: number
   readonly proofMaxAgeSeconds: number
   /** Writes the audit record of a refusal; what it throws is what the caller gets. */
-  readonly onRefused?: (refusal: HostRefusal) => Promise<void>
+  readonly onRefused?: (refusal: Refusal) => Promise<void>
 }
 
 export interface HostAccess {
@@ -118,14 +109,4 @@ function pathOf(request: FastifyRequest): string {
     throw new PlatformError('UNAUTHENTICATED', 'expected a request target in origin form')
   }
   return target.split('?', 1)[0] ?? ''
-}
-
-function refusalOf(error: PlatformError, request: FastifyRequest): HostRefusal {
-  return {
-    code: error.code,
-    message: error.message,
-    method: request.method,
-    path: request.routeOptions.url ?? '',
-    requestId: request.id,
-  }
 }

@@ -6,7 +6,6 @@ export {
   type HostAccess,
   type HostAccessOptions,
   type HostIdentity,
-  type HostRefusal,
   hostAccess,
 } from './host-access.js'
 export type { IdempotencyStore } from './idempotency.js'
@@ -24,4 +23,5 @@ export {
 } from './operator-access.js'
 export { hardenProcess, runUntilSignal } from './process.js'
 export { RateLimitedError } from './rate-limited.js'
+export type { Refusal } from './refusal.js'
 export type { RouteEntry } from './route-rules.js'

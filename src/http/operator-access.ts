@@ -5,6 +5,7 @@ import { PlatformError } from '../core/errors.js'
 import { randomOctets } from '../core/random.js'
 import type { OperatorRole, OperatorRule } from './access.js'
 import { credentialsOf } from './authorization.js'
+import { type Refusal, refusalOf } from './refusal.js'
 
 const TOKEN = /^sgl_op_[A-Za-z0-9_-]{43}$/
 
@@ -19,6 +20,11 @@ export interface OperatorAccessOptions {
    * `operatorTokenHash`, never by their text.
    */
   readonly find: (token: string, service: string) => Promise<Operator | undefined>
+  /**
+   * Writes the audit record of a known operator who asked for more than the role allows; what it throws is what the
+   * caller gets. Unknown callers are not told of: anybody could fill the audit.
+   */
+  readonly onForbidden?: (operator: Operator, service: string, refusal: Refusal) => Promise<void>
 }
 
 export interface OperatorAccess {
@@ -42,10 +48,10 @@ export function operatorAccess(options: OperatorAccessOptions): OperatorAccess {
       if (!operator) throw new PlatformError('UNAUTHENTICATED', 'expected the token of an operator')
       const mayWrite = operator.role === 'administrator' || request.method === 'GET'
       if (!rule.operator.includes(operator.role) || !mayWrite) {
-        throw new PlatformError(
-          'FORBIDDEN',
-          `expected role ${rule.operator.join(' or ')}, found ${operator.role}`,
-        )
+        const expected = `expected role ${rule.operator.join(' or ')}, found ${operator.role}`
+        const error = new PlatformError('FORBIDDEN', expected)
+        await options.onForbidden?.(operator, rule.service, refusalOf(error, request))
+        throw error
       }
       known.set(request, operator)
       return operator

@@ -15,6 +15,7 @@ import {
   type Listener,
   listen,
   operatorAccess,
+  type Refusal,
   type TlsFiles,
 } from '../http/index.js'
 import { KEY_PROVIDER_SEALED } from '../key-provider/index.js'
@@ -248,7 +249,28 @@ function trustedKeys(
 function operatorsOf(store: Store, clock: Clock) {
   return operatorAccess({
     find: (token, service) => findOperator(store, { token, service, nowMs: clock.nowMs() }),
+    onForbidden: ({ name }, service, refusal) =>
+      auditRefusal(store, clock, service, `operator:${name}`, 'operator.authorize', refusal),
   })
+}
+
+/** A caller who was not let through. */
+async function auditRefusal(
+  store: Store,
+  clock: Clock,
+  chain: string,
+  actor: string,
+  action: string,
+  { code, message, method, path, requestId }: Refusal,
+): Promise<void> {
+  await store.transaction<FoundationTables, unknown>((tx) =>
+    appendAudit(tx, {
+      ...{ chain, actor, action, atMs: clock.nowMs() },
+      subject: `route:${method} ${path}`,
+      outcome: 'refused',
+      detail: { code, message, requestId },
+    }),
+  )
 }
 
 function doorsOf(
@@ -270,19 +292,8 @@ function doorsOf(
     clock,
     skewSeconds: config.trust.clockSkewSeconds,
     proofMaxAgeSeconds: config.trust.proofMaxAgeSeconds,
-    onRefused: async ({ code, message, method, path, requestId }) => {
-      await store.transaction<FoundationTables, unknown>((tx) =>
-        appendAudit(tx, {
-          chain: service,
-          atMs: clock.nowMs(),
-          actor: 'unknown',
-          action: 'host.authenticate',
-          subject: `route:${method} ${path}`,
-          outcome: 'refused',
-          detail: { code, message, requestId },
-        }),
-      )
-    },
+    onRefused: (refusal) =>
+      auditRefusal(store, clock, service, 'unknown', 'host.authenticate', refusal),
   })
   return { operators, hosts }
 }

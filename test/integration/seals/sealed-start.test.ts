@@ -50,6 +50,14 @@ describe('an authority whose passphrase is not on the machine', () => {
     const { auditor } = site
     const body = { passphrase: site.passphrase }
     await expect(auditor.call(unseal, { body })).rejects.toMatchObject({ code: 'FORBIDDEN' })
+    expect(await site.audit(SERVICE)).toContainEqual(
+      expect.objectContaining({
+        actor: 'operator:auditor',
+        action: 'operator.authorize',
+        outcome: 'refused',
+        detail: expect.objectContaining({ code: 'FORBIDDEN' }),
+      }),
+    )
     expect(await auditor.call(status, {})).toMatchObject({ state: 'sealed' })
     expect(await site.get(`/operator/v1/${SERVICE}/seal`)).toMatchObject([
       401,

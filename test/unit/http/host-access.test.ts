@@ -5,8 +5,8 @@ import {
   type App,
   addOperation,
   type HostAccess,
-  type HostRefusal,
   hostAccess,
+  type Refusal,
 } from '../../../src/http/index.js'
 import {
   createDpopProof,
@@ -33,7 +33,7 @@ let jwks: VerificationKeys
 let token: string
 let app: App
 let hosts: HostAccess
-let refusals: HostRefusal[]
+let refusals: Refusal[]
 
 beforeAll(async () => {
   signing = await generateSigningKey()
