@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import type { ErrorCode } from '../core/error-codes.js'
 import { messageOf, PlatformError } from '../core/errors.js'
 
@@ -48,6 +48,11 @@ export async function runProgram(program: Command, argv: readonly string[]): Pro
 }
 
 function report(name: string, error: unknown): number {
+  // thrown by a command, not while its options were parsed: nothing was printed yet
+  if (error instanceof InvalidArgumentError) {
+    process.stderr.write(`${name}: error: ${error.message}\n`)
+    return EXIT_USAGE
+  }
   if (error instanceof CommanderError) {
     return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_USAGE
   }

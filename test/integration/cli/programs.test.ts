@@ -68,6 +68,16 @@ describe('every command', () => {
     expect(outcome.err).not.toMatch(/ at .*\.js:/)
     expect(outcome).toMatchObject({ status, out: '' })
   })
+
+  test.each([
+    ['a size that is none', ['vm', 'disk', 'grow', 'a', 'b', '3Q'], 2, 'a size such as 512M'],
+    ['a VM with no word on keys', ['vm', 'create', 'a'], 1, 'either --provider or --plain'],
+    ['a decryption by mistake', ['vm', 'decrypt', 'a'], 1, '--yes'],
+  ])('of the agent says what is wrong: %s', async (_, args, status, words) => {
+    const outcome = await run('agent-main', ...args)
+    expect(outcome.err).toContain(words)
+    expect(outcome).toMatchObject({ status, out: '' })
+  })
 })
 
 describe('sigillo against a running authority', () => {
