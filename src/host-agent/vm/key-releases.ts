@@ -101,6 +101,11 @@ export class KeyReleases {
     })
   }
 
+  /** Resolves when nothing is being noted or told any more. */
+  settled(): Promise<void> {
+    return this.#turn
+  }
+
   #notReleased(vmId: string, error: unknown): void {
     const reason = messageOf(error)
     this.#logger.warn(

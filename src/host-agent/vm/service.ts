@@ -334,7 +334,10 @@ export function createVmService(options: VmServiceOptions): VmService {
       }
     },
 
-    [Symbol.asyncDispose]: async () => host[Symbol.dispose](),
+    [Symbol.asyncDispose]: async () => {
+      host[Symbol.dispose]()
+      await releases.settled()
+    },
   }
 }
 

@@ -9,6 +9,7 @@ import { PlatformError } from '../../../src/core/errors.js'
 import {
   createCertifier,
   createTestHost,
+  directoriesOf,
   findKeys,
   findWideModes,
   type TestHost,
@@ -246,7 +247,7 @@ describe('refused', () => {
     await expect(odd.vms.create({ name: 'x', provider: 'kp', disks: [] })).rejects.toMatchObject({
       code: 'VTPM_CERTIFICATE',
     })
-    expect(await readdir(odd.directory)).toEqual([])
+    expect(await directoriesOf(odd)).toEqual([])
   })
 
   test('a virtual TPM while the authority is away, with the code of that', async () => {
@@ -256,11 +257,11 @@ describe('refused', () => {
     await expect(odd.vms.create({ name: 'x', provider: 'kp', disks: [] })).rejects.toMatchObject({
       code: 'AUTHORITY_UNREACHABLE',
     })
-    expect(await readdir(odd.directory)).toEqual([])
+    expect(await directoriesOf(odd)).toEqual([])
   })
 
   test('and nothing of what was refused remains', async () => {
-    expect((await readdir(host.directory)).length).toBe(1)
+    expect((await directoriesOf(host)).length).toBe(1)
   })
 })
 
@@ -303,7 +304,7 @@ test('deletes a VM, and the authority being away does not matter', async () => {
   host.inventory.isAway = true
   await host.vms.delete('web-1')
   host.inventory.isAway = false
-  expect(await readdir(host.directory)).toEqual([])
+  expect(await directoriesOf(host)).toEqual([])
   await expect(host.vms.show('web-1')).rejects.toMatchObject({ code: 'VM_NOT_FOUND' })
   await expect(host.vms.delete('web-1')).rejects.toMatchObject({ code: 'VM_NOT_FOUND' })
 })

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createTestHost, type TestHost } from './support.js'
+import { createTestHost, directoriesOf, type TestHost } from './support.js'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
@@ -37,7 +37,7 @@ test('a VM that has no room is refused before anything is made', async () => {
   await expect(
     host.vms.create({ name: 'vm', provider: 'kp', vtpm: false, disks }),
   ).rejects.toMatchObject({ code: 'VM_DISK_FULL', message: expect.stringContaining('expected') })
-  expect(await readdir(host.directory)).toEqual([])
+  expect(await directoriesOf(host)).toEqual([])
 })
 
 test.each([...['keys', 'home', 'root: format', 'root: fill', 'vtpm']])(
@@ -49,7 +49,7 @@ test.each([...['keys', 'home', 'root: format', 'root: fill', 'vtpm']])(
       if (step === full) takeAllRoom(ballast)
     })
     await expect(attempt).rejects.toMatchObject({ code: 'VM_DISK_FULL' })
-    expect(await readdir(host.directory)).toEqual([])
+    expect(await directoriesOf(host)).toEqual([])
     await rm(ballast)
   },
 )

@@ -4,7 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { changeAndDie } from './killed.js'
-import { createTestHost, findKeys, plainDigest, processesNaming, type TestHost } from './support.js'
+import {
+  createTestHost,
+  directoriesOf,
+  findKeys,
+  plainDigest,
+  processesNaming,
+  type TestHost,
+} from './support.js'
 
 const MIB = 1024 * 1024
 const IS_SLOW = process.env['SLOW'] === '1'
@@ -47,7 +54,7 @@ async function filesAfterKill(
   await using next = host.restart()
   await next.recover()
   expect(processesNaming(host.directory)).toEqual([])
-  expect(await readdir(host.directory)).toHaveLength(1)
+  expect(await directoriesOf(host)).toHaveLength(1)
   return (await readdir(folder)).sort()
 }
 

@@ -1,11 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { VmCreate } from '../../../src/api/host-agent.js'
 import { createAndDie } from './killed.js'
-import { createTestHost, findKeys, processesNaming, type TestHost } from './support.js'
+import {
+  createTestHost,
+  directoriesOf,
+  findKeys,
+  processesNaming,
+  type TestHost,
+} from './support.js'
 
 const MIB = 1024 * 1024
 
@@ -38,7 +44,7 @@ describe('an agent that is killed while it makes a VM', () => {
     await expect.poll(() => processesNaming(host.directory), { timeout: 2000 }).toEqual([])
     await using next = host.restart()
     await next.recover()
-    expect(await readdir(host.directory)).toEqual([])
+    expect(await directoriesOf(host)).toEqual([])
     expect(await next.list()).toEqual([])
   })
 
@@ -46,12 +52,12 @@ describe('an agent that is killed while it makes a VM', () => {
     for (const step of ['half of root: fill', 'certify']) {
       await createAndDie(host, request, step)
       await expect.poll(() => processesNaming(host.directory), { timeout: 2000 }).toEqual([])
-      const [leftover] = await readdir(host.directory)
+      const [leftover] = await directoriesOf(host)
       expect(leftover).toMatch(/^\.new-/)
       expect(await findKeys(host.keys.seen, host.directory)).toEqual([])
       await using next = host.restart()
       await next.recover()
-      expect(await readdir(host.directory)).toEqual([])
+      expect(await directoriesOf(host)).toEqual([])
     }
   })
 
@@ -79,5 +85,5 @@ test('a deletion that was interrupted is finished by recovery', async () => {
   expect(await host.vms.list()).toEqual([])
   await using next = host.restart()
   await next.recover()
-  expect(await readdir(host.directory)).toEqual([])
+  expect(await directoriesOf(host)).toEqual([])
 })

@@ -320,3 +320,8 @@ export async function plainDigest(host: TestHost, name: string, disk: string): P
     await rm(folder, { recursive: true })
   }
 }
+
+/** Directories of VMs, whole or not, on a host; not the list of keys that are to be released. */
+export async function directoriesOf(host: TestHost): Promise<readonly string[]> {
+  return (await readdir(host.directory)).filter((name) => name !== 'releases.json').sort()
+}
