@@ -90,10 +90,11 @@ export class PykmipServer implements AsyncDisposable {
   }
 }
 
-/** In a group of its own: it forks, and all of it must end with the test. */
+/** In a group of its own: it forks, and all of it must end with the test. Its sockets of processes are in the folder. */
 function spawnServer(folder: string): ChildProcess {
   const options = ['-f', join(folder, 'server.conf'), '-l', join(folder, 'server.log')]
-  return spawn(PROGRAM, options, { stdio: 'ignore', detached: true })
+  const env = { ...process.env, TMPDIR: folder }
+  return spawn(PROGRAM, options, { stdio: 'ignore', detached: true, env })
 }
 
 function readLog(path: string): string {
