@@ -12,4 +12,5 @@ export {
   unwrapKey,
   WRAP_RANDOM_OCTETS,
   wrapKey,
+  wrapRandoms,
 } from './wrapped-key.js'

@@ -150,7 +150,31 @@ export function wrapKey(input: {
   }
 }
 
-export const WRAP_RANDOM_OCTETS = SALT_OCTETS + IV_OCTETS + 16
+const DEK_ID_OCTETS = 16
+/** What the identifiers of keys that are wrapped together have in common. */
+const COMMON_ID_OCTETS = 8
+export const WRAP_RANDOM_OCTETS = SALT_OCTETS + IV_OCTETS + DEK_ID_OCTETS
+
+/**
+ * Random octets for keys that are wrapped together, for each what `wrapKey` wants: one call of the generator for all.
+ *
+ * Their identifiers begin with the same 8 random octets, so that a table in their order has them side by side.
+ *
+ * @param random the system's generator
+ */
+export function wrapRandoms(
+  keys: number,
+  random: (octets: number) => Uint8Array,
+): readonly Uint8Array[] {
+  const octets = random(keys * WRAP_RANDOM_OCTETS)
+  const begin = SALT_OCTETS + IV_OCTETS
+  const common = octets.subarray(begin, begin + COMMON_ID_OCTETS)
+  return Array.from({ length: keys }, (_, index) => {
+    const one = octets.subarray(index * WRAP_RANDOM_OCTETS, (index + 1) * WRAP_RANDOM_OCTETS)
+    one.set(common, begin)
+    return one
+  })
+}
 
 /**
  * Reads the text of a wrapped key.

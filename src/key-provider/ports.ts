@@ -34,7 +34,7 @@ export interface KeyProviderTransaction {
 
   /** Notes that wrapped keys are there; one that is noted already is left as it is. */
   addReferences(providerId: string, references: readonly Reference[]): Promise<void>
-  removeReferences(providerId: string, dekIds: readonly string[]): Promise<void>
+  removeReferences(providerId: string, references: readonly Reference[]): Promise<void>
   /** How many wrapped keys are there of each version that has any. */
   countReferences(providerId: string): Promise<ReadonlyMap<number, number>>
 

@@ -22,6 +22,7 @@ import type {
   KeyProviderStore,
   KeyProviderTransaction,
   NewVersion,
+  Reference,
   StoredBackend,
   StoredProvider,
 } from '../ports.js'
@@ -216,21 +217,21 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
     },
 
     async addReferences(providerId, references) {
-      if (references.length === 0) return
-      // One statement with one parameter for a whole batch: nothing is built or bound for each key.
-      const list = JSON.stringify(references.map(({ dekId, version }) => [dekId, version]))
-      await sql`
-        insert or ignore into key_references (provider_id, dek_id, version)
-        select ${providerId}, value ->> 0, value ->> 1 from json_each(${list})
-      `.execute(tx)
+      for (const [version, dekIds] of byVersion(references)) {
+        await sql`
+          insert or ignore into key_references (provider_id, version, dek_id)
+          select ${providerId}, ${version}, value from json_each(${dekIds})
+        `.execute(tx)
+      }
     },
 
-    async removeReferences(providerId, dekIds) {
-      if (dekIds.length === 0) return
-      await sql`
-        delete from key_references where provider_id = ${providerId}
-        and dek_id in (select value from json_each(${JSON.stringify(dekIds)}))
-      `.execute(tx)
+    async removeReferences(providerId, references) {
+      for (const [version, dekIds] of byVersion(references)) {
+        await sql`
+          delete from key_references where provider_id = ${providerId} and version = ${version}
+          and dek_id in (select value from json_each(${dekIds}))
+        `.execute(tx)
+      }
     },
 
     async countReferences(providerId) {
@@ -256,6 +257,17 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
     },
   }
+}
+
+/** JSON of the identifiers of each version: one parameter for a whole batch, nothing is built or bound for each key. */
+function byVersion(references: readonly Reference[]): ReadonlyMap<number, string> {
+  const dekIds = new Map<number, string[]>()
+  for (const { version, dekId } of references) {
+    const known = dekIds.get(version)
+    if (known) known.push(dekId)
+    else dekIds.set(version, [dekId])
+  }
+  return new Map([...dekIds].map(([version, ids]) => [version, JSON.stringify(ids)]))
 }
 
 function backendOf(row: KeyProviderTables['key_provider_providers']): StoredBackend {

@@ -9,8 +9,8 @@ import {
   dekIdOf,
   parseEnvelope,
   unwrapKey,
-  WRAP_RANDOM_OCTETS,
   wrapKey,
+  wrapRandoms,
 } from '../../envelope/index.js'
 import type { AnswerSealer, AttestationResultClaims } from '../../tokens/index.js'
 import type {
@@ -66,6 +66,9 @@ export interface ItemFailure {
   readonly code: ErrorCode
   readonly message: string
 }
+/** Stands for octets of an item that is not there: what is made of it is refused. */
+const NONE = new Uint8Array()
+
 export type WrappedItem = { readonly ok: true; readonly wrapped: string } | ItemFailure
 export type OpenedItem = { readonly ok: true } | ItemFailure
 
@@ -84,7 +87,10 @@ export async function wrapForHost(
     caller,
     { ...request, operation: 'wrap', assurance: undefined },
     (primaries, noted) => {
-      const results = request.items.map((item) => wrapItem(deps, primaries, item, noted))
+      const randoms = wrapRandoms(request.items.length, deps.random)
+      const results = request.items.map((item, index) =>
+        wrapItem(primaries, { ...item, random: randoms[index] ?? NONE }, noted),
+      )
       return { results, value: results }
     },
   )
@@ -108,9 +114,10 @@ export async function generateForHost(
       caller,
       { ...request, operation: 'generate' },
       (primaries, noted) => {
+        const randoms = wrapRandoms(request.items.length, deps.random)
         const results = request.items.map((item, index) => {
-          const dek = deks[index] ?? new Uint8Array()
-          return wrapItem(deps, primaries, { ...item, dek }, noted)
+          const [dek = NONE, random = NONE] = [deks[index], randoms[index]]
+          return wrapItem(primaries, { ...item, dek, random }, noted)
         })
         return { results, value: { items: results, keys: keysOf(results, deks) } }
       },
@@ -169,7 +176,8 @@ export async function rewrapForHost(
     caller,
     { ...request, operation: 'rewrap', assurance: undefined },
     (primaries, noted) => {
-      const results = request.items.map((item): WrappedItem => {
+      const randoms = wrapRandoms(request.items.length, deps.random)
+      const results = request.items.map((item, index): WrappedItem => {
         const opened = unwrapItem(primaries, item, noted)
         if (!opened.ok) return opened
         try {
@@ -177,7 +185,8 @@ export async function rewrapForHost(
           if (opened.version === activeNumber(primaries.provider)) {
             return { ok: true, wrapped: item.wrapped }
           }
-          return wrapItem(deps, primaries, { ...item, dek: opened.dek }, noted)
+          const random = randoms[index] ?? NONE
+          return wrapItem(primaries, { ...item, dek: opened.dek, random }, noted)
         } finally {
           opened.dek.fill(0)
         }
@@ -216,7 +225,7 @@ export async function releaseForHost(
         opened.dek.fill(0)
         return { ok: true }
       })
-      noted.gone.push(...seen.map(({ dekId }) => dekId))
+      noted.gone.push(...seen)
       return { results, value: results }
     },
   )
@@ -225,7 +234,7 @@ export async function releaseForHost(
 /** What a request tells of wrapped keys: which there are, and which there are no longer. */
 interface Noted {
   readonly present: Reference[]
-  readonly gone: string[]
+  readonly gone: Reference[]
 }
 
 type Outcome = { readonly ok: true; readonly wrapped?: string } | ItemFailure
@@ -437,9 +446,8 @@ async function audit(
 }
 
 function wrapItem(
-  deps: ReleaseDeps,
   primaries: Primaries,
-  item: KeyUse & { readonly dek: Uint8Array },
+  item: KeyUse & { readonly dek: Uint8Array; readonly random: Uint8Array },
   noted: Noted,
 ): WrappedItem {
   return itemResult(() => {
@@ -451,17 +459,8 @@ function wrapItem(
     }
     requirePurpose(primaries.provider.settings, item.purpose)
     const { secret, ...primary } = primaries.active()
-    const random = deps.random(WRAP_RANDOM_OCTETS)
-    const wrapped = secret.use((octets) =>
-      wrapKey({
-        primary: { ...primary, octets },
-        purpose: item.purpose,
-        context: item.context,
-        dek: item.dek,
-        random,
-      }),
-    )
-    noted.present.push({ dekId: dekIdOf(random), version: primary.version })
+    const wrapped = secret.use((octets) => wrapKey({ ...item, primary: { ...primary, octets } }))
+    noted.present.push({ dekId: dekIdOf(item.random), version: primary.version })
     return { ok: true, wrapped }
   })
 }
