@@ -1,7 +1,7 @@
 import type { Generated } from 'kysely'
 import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009 and 0020. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009 and 0015. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string

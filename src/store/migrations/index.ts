@@ -13,7 +13,7 @@ import { rootKeySealsMigration } from './0011-root-key-seals.js'
 import { keyServersMigration } from './0012-key-servers.js'
 import { keyReferencesMigration } from './0013-key-references.js'
 import { hostKeysMigration } from './0014-host-keys.js'
-import { revokedKeysMigration } from './0020-revoked-keys.js'
+import { revokedKeysMigration } from './0015-revoked-keys.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -31,5 +31,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0012-key-servers': keyServersMigration,
   '0013-key-references': keyReferencesMigration,
   '0014-host-keys': hostKeysMigration,
-  '0020-revoked-keys': revokedKeysMigration,
+  '0015-revoked-keys': revokedKeysMigration,
 }
