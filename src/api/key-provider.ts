@@ -224,16 +224,28 @@ const KeyPlace = Type.Union([Type.Literal('fetched'), Type.Literal('kept')], {
     'fetched: the key is read and used in memory; kept: it stays, and the server encrypts',
 })
 
+export const TpmPcrs = Type.Array(Type.Integer({ minimum: 0, maximum: 23 }), {
+  minItems: 1,
+  maxItems: 24,
+  uniqueItems: true,
+  description: 'PCRs (SHA-256) of the authority that the primary key is bound to',
+})
+
 /** Where the primary key of a new provider is. */
 export const BackendInput = Type.Union([
   Exactly({ kind: Type.Literal('embedded') }),
   Exactly({ kind: Type.Literal('kmip'), place: KeyPlace, keyServers: KeyServersInput }),
+  Exactly(
+    { kind: Type.Literal('tpm'), pcrs: Type.Optional(TpmPcrs) },
+    'sealed by the TPM of the authority; PCRs as for root keys where they are left out',
+  ),
 ])
 export type BackendInput = Static<typeof BackendInput>
 
 const BackendView = Type.Union([
   Exactly({ kind: Type.Literal('embedded') }),
   Exactly({ kind: Type.Literal('kmip'), place: KeyPlace, keyServers: KeyServersView }),
+  Exactly({ kind: Type.Literal('tpm'), pcrs: TpmPcrs }),
 ])
 export type BackendView = Static<typeof BackendView>
 
@@ -320,13 +332,25 @@ export const setKeyServers = operation({
 
 export const testProvider = operation({
   id: 'testProvider',
-  summary: 'Test the key servers of a provider step by step',
+  summary: 'Test the key servers or the TPM of a provider step by step',
   method: 'POST',
   path: `${BASE}/providers/:provider/test`,
   status: 200,
   params: ProviderParams,
   body: Empty,
   answer: ConnectionTest,
+})
+
+export const rebindTpm = operation({
+  id: 'rebindTpm',
+  summary:
+    'Seal every version of the primary key anew, to the PCRs of the authority as they are now',
+  method: 'POST',
+  path: `${BASE}/providers/:provider/tpm-binding`,
+  status: 200,
+  params: ProviderParams,
+  body: Exactly({ pcrs: Type.Optional(TpmPcrs) }),
+  answer: ProviderView,
 })
 
 export const rotateProvider = operation({

@@ -71,7 +71,7 @@ export type KeyServersView = Static<typeof KeyServersView>
 
 /** One step of a test of key servers, in words. */
 export const ConnectionFinding = Exactly({
-  server: Type.String({ description: 'host:port' }),
+  server: Type.String({ description: 'host:port; TPM for that of the authority' }),
   step: Type.Union([
     Type.Literal('name'),
     Type.Literal('tcp'),
@@ -81,6 +81,7 @@ export const ConnectionFinding = Exactly({
     Type.Literal('operations'),
     Type.Literal('probe'),
     Type.Literal('replica'),
+    Type.Literal('unseal'),
   ]),
   result: Type.Union([Type.Literal('ok'), Type.Literal('warning'), Type.Literal('failed')]),
   code: Type.Optional(Type.String({ description: 'error code, where it failed' })),

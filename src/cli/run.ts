@@ -14,6 +14,8 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   FILE_MODE: 'chmod 600 the file',
   SEALED: 'see why: sigillo operator status',
   SEAL_TPM_PCRS: 'unseal by another seal, then bind it anew: sigillo operator add-seal tpm',
+  KEY_TPM_PCRS:
+    'boot the authority as before; where a running one has the key in memory: sigillo provider rebind-tpm NAME',
   VM_RUNNING: 'stop it first: sigillo-agent vm stop NAME',
   VM_BUSY: 'see what it is: sigillo-agent task list',
   VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',

@@ -404,6 +404,11 @@ export const ERROR_CODES = {
   KEY_ASSURANCE: { status: 403, title: 'the assurance of the answer is too low, or cannot be had' },
   KEY_SERVERS: { status: 400, title: 'the settings of the key servers do not fit together' },
   KEY_SERVERS_TEST: { status: 409, title: 'the test of the key servers failed' },
+  KEY_TPM_PCRS: {
+    status: 503,
+    title: 'the PCRs of the authority are not as when the primary key was sealed',
+  },
+  KEY_TPM_OTHER: { status: 502, title: 'the primary key was sealed by another TPM' },
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
 
   // keys that the control plane delivers to hosts

@@ -4,13 +4,20 @@ import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
 import type { App, HostAccess, OperatorAccess, Registry } from '../http/index.js'
-import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
+import {
+  auditLog,
+  loadOrCreateServiceKey,
+  type RootKey,
+  type Sealer,
+  type Store,
+} from '../store/index.js'
 import { sealAnswer } from '../tokens/index.js'
 import { keyServerKeys } from './adapters/key-server-keys.js'
 import { embeddedKeystore } from './adapters/keystore.js'
 import { releaseMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, keyProviderStore } from './adapters/store.js'
 import { tombstoneFile } from './adapters/tombstone-file.js'
+import { tpmKeys as openTpmKeys } from './adapters/tpm-keys.js'
 import type { KeyProviderSection } from './config.js'
 import { createDestruction } from './domain/destruction.js'
 import { hostRate } from './domain/host-rate.js'
@@ -24,7 +31,7 @@ export { KeyProviderSection } from './config.js'
 
 const MAC_KEY_OCTETS = 32
 
-/** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers. */
+/** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers and wipes keys. */
 export interface KeyProvider extends AsyncDisposable {
   addRoutes(
     app: App,
@@ -51,14 +58,20 @@ export async function openKeyProvider(deps: {
   readonly logger: Logger
   /** Where it is kept what was destroyed, beside the database. */
   readonly tombstoneFile: string
+  /** The TPM of the authority: seals to PCRs, and the PCRs where nobody says others. Not used before a provider has its key there. */
+  readonly tpm: {
+    readonly sealer: (pcrs: readonly number[]) => Sealer
+    readonly pcrs: readonly number[]
+  }
 }): Promise<KeyProvider> {
   selfTest()
   const { clock, rootKey } = deps
   const store = keyProviderStore(deps.store)
   const keystore = embeddedKeystore(rootKey)
   const keyServers = keyServerKeys({ rootKey, keystore, clock, logger: deps.logger })
+  const tpmKeys = openTpmKeys({ keystore, sealer: deps.tpm.sealer })
   const release = {
-    ...{ store, keystore, keyServers, seal: sealAnswer, random: randomOctets },
+    ...{ store, keystore, keyServers, tpmKeys, seal: sealAnswer, random: randomOctets },
     metrics: releaseMetrics(deps.registry),
     monotonicMs: () => clock.monotonicMs(),
   }
@@ -66,6 +79,7 @@ export async function openKeyProvider(deps: {
   const keys = primaryKeyMaker({
     keystore,
     keyServers,
+    tpmKeys,
     random: randomOctets,
     productVersion: deps.build,
   })
@@ -77,7 +91,7 @@ export async function openKeyProvider(deps: {
     async () => randomOctets(MAC_KEY_OCTETS),
   )
   const tombstones = tombstoneFile(deps.tombstoneFile, macKey)
-  const destruction = createDestruction({ store, keyServers, tombstones })
+  const destruction = createDestruction({ store, keyServers, tpmKeys, tombstones })
   const again = await destruction.destroyAgain(clock.nowMs())
   if (again > 0) {
     deps.logger.warn(
@@ -86,7 +100,8 @@ export async function openKeyProvider(deps: {
     )
   }
   const providers = createProviderAdministration({
-    ...{ store, keys, keyServers, destruction },
+    ...{ store, keys, keyServers, tpmKeys, destruction },
+    tpmPcrs: deps.tpm.pcrs,
     newId: newUuid,
   })
   const audit = auditLog(deps.store, AUDIT_CHAIN)
@@ -101,6 +116,7 @@ export async function openKeyProvider(deps: {
     },
     async [Symbol.asyncDispose]() {
       await keyServers[Symbol.asyncDispose]()
+      await tpmKeys[Symbol.asyncDispose]()
       macKey.dispose()
     },
   }

@@ -24,6 +24,12 @@ export interface KeyProviderTransaction {
   insertProvider(provider: NewProvider): Promise<void>
   setSettings(providerId: string, settings: ProviderSettings): Promise<void>
   setKeyServers(providerId: string, servers: SealedKeyServers): Promise<void>
+  /** What versions are sealed by from now on, and what is stored of each that was sealed anew. */
+  setTpmBinding(
+    providerId: string,
+    pcrs: readonly number[],
+    versions: readonly { readonly version: number; readonly sealed: Uint8Array }[],
+  ): Promise<void>
   addVersion(providerId: string, version: NewVersion): Promise<void>
   setAttributes(providerId: string, version: number, attributes: KeyAttributesView): Promise<void>
   setVersionState(providerId: string, version: number, state: KeyState, atMs: number): Promise<void>
@@ -91,8 +97,11 @@ export interface StoredProvider {
   readonly versions: readonly StoredVersion[]
 }
 
-/** Where primary keys are: in the keystore, or in key servers. */
-export type StoredBackend = EmbeddedBackend | KeyServerBackend
+/** Where primary keys are: in the keystore, in key servers, or behind the TPM of the authority. */
+export type StoredBackend = EmbeddedBackend | KeyServerBackend | TpmBackend
+
+/** A primary key that is not opened inside a transaction: who has it may be slow. */
+export type DistantBackend = KeyServerBackend | TpmBackend
 
 export interface EmbeddedBackend {
   readonly kind: 'embedded'
@@ -104,6 +113,12 @@ export interface KeyServerBackend {
   readonly servers: SealedKeyServers
 }
 
+export interface TpmBackend {
+  readonly kind: 'tpm'
+  /** That the next version is bound to (SHA-256). Each version has its own with it. */
+  readonly pcrs: readonly number[]
+}
+
 export interface StoredVersion {
   readonly version: number
   readonly state: KeyState
@@ -112,7 +127,10 @@ export interface StoredVersion {
   readonly changedAtMs?: number
   /** When it is to be destroyed. Until then it does nothing, so that who still needs it is noticed. */
   readonly destroyAtMs?: number
-  /** The primary key; where it is in a key server, which one it is there. No octets: nothing is left of it. */
+  /**
+   * The primary key; where it is in a key server, which one it is there; behind the TPM, what that unseals. No octets:
+   * nothing is left of it.
+   */
   readonly sealed: Uint8Array
   readonly attributes?: KeyAttributesView
 }
@@ -190,6 +208,25 @@ export interface KeyServerKeys {
     version: StoredKey,
   ): Promise<{ readonly secret: Secret; readonly kek: KeptKey }>
   openWrappingKey(provider: KeyServerProvider, version: StoredKey, kek: KeptKey): Promise<Secret>
+}
+
+/**
+ * Primary keys behind the TPM of the authority. Each method may take as long as a TPM does and none is called inside a
+ * transaction; they throw `TPM_UNREACHABLE` and what else a TPM says.
+ */
+export interface TpmKeys {
+  /** What to store of a primary key that opens while these PCRs are as they are now. */
+  seal(id: PrimaryKeyId, pcrs: readonly number[], octets: Uint8Array): Promise<Uint8Array>
+  /**
+   * The primary key, unsealed when it is first needed and then from memory; the caller disposes of it.
+   *
+   * @throws PlatformError `KEY_TPM_PCRS` naming the PCRs that differ, `KEY_TPM_OTHER`, `ROOT_KEY_OPEN`
+   */
+  open(id: PrimaryKeyId, sealed: Uint8Array): Promise<Secret>
+  /** Unseals it by the TPM, whatever is in memory. Throws as `open` does. */
+  test(id: PrimaryKeyId, sealed: Uint8Array): Promise<void>
+  /** Wipes it from memory. */
+  forget(id: PrimaryKeyId): Promise<void>
 }
 
 /** What of a provider says where its primary key is. */

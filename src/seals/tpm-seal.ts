@@ -90,7 +90,7 @@ export function tpmSealer(options: {
         }
         if (!isPlatformError(cause, 'TPM_POLICY_FAIL')) throw cause
         const changed = await changedPcrs(tpm, parameters.pcrs, parameters.values)
-        const message = `expected PCRs as when the root key was sealed, found others: ${changed}`
+        const message = `expected PCRs as when the key was sealed, found others: ${changed}`
         throw new PlatformError('SEAL_TPM_PCRS', message, { cause })
       }
     },

@@ -1,5 +1,6 @@
 export { AuthorityConfig } from './config.js'
 export { createSite } from './create-site.js'
+export { configuredTpm } from './sealers.js'
 export {
   type Authority,
   SEALED_COLUMNS,

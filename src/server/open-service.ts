@@ -18,6 +18,7 @@ import { openKeyProvider } from '../key-provider/index.js'
 import { idempotentAnswers, type RootKey, type Store } from '../store/index.js'
 import type { AuthorityConfig } from './config.js'
 import { DisposalStack } from './disposal-stack.js'
+import type { TpmSealerFor } from './sealers.js'
 import type { ServiceName } from './serve.js'
 import type { OpenService } from './service-keeper.js'
 
@@ -33,6 +34,7 @@ export interface ServiceDeps {
   readonly doors: { readonly operators: OperatorAccess; readonly hosts: HostAccess }
   readonly clock: Clock
   readonly logger: Logger
+  readonly tpmSealerFor: TpmSealerFor
   /** Told when the attestation service is there, and when it is gone. */
   readonly onAttestation: (attestation: Attestation | undefined) => void
 }
@@ -119,6 +121,7 @@ async function addService(
           ...{ store, rootKey, registry, build, clock, logger },
           config: config.keyProvider,
           tombstoneFile: `${config.store.file}.tombstones`,
+          tpm: { sealer: deps.tpmSealerFor, pcrs: config.seal.tpmPcrs },
         }),
       )
       keyProvider.addRoutes(app, doors)

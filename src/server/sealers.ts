@@ -14,20 +14,27 @@ export type ConfiguredKind = Static<typeof SealSection>['automatic'][number]
 /** Opens a TPM; given by who starts the process, so that services load no native code unless a seal needs it. */
 export type OpenTpm = (options: { readonly tcti: string }) => Promise<Tpm>
 
+/** Seals by the TPM of the authority, new ones to these PCRs. */
+export type TpmSealerFor = (pcrs: readonly number[]) => Sealer
+
+/** The TPM of the authority, for root keys and primary keys: all sealers of it take turns. */
+export function configuredTpm(tcti: string, openTpm: OpenTpm | undefined): TpmSealerFor {
+  const inTurn = turns()
+  const open = () => opened(tcti, openTpm)
+  return (pcrs) => oneAtATime(tpmSealer({ open, pcrs }), inTurn)
+}
+
 /** Gives the sealer that the settings describe for a kind; nothing is opened or read before it is used. */
 export function configuredSealers(
   config: Static<typeof SealSection>,
-  openTpm: OpenTpm | undefined,
+  tpmSealerFor: TpmSealerFor,
 ): (kind: ConfiguredKind) => Sealer {
-  const tpm = oneAtATime(
-    tpmSealer({ open: () => opened(config.tpmTcti, openTpm), pcrs: config.tpmPcrs }),
-  )
   return (kind) => {
     switch (kind) {
       case 'passphrase':
         return passphraseFileSealer(config.passphraseFile)
       case 'tpm':
-        return tpm
+        return tpmSealerFor(config.tpmPcrs)
       case 'kmip':
         return kmipSealer({ connect: () => kmipClient(config), keyId: config.kmipKeyId })
       default:
@@ -74,17 +81,22 @@ async function opened(tcti: string, openTpm: OpenTpm | undefined): Promise<Tpm> 
 }
 
 /** A TPM without a resource manager has one user at a time, and the services of a process start together. */
-function oneAtATime(sealer: Sealer): Sealer {
-  let turn: Promise<unknown> = Promise.resolve()
-  const next = <R>(work: () => Promise<R>): Promise<R> => {
-    const run = turn.then(work)
-    turn = run.catch(() => undefined)
-    return run
-  }
+function oneAtATime(sealer: Sealer, next: InTurn): Sealer {
   return {
     ...sealer,
     newKey: () => next(() => sealer.newKey()),
     keyOf: (parameters) => next(() => sealer.keyOf(parameters)),
+  }
+}
+
+type InTurn = <R>(work: () => Promise<R>) => Promise<R>
+
+function turns(): InTurn {
+  let turn: Promise<unknown> = Promise.resolve()
+  return (work) => {
+    const run = turn.then(work)
+    turn = run.catch(() => undefined)
+    return run
   }
 }
 

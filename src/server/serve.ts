@@ -36,7 +36,7 @@ import { openService, type ServiceDeps } from './open-service.js'
 import { readText } from './read-text.js'
 import { SealAdministration } from './seal-administration.js'
 import { addSealRoutes } from './seal-routes.js'
-import { type ConfiguredKind, configuredSealers, type OpenTpm } from './sealers.js'
+import { type ConfiguredKind, configuredSealers, configuredTpm, type OpenTpm } from './sealers.js'
 import { ServiceKeeper } from './service-keeper.js'
 import { type KeysOf, localKeys, remoteKeys } from './token-trust.js'
 
@@ -73,7 +73,7 @@ export async function startAuthority(options: {
   readonly build: string
   readonly clock: Clock
   readonly logger: Logger
-  /** For seals of kind `tpm`. */
+  /** For seals of kind `tpm`, and primary keys that the TPM seals. */
   readonly openTpm?: OpenTpm
 }): Promise<Authority> {
   const { config, clock, logger, build } = options
@@ -96,7 +96,8 @@ export async function startAuthority(options: {
       publicRequestsPerMinute: config.server.publicRequestsPerMinute,
       operators,
     })
-    const sealerFor = configuredSealers(config.seal, options.openTpm)
+    const tpmSealerFor = configuredTpm(config.seal.tpmTcti, options.openTpm)
+    const sealerFor = configuredSealers(config.seal, tpmSealerFor)
     const keepers: ServiceKeeper[] = []
     for (const service of options.services) {
       const sealed = await sealedApp(service, config, logger)
@@ -106,7 +107,10 @@ export async function startAuthority(options: {
       const onAttestation: ServiceDeps['onAttestation'] = (opened) => {
         attestation = opened
       }
-      const deps = { store, config, publicUrl, issuer, build, doors, clock, logger, onAttestation }
+      const deps = {
+        ...{ store, config, publicUrl, issuer, build, doors, clock, logger, onAttestation },
+        tpmSealerFor,
+      }
       const keeper = stack.use(
         keeperOf(service, deps, sealerFor, (app) => {
           apps.set(service, app ?? sealed)

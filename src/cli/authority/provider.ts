@@ -10,6 +10,7 @@ import {
   type ProviderSettings,
   type ProviderView,
   type Purpose,
+  rebindTpm,
   rotateProvider,
   scheduleDestruction,
   setKeyServers,
@@ -43,6 +44,8 @@ interface SettingsOptions {
 
 interface CreateOptions extends SettingsOptions, KeyServerOptions {
   readonly keepKeys?: boolean
+  readonly tpm?: boolean
+  readonly tpmPcr?: number[]
 }
 
 export function addProviderCommands(program: Command): void {
@@ -52,16 +55,16 @@ export function addProviderCommands(program: Command): void {
     usage: 'create <name>',
     operation: createProvider,
     configure: (command) =>
-      withKeyServers(withSettings(command)).option(
-        '--keep-keys',
-        'leave the primary key in the key servers, which encrypt with it',
-      ),
+      withTpmPcrs(withKeyServers(withSettings(command)))
+        .option('--keep-keys', 'leave the primary key in the key servers, which encrypt with it')
+        .option('--tpm', 'have the primary key sealed by the TPM of the authority'),
     input: ([name = ''], options) => ({
       body: { name, kind: 'trusted', settings: settingsOf(options), ...backendOf(options) },
     }),
     text: providerLines,
     examples: [
       'sigillo provider create gold --cluster lab',
+      'sigillo provider create safe --cluster lab --tpm --tpm-pcr 0 --tpm-pcr 7',
       'sigillo provider create vault --cluster prod --assurance tpm --server kms1.example --server kms2.example \\\n' +
         '      --kms-ca kms-ca.pem --client-certificate sigillo.pem --client-key sigillo.key --keep-keys',
     ],
@@ -84,6 +87,18 @@ export function addProviderCommands(program: Command): void {
       'sigillo provider key-servers vault --server kms3.example:5697 --kms-ca kms-ca.pem --client-certificate new.pem \\\n' +
         '      --client-key new.key --force',
     ],
+  })
+
+  addOperation<typeof rebindTpm, { readonly tpmPcr?: number[] }>(provider, {
+    usage: 'rebind-tpm <name>',
+    operation: rebindTpm,
+    configure: withTpmPcrs,
+    input: ([name = ''], { tpmPcr }) => ({
+      params: { provider: name },
+      body: tpmPcr ? { pcrs: tpmPcr } : {},
+    }),
+    text: providerLines,
+    examples: ['sigillo provider rebind-tpm safe', 'sigillo provider rebind-tpm safe --tpm-pcr 7'],
   })
 
   addProviderTest(provider, 'test <name>', ['sigillo provider test vault'])
@@ -230,6 +245,14 @@ function addProviderTest(parent: Command, usage: string, examples: readonly stri
 
 function backendOf(options: CreateOptions): { readonly backend?: BackendInput } {
   const keyServers = keyServersOf(options)
+  const { tpm, tpmPcr } = options
+  if (tpmPcr && !tpm) throw new PlatformError('REQUEST_INVALID', 'expected --tpm beside --tpm-pcr')
+  if (tpm) {
+    if (keyServers || options.keepKeys) {
+      throw new PlatformError('REQUEST_INVALID', 'expected --tpm or key servers, found both')
+    }
+    return { backend: { kind: 'tpm', ...(tpmPcr ? { pcrs: tpmPcr } : {}) } }
+  }
   if (keyServers) {
     return { backend: { kind: 'kmip', place: options.keepKeys ? 'kept' : 'fetched', keyServers } }
   }
@@ -241,8 +264,22 @@ function backendOf(options: CreateOptions): { readonly backend?: BackendInput } 
 
 function backendFields(backend: BackendView): (readonly [string, string | undefined])[] {
   if (backend.kind === 'embedded') return [['primary key', 'in the embedded keystore']]
+  if (backend.kind === 'tpm') {
+    return [
+      ['primary key', 'sealed by the TPM of the authority'],
+      ['PCRs', `${backend.pcrs.join(', ')} (sha256)`],
+    ]
+  }
   const place = backend.place === 'kept' ? 'stays in' : 'is fetched from'
   return [['primary key', `${place} the key servers`], ...keyServerFields(backend.keyServers)]
+}
+
+function withTpmPcrs(command: Command): Command {
+  return command.option(
+    '--tpm-pcr <pcr>',
+    'PCR of the authority (SHA-256) that its TPM binds the key to; may be repeated',
+    (text: string, before: readonly number[] = []) => [...before, integer(text)],
+  )
 }
 
 function withSettings(command: Command): Command {

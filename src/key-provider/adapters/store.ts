@@ -1,5 +1,5 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
-import { ProviderSettings } from '../../api/key-provider.js'
+import { ProviderSettings, TpmPcrs } from '../../api/key-provider.js'
 import { KeyAttributesView } from '../../api/key-servers.js'
 import { canonicalJson } from '../../core/canonical-json.js'
 import { PlatformError } from '../../core/errors.js'
@@ -36,6 +36,8 @@ interface KeyProviderTables {
     key_place: KeyPlace | null
     key_servers: string | null
     key_servers_sealed: Uint8Array | null
+    /** JSON. */
+    tpm_pcrs: string | null
   }
   key_provider_versions: {
     provider_id: string
@@ -58,6 +60,7 @@ interface KeyProviderTables {
 type Tx = Transaction<KeyProviderTables & FoundationTables>
 
 const readSettings = jsonColumn(ProviderSettings)
+const readPcrs = jsonColumn(TpmPcrs)
 const readAttributes = jsonColumn(KeyAttributesView)
 
 const selectProvider = keptQuery(
@@ -173,6 +176,22 @@ function transactionOf(tx: Tx): KeyProviderTransaction {
         .execute()
     },
 
+    async setTpmBinding(providerId, pcrs, versions) {
+      await tx
+        .updateTable('key_provider_providers')
+        .set({ tpm_pcrs: JSON.stringify(pcrs) })
+        .where('provider_id', '=', providerId)
+        .execute()
+      for (const { version, sealed } of versions) {
+        await tx
+          .updateTable('key_provider_versions')
+          .set({ sealed })
+          .where('provider_id', '=', providerId)
+          .where('version', '=', version)
+          .execute()
+      }
+    },
+
     addVersion: insertVersion,
 
     async setAttributes(providerId, version, attributes) {
@@ -271,6 +290,7 @@ function byVersion(references: readonly Reference[]): ReadonlyMap<number, string
 }
 
 function backendOf(row: KeyProviderTables['key_provider_providers']): StoredBackend {
+  if (row.tpm_pcrs !== null) return { kind: 'tpm', pcrs: readPcrs(row.tpm_pcrs) }
   const { key_place: place, key_servers: settings, key_servers_sealed: sealed } = row
   if (place === null || settings === null || sealed === null) return { kind: 'embedded' }
   return { kind: 'kmip', place, servers: { settings, sealed: new Uint8Array(sealed) } }
@@ -278,6 +298,7 @@ function backendOf(row: KeyProviderTables['key_provider_providers']): StoredBack
 
 function backendColumns(backend: StoredBackend) {
   if (backend.kind === 'embedded') return {}
+  if (backend.kind === 'tpm') return { tpm_pcrs: JSON.stringify(backend.pcrs) }
   const { place, servers } = backend
   return { key_place: place, key_servers: servers.settings, key_servers_sealed: servers.sealed }
 }

@@ -8,6 +8,7 @@ import type {
   StoredProvider,
   StoredVersion,
   Tombstones,
+  TpmKeys,
 } from '../ports.js'
 import { requireTransition } from './key-state.js'
 import type { Act } from './providers.js'
@@ -23,6 +24,7 @@ const RETRY_MS = 300_000
 export function createDestruction(deps: {
   readonly store: KeyProviderStore
   readonly keyServers: KeyServerKeys
+  readonly tpmKeys: TpmKeys
   readonly tombstones: Tombstones
 }) {
   const { store, tombstones } = deps
@@ -62,6 +64,8 @@ export function createDestruction(deps: {
       await tx.eraseKey(providerId, number)
       await record(tx, SCHEDULE, nowMs, name, 'provider.erase', 'done', { version: number })
     })
+    if (backend.kind === 'tpm')
+      await deps.tpmKeys.forget({ providerId, version: number, createdAtMs })
   }
 
   return {

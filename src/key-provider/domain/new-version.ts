@@ -5,9 +5,9 @@ import type {
   NewVersion,
   StoredProvider,
   StoredVersion,
+  TpmKeys,
 } from '../ports.js'
-
-const PRIMARY_KEY_OCTETS = 32
+import { PRIMARY_KEY_OCTETS } from './primaries.js'
 
 export interface NewKey {
   readonly version: NewVersion
@@ -21,10 +21,11 @@ export type PrimaryKeyMaker = ReturnType<typeof primaryKeyMaker>
 export function primaryKeyMaker(deps: {
   readonly keystore: Keystore
   readonly keyServers: KeyServerKeys
+  readonly tpmKeys: TpmKeys
   readonly random: (octets: number) => Uint8Array
   readonly productVersion: string
 }) {
-  const { keystore, keyServers } = deps
+  const { keystore, keyServers, tpmKeys } = deps
 
   const make = async (
     { providerId, name, backend }: Owner,
@@ -41,7 +42,10 @@ export function primaryKeyMaker(deps: {
     }
     const octets = deps.random(PRIMARY_KEY_OCTETS)
     try {
-      const sealed = keystore.seal({ providerId, ...id }, octets)
+      const sealed =
+        backend.kind === 'tpm'
+          ? await tpmKeys.seal({ providerId, ...id }, backend.pcrs, octets)
+          : keystore.seal({ providerId, ...id }, octets)
       return { version: { ...id, state, sealed, attributes }, refusedAttributes: [] }
     } finally {
       octets.fill(0)
@@ -81,7 +85,7 @@ export function primaryKeyMaker(deps: {
         ...version.attributes,
         ...usedBy({ providerId, name }),
       }
-      if (backend.kind === 'embedded') return { attributes, refused: [] }
+      if (backend.kind !== 'kmip') return { attributes, refused: [] }
       const refused = await keyServers.describe({ providerId, backend }, version, attributes)
       return { attributes, refused }
     },

@@ -3,12 +3,16 @@ import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import { type Envelope, type KeptKey, parseEnvelope } from '../../envelope/index.js'
 import type {
+  DistantBackend,
   KeyServerBackend,
   KeyServerKeys,
   Keystore,
   StoredProvider,
   StoredVersion,
+  TpmKeys,
 } from '../ports.js'
+
+export const PRIMARY_KEY_OCTETS = 32
 
 /** The primary keys of a provider, open for one request. */
 export interface Primaries extends Disposable {
@@ -48,6 +52,11 @@ export function embeddedPrimaries(
     const { providerId } = provider
     const { version, createdAtMs } = stored
     const secret = keystore.open({ providerId, version, createdAtMs }, stored.sealed)
+    // A record of another place is no key: a provider whose row was changed must not wrap with it.
+    if (secret.length !== PRIMARY_KEY_OCTETS) {
+      secret.dispose()
+      throw new PlatformError('ROOT_KEY_OPEN', `version ${version} is not in the embedded keystore`)
+    }
     const primary = { providerId, version, secret }
     open.set(version, primary)
     return primary
@@ -62,27 +71,34 @@ export function embeddedPrimaries(
   }
 }
 
-/** Keys that a key server gave for one request, before its transaction. To be disposed of. */
+/** Keys that a key server or the TPM gave for one request, before its transaction. To be disposed of. */
 export interface PreparedKeys extends Disposable {
   /** Whether they are what the provider, as it is now, needs. */
   fit(provider: StoredProvider): boolean
   primariesOf(provider: StoredProvider): Primaries
 }
 
+/** A provider whose primary key is in key servers or behind the TPM. */
+export type DistantProvider = StoredProvider & { readonly backend: DistantBackend }
+
 /**
- * Gets from the key server what a request needs.
+ * Gets from the key server, or from the TPM, what a request needs.
  *
  * A key that the server does not have, or does not give, fails the items that need it; a server that cannot be asked fails
- * the request, to be made again later.
+ * the request, to be made again later, and so does a TPM that does not unseal.
  *
- * @throws PlatformError of the key server: `KMS_UNREACHABLE` and the like
+ * @throws PlatformError of the key server or the TPM: `KMS_UNREACHABLE`, `TPM_UNREACHABLE`, `KEY_TPM_PCRS` and the like
  */
 export async function prepareKeys(
-  keys: KeyServerKeys,
-  provider: StoredProvider & { readonly backend: KeyServerBackend },
+  places: { readonly keyServers: KeyServerKeys; readonly tpmKeys: TpmKeys },
+  provider: DistantProvider,
   need: Need,
 ): Promise<PreparedKeys> {
   const { providerId, backend } = provider
+  const keys =
+    backend.kind === 'tpm'
+      ? keysOfTpm(places.tpmKeys, providerId)
+      : keysOfServers(places.keyServers, { ...provider, backend })
   const opened = new Map<string, Result>()
   const activeNumber = provider.versions.findLast(({ state }) => state === 'active')?.version
   let active: Result | undefined
@@ -94,25 +110,9 @@ export async function prepareKeys(
 
   const openFor = async (envelope: Envelope): Promise<OpenPrimary> => {
     const stored = versionFor(provider, envelope.header.version, need.inAnyState)
-    const { version } = stored
-    if (backend.place === 'fetched') {
-      return { providerId, version, secret: await keys.fetch(provider, stored) }
-    }
-    const { kek } = envelope
-    if (!kek) throw otherBackend()
-    const secret = await keys.openWrappingKey(provider, stored, kek).catch((error: unknown) => {
-      // What the server encrypted was changed: as any other wrapped key that was.
-      throw isPlatformError(error, 'KMS_CRYPTO') ? notGenuine(error) : error
-    })
-    return { providerId, version, secret, kek }
+    return keys.toUnwrap(stored, envelope)
   }
-  const openActive = async (): Promise<OpenPrimary> => {
-    const stored = activeVersion(provider)
-    const { version } = stored
-    return backend.place === 'fetched'
-      ? { providerId, version, secret: await keys.fetch(provider, stored) }
-      : { providerId, version, ...(await keys.newWrappingKey(provider, stored)) }
-  }
+  const openActive = async (): Promise<OpenPrimary> => keys.toWrap(activeVersion(provider))
 
   const envelopes = new Map<string, Envelope>()
   for (const envelope of readableEnvelopes(need.wrapped)) {
@@ -152,6 +152,49 @@ export async function prepareKeys(
       [Symbol.dispose]: () => undefined,
     }),
     [Symbol.dispose]: dispose,
+  }
+}
+
+/** How the versions of one provider are opened. */
+interface DistantKeys {
+  toWrap(stored: StoredVersion): Promise<OpenPrimary>
+  toUnwrap(stored: StoredVersion, envelope: Envelope): Promise<OpenPrimary>
+}
+
+function keysOfTpm(tpmKeys: TpmKeys, providerId: string): DistantKeys {
+  const open = async ({ version, createdAtMs, sealed }: StoredVersion): Promise<OpenPrimary> => {
+    const secret = await tpmKeys.open({ providerId, version, createdAtMs }, sealed)
+    return { providerId, version, secret }
+  }
+  return { toWrap: open, toUnwrap: open }
+}
+
+function keysOfServers(
+  keys: KeyServerKeys,
+  provider: StoredProvider & { readonly backend: KeyServerBackend },
+): DistantKeys {
+  const { providerId, backend } = provider
+  if (backend.place === 'fetched') {
+    const fetch = async (stored: StoredVersion): Promise<OpenPrimary> => {
+      const { version } = stored
+      return { providerId, version, secret: await keys.fetch(provider, stored) }
+    }
+    return { toWrap: fetch, toUnwrap: fetch }
+  }
+  return {
+    async toWrap(stored) {
+      const { version } = stored
+      return { providerId, version, ...(await keys.newWrappingKey(provider, stored)) }
+    },
+    async toUnwrap(stored, { kek }) {
+      const { version } = stored
+      if (!kek) throw otherBackend()
+      const secret = await keys.openWrappingKey(provider, stored, kek).catch((error: unknown) => {
+        // What the server encrypted was changed: as any other wrapped key that was.
+        throw isPlatformError(error, 'KMS_CRYPTO') ? notGenuine(error) : error
+      })
+      return { providerId, version, secret, kek }
+    },
   }
 }
 

@@ -18,13 +18,21 @@ import type {
   StoredBackend,
   StoredProvider,
   StoredVersion,
+  TpmKeys,
 } from '../ports.js'
 import type { Destruction } from './destruction.js'
 import { type KeyState, requireTransition } from './key-state.js'
 import type { PrimaryKeyMaker } from './new-version.js'
 import { explainRelease } from './release-rule.js'
+import {
+  isAsBefore,
+  isBoundAsBefore,
+  requireTpmProvider,
+  sealAnew,
+  testTpmKeys,
+} from './tpm-binding.js'
 
-/** A key server that is down is asked again for a rotation after this. */
+/** A key server that is down, or a TPM, is asked again for a rotation after this. */
 const RETRY_MS = 300_000
 
 /** Who asks, and when. */
@@ -38,10 +46,13 @@ export function createProviderAdministration(deps: {
   readonly store: KeyProviderStore
   readonly keys: PrimaryKeyMaker
   readonly keyServers: KeyServerKeys
+  readonly tpmKeys: TpmKeys
+  /** That keys are bound to in the TPM where nobody says another. */
+  readonly tpmPcrs: readonly number[]
   readonly destruction: Destruction
   readonly newId: () => string
 }) {
-  const { store, keys, keyServers, destruction } = deps
+  const { store, keys, keyServers, tpmKeys, destruction } = deps
   const view = async (tx: KeyProviderTransaction, provider: StoredProvider) =>
     viewOf(provider, keyServers, await tx.countReferences(provider.providerId))
   const nowView = (name: string): Promise<ProviderView> =>
@@ -55,6 +66,7 @@ export function createProviderAdministration(deps: {
     nowMs: number,
   ): Promise<StoredBackend> => {
     if (input.kind === 'embedded') return { kind: 'embedded' }
+    if (input.kind === 'tpm') return { kind: 'tpm', pcrs: inOrder(input.pcrs ?? deps.tpmPcrs) }
     const { kind, place } = input
     // A key has to be made there at once: nothing to force.
     const options = { providerId, place, force: false, nowMs }
@@ -72,9 +84,12 @@ export function createProviderAdministration(deps: {
     const version = Math.max(all.at(-1)?.version ?? 0, destruction.lastNumber(id)) + 1
     return keys.withNew(before, { version, state, nowMs: act.nowMs }, (made) =>
       store.transaction(async (tx) => {
-        const { providerId, versions, settings } = await known(tx, name)
+        const { providerId, versions, settings, backend } = await known(tx, name)
         if (versions.length !== before.versions.length) {
           throw new PlatformError('CONFLICT', `provider ${name} was rotated meanwhile`)
+        }
+        if (!isBoundAsBefore(before.backend, backend)) {
+          throw new PlatformError('CONFLICT', `provider ${name} was bound to other PCRs meanwhile`)
         }
         if (state === 'active') await deactivate(tx, act, { providerId, versions })
         await tx.addVersion(providerId, made.version)
@@ -171,12 +186,47 @@ export function createProviderAdministration(deps: {
       })
     },
 
-    /** @throws PlatformError `CONFLICT` for a provider without key servers */
+    /**
+     * Seals every version anew to the PCRs as they are now, or to others: all of them, or none.
+     *
+     * @throws PlatformError `CONFLICT` for a provider whose key is elsewhere, and as `sealAnew`
+     */
+    async rebindTpm(
+      act: Act,
+      name: string,
+      wanted: readonly number[] | undefined,
+    ): Promise<ProviderView> {
+      const before = requireTpmProvider(await store.transaction((tx) => known(tx, name)))
+      const { providerId, backend } = before
+      const pcrs = inOrder(wanted ?? backend.pcrs)
+      const detail = { before: backend.pcrs, after: pcrs }
+      const bound = await sealAnew(tpmKeys, before, pcrs).catch(async (error: unknown) => {
+        if (!isPlatformError(error)) throw error
+        const { code, message } = error
+        await store.transaction((tx) =>
+          record(tx, act, 'provider.rebind-tpm', name, { ...detail, code, message }, 'refused'),
+        )
+        throw error
+      })
+      return store.transaction(async (tx) => {
+        if (!isAsBefore(before, await known(tx, name))) {
+          throw new PlatformError('CONFLICT', `the versions of ${name} were changed meanwhile`)
+        }
+        await tx.setTpmBinding(providerId, pcrs, bound)
+        const versions = bound.map(({ version }) => version)
+        await record(tx, act, 'provider.rebind-tpm', name, { ...detail, versions })
+        return view(tx, await known(tx, name))
+      })
+    },
+
+    /** @throws PlatformError `CONFLICT` for a provider in the embedded keystore */
     async test(act: Act, name: string): Promise<ConnectionTest> {
       const provider = await store.transaction((tx) => known(tx, name))
       const { providerId } = provider
-      const backend = keyServerBackend(provider)
-      const result = await keyServers.test({ providerId, backend }, act.nowMs)
+      const result =
+        provider.backend.kind === 'tpm'
+          ? await testTpmKeys(tpmKeys, provider)
+          : await keyServers.test({ providerId, backend: keyServerBackend(provider) }, act.nowMs)
       await store.transaction((tx) =>
         record(tx, act, 'provider.test', name, { verdict: result.verdict }),
       )
@@ -284,8 +334,8 @@ export function createProviderAdministration(deps: {
     },
 
     /**
-     * Makes a new version for every provider whose active one is older than its settings want. What a key server does not
-     * let happen is recorded, and tried again later.
+     * Makes a new version for every provider whose active one is older than its settings want. What a key server or the TPM
+     * does not let happen is recorded, and tried again later.
      */
     async rotateDue(nowMs: number): Promise<readonly string[]> {
       const all = await store.transaction((tx) => tx.listProviders())
@@ -390,6 +440,7 @@ function backendView(
   keyServers: KeyServerKeys,
 ): BackendView {
   if (backend.kind === 'embedded') return { kind: 'embedded' }
+  if (backend.kind === 'tpm') return { kind: 'tpm', pcrs: [...backend.pcrs] }
   const { kind, place } = backend
   return { kind, place, keyServers: keyServers.view({ providerId, backend }) }
 }
@@ -397,6 +448,7 @@ function backendView(
 /** For the audit. */
 function describeBackend(backend: StoredBackend): CanonicalValue {
   if (backend.kind === 'embedded') return { kind: 'embedded' }
+  if (backend.kind === 'tpm') return { kind: 'tpm', pcrs: backend.pcrs }
   const { kind, place, servers } = backend
   return { kind, place, keyServers: servers.settings }
 }
@@ -405,7 +457,7 @@ function keyServerBackend({ name, backend }: StoredProvider): KeyServerBackend {
   if (backend.kind === 'kmip') return backend
   throw new PlatformError(
     'CONFLICT',
-    `expected a provider with key servers, found ${name} with the embedded keystore`,
+    `expected a provider with key servers, found ${name} with its primary key elsewhere`,
   )
 }
 
@@ -438,6 +490,10 @@ async function requireKeys(
     }
   }
   return unproven
+}
+
+function inOrder(pcrs: readonly number[]): readonly number[] {
+  return pcrs.toSorted((a, b) => a - b)
 }
 
 function nameTaken(name: string): PlatformError {

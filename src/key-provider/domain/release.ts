@@ -16,13 +16,14 @@ import type { AnswerSealer, AttestationResultClaims } from '../../tokens/index.j
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
-  KeyServerBackend,
   KeyServerKeys,
   Keystore,
   Reference,
   StoredProvider,
+  TpmKeys,
 } from '../ports.js'
 import {
+  type DistantProvider,
   embeddedPrimaries,
   type Need,
   type PreparedKeys,
@@ -35,6 +36,7 @@ export interface ReleaseDeps {
   readonly store: KeyProviderStore
   readonly keystore: Keystore
   readonly keyServers: KeyServerKeys
+  readonly tpmKeys: TpmKeys
   readonly seal: AnswerSealer
   /** The system's generator. */
   readonly random: (octets: number) => Uint8Array
@@ -255,16 +257,16 @@ interface Request {
 type Attempt<R> =
   | { readonly value: Served<R> }
   | { readonly refusal: PlatformError }
-  | { readonly needs: StoredProvider & { readonly backend: KeyServerBackend } }
+  | { readonly needs: DistantProvider }
 
-/** A version that becomes active while a key server is asked has it asked again; not for ever. */
+/** A version that becomes active while a key server or the TPM is asked has it asked again; not for ever. */
 const MOST_ATTEMPTS = 5
 
 /**
  * One request: replay record, host status, release rule and audit in one transaction; nothing leaves before it is
  * committed. A refusal is committed with its audit record, and thrown after.
  *
- * Where the primary key is in a key server, that is asked before the transaction, and only for a caller that would be
+ * Where the primary key is in a key server or behind the TPM, that is asked before the transaction, and only for a caller that would be
  * served; all is checked again in it.
  */
 async function serve<R>(
@@ -320,7 +322,7 @@ async function serveCounted<R>(
       prepared?.[Symbol.dispose]()
       prepared = undefined
       try {
-        prepared = await prepareKeys(deps.keyServers, outcome.needs, need)
+        prepared = await prepareKeys(deps, outcome.needs, need)
       } catch (error) {
         if (!isPlatformError(error)) throw error
         await deps.store.transaction((tx) => refuse(tx, caller, request, error))
@@ -345,7 +347,7 @@ async function attemptOnce<R>(
 ): Promise<Attempt<R>> {
   const { prepared, work } = options
   const provider = await tx.findProvider(request.provider)
-  if (provider && isInKeyServer(provider) && !prepared?.fit(provider)) {
+  if (provider && isDistant(provider) && !prepared?.fit(provider)) {
     // The proof is not used up yet: the request comes back here with the keys.
     if (!(await verifyCaller(tx, caller, request, provider))) return { needs: provider }
   }
@@ -378,10 +380,8 @@ async function refuse(
   return refusal
 }
 
-function isInKeyServer(
-  provider: StoredProvider,
-): provider is StoredProvider & { readonly backend: KeyServerBackend } {
-  return provider.backend.kind === 'kmip'
+function isDistant(provider: StoredProvider): provider is DistantProvider {
+  return provider.backend.kind !== 'embedded'
 }
 
 async function admit(

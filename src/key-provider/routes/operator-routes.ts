@@ -6,6 +6,7 @@ import {
   getProvider,
   listKeyProviderAudit,
   listProviders,
+  rebindTpm,
   rotateProvider,
   scheduleDestruction,
   setKeyServers,
@@ -54,6 +55,9 @@ export function addOperatorRoutes(
   )
   addOperation(app, setKeyServers, CHANGE, async ({ params, body, request }) =>
     providers.setKeyServers(actOf(request), params.provider, body.keyServers, body.force === true),
+  )
+  addOperation(app, rebindTpm, CHANGE, async ({ params, body, request }) =>
+    providers.rebindTpm(actOf(request), params.provider, body.pcrs),
   )
   addOperation(app, testProvider, CHANGE, async ({ params, request }) => {
     const { verdict, findings } = await providers.test(actOf(request), params.provider)

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Transaction } from 'kysely'
+import { openTpm } from '../../../native/index.js'
 import type { Operation } from '../../../src/api/operation.js'
 import { utf8 } from '../../../src/core/bytes.js'
 import { createLogger } from '../../../src/core/logger.js'
@@ -17,6 +18,7 @@ import {
 } from '../../../src/http/index.js'
 import { openKeyProvider } from '../../../src/key-provider/index.js'
 import { passphraseSealer } from '../../../src/seals/index.js'
+import { configuredTpm } from '../../../src/server/index.js'
 import {
   createOperator,
   createRootKey,
@@ -70,11 +72,13 @@ interface StatusChange {
 /**
  * @param startMs the time of its clock, which stands until it is advanced
  * @param from a folder with the files of another one, for a start with its database; it goes away with this one
+ * @param tpmTcti the TPM of the authority; where nothing is said there is none
  */
 export async function openFixture(
   startMs = NOW_MS,
   from?: string,
   hostRequestsPerMinute = 60_000,
+  tpmTcti = 'swtpm:path=/nonexistent/sock',
 ): Promise<Fixture> {
   const folder = from ?? mkdtempSync(join(tmpdir(), 'sigillo-kp-'))
   const store = await openStore({ file: join(folder, 'kp.db') })
@@ -118,6 +122,7 @@ export async function openFixture(
     ...{ store, rootKey, registry, build: '1.2.3', clock, logger },
     config: { hostRequestsPerMinute },
     tombstoneFile: join(folder, 'kp.db.tombstones'),
+    tpm: { sealer: configuredTpm(tpmTcti, openTpm), pcrs: [0, 7] },
   })
   keyProvider.addRoutes(app, { hosts, operators })
   await app.ready()
