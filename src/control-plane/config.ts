@@ -15,6 +15,13 @@ export const ControlPlaneSection = Exactly({
     maximum: 36_500,
     description: 'how long the authority that certifies virtual TPMs is valid, when it is made',
   }),
+  hostRequestsPerMinute: Type.Integer({
+    default: 600,
+    minimum: 1,
+    maximum: 10_000_000,
+    description:
+      'requests of one host for keys in a minute; a new key of a standard provider is one',
+  }),
   hostKeyDeliverySeconds: Type.Integer({
     default: 90,
     minimum: 1,

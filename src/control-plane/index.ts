@@ -22,6 +22,7 @@ import {
   addEventStream,
   addOperation,
   type HostAccess,
+  hostRate,
   type OperatorAccess,
   type Registry,
 } from '../http/index.js'
@@ -97,6 +98,7 @@ export async function openControlPlane(deps: {
   const shared = { store, kdks, keyServers, changes: waiting, random: randomOctets }
   const source = keySource(kdks, keyServers)
   const delivery = { store, source, keyServers, seal: sealAnswer, errors, changes: waiting }
+  const rate = hostRate(config.hostRequestsPerMinute)
   const notBefore = new Map<string, number>()
   const providers = createHostKeyProviders({ ...shared, newId: newUuid })
   const backups = createNativeBackups({
@@ -109,7 +111,16 @@ export async function openControlPlane(deps: {
   return {
     addRoutes(app, { hosts, operators }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
-      addHostKeyRoutes(app, { delivery, waiting, providers, backups, hosts, operators, clock })
+      addHostKeyRoutes(app, {
+        delivery,
+        waiting,
+        providers,
+        backups,
+        hosts,
+        rate,
+        operators,
+        clock,
+      })
       addOperation(app, getVtpmAuthority, { access: 'public' }, async () => ({
         pem: authority.certificatePem,
       }))

@@ -8,6 +8,7 @@ export {
   type HostIdentity,
   hostAccess,
 } from './host-access.js'
+export { type HostRate, hostRate } from './host-rate.js'
 export type { IdempotencyStore } from './idempotency.js'
 export { type Listener, type ListenOptions, listen, type TlsFiles } from './listen.js'
 export { Counter, createRegistry, Gauge, Histogram, type Registry } from './metrics.js'

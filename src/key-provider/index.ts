@@ -3,7 +3,13 @@ import type { Clock } from '../core/clock.js'
 import type { Logger } from '../core/logger.js'
 import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
-import type { App, HostAccess, OperatorAccess, Registry } from '../http/index.js'
+import {
+  type App,
+  type HostAccess,
+  hostRate,
+  type OperatorAccess,
+  type Registry,
+} from '../http/index.js'
 import {
   auditLog,
   loadOrCreateServiceKey,
@@ -20,7 +26,6 @@ import { tombstoneFile } from './adapters/tombstone-file.js'
 import { tpmKeys as openTpmKeys } from './adapters/tpm-keys.js'
 import type { KeyProviderSection } from './config.js'
 import { createDestruction } from './domain/destruction.js'
-import { hostRate } from './domain/host-rate.js'
 import { primaryKeyMaker } from './domain/new-version.js'
 import { createProviderAdministration } from './domain/providers.js'
 import { addHostRoutes } from './routes/host-routes.js'

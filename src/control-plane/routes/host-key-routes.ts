@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import {
   backupNativeProvider,
   confirmBackup,
@@ -19,9 +20,16 @@ import {
 import { fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
 import { Secret } from '../../core/secret.js'
-import { type App, addOperation, type HostAccess, type OperatorAccess } from '../../http/index.js'
+import {
+  type App,
+  addOperation,
+  type HostAccess,
+  type HostRate,
+  type OperatorAccess,
+  RateLimitedError,
+} from '../../http/index.js'
 import type { WaitingRoom } from '../adapters/change-signal.js'
-import { syncHostKeys } from '../domain/deliver-host-keys.js'
+import { type AttestedHost, syncHostKeys } from '../domain/deliver-host-keys.js'
 import type { HostKeyProviders } from '../domain/host-key-providers.js'
 import type { NativeBackups } from '../domain/native-backup.js'
 import { type TakeDeps, takeHostKey } from '../domain/take-host-key.js'
@@ -44,6 +52,7 @@ export function addHostKeyRoutes(
     readonly providers: HostKeyProviders
     readonly backups: NativeBackups
     readonly hosts: HostAccess
+    readonly rate: HostRate
     readonly operators: OperatorAccess
     readonly clock: Clock
   },
@@ -51,12 +60,20 @@ export function addHostKeyRoutes(
   const { delivery, waiting, clock, providers, backups } = deps
   app.addHook('preClose', async () => waiting[Symbol.asyncDispose]())
 
+  const hostOf = async (request: FastifyRequest): Promise<AttestedHost> => {
+    const host = await attestedHost(deps.hosts, request)
+    const { issuer, hostId } = host.caller
+    const waitSeconds = deps.rate.take(`${issuer} ${hostId}`, clock.nowMs())
+    if (waitSeconds === undefined) return host
+    throw new RateLimitedError('this host asks for keys too often', waitSeconds)
+  }
+
   addOperation(
     app,
     syncOperation,
     { access: 'host', bodyLimitOctets: REPORT_LIMIT_OCTETS },
     async ({ body, request }) => {
-      const host = await attestedHost(deps.hosts, request)
+      const host = await hostOf(request)
       const first = await syncHostKeys(delivery, host, body, { nowMs: clock.nowMs(), admit: true })
       if (first.news || body.waitSeconds === 0) return first.answer
       await waiting.wait(body.revision, body.waitSeconds * 1000)
@@ -66,7 +83,7 @@ export function addHostKeyRoutes(
   )
 
   addOperation(app, takeOperation, { access: 'host' }, async ({ body, request }) =>
-    takeHostKey(delivery, await attestedHost(deps.hosts, request), body, clock.nowMs()),
+    takeHostKey(delivery, await hostOf(request), body, clock.nowMs()),
   )
 
   const actOf = (request: Parameters<OperatorAccess['operatorOf']>[0]) => ({

@@ -8,8 +8,13 @@ import {
 } from '../../api/key-provider.js'
 import { fromBase64url } from '../../core/bytes.js'
 import type { Clock } from '../../core/clock.js'
-import { type App, addOperation, type HostAccess, RateLimitedError } from '../../http/index.js'
-import type { HostRate } from '../domain/host-rate.js'
+import {
+  type App,
+  addOperation,
+  type HostAccess,
+  type HostRate,
+  RateLimitedError,
+} from '../../http/index.js'
 import {
   type Caller,
   generateForHost,

@@ -12,6 +12,7 @@ import {
   verifyControlPlaneAudit,
 } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
+import { takeHostKey } from '../../../src/api/host-keys.js'
 import { revokeHost } from '../../../src/api/hosts.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, createAuthority } from '../../../src/host-agent/adapters/authority.js'
@@ -24,6 +25,8 @@ const VM = '11111111-2222-4333-8444-555555555555'
 const OTHER_VM = '99999999-2222-4333-8444-555555555555'
 const REPORT: VmReport = { name: 'web1', state: 'stopped', provider: 'gold', disks: [], vtpm: true }
 
+const PER_MINUTE = 3
+
 let site: TestSite
 let lab: Lab
 let hosts: readonly TestHost[]
@@ -32,7 +35,9 @@ let b: Authority
 
 beforeAll(async () => {
   lab = await createLab()
-  site = await openTestSite()
+  site = await openTestSite({
+    settings: { SIGILLO_CONTROL_PLANE_HOST_REQUESTS_PER_MINUTE: String(PER_MINUTE) },
+  })
   await site.admin.call(addAnchors, { body: { pem: lab.anchorsPem, insecureTest: true } })
   await site.admin.call(createCluster, { body: { name: CLUSTER } })
   hosts = [await bootHost(lab, 'a'), await bootHost(lab, 'b')]
@@ -68,6 +73,16 @@ const certify = (as: Authority, vmId = VM) =>
       tpm: { manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' },
     },
   })
+
+test('a host that asks for keys too often waits, and other hosts are served', async () => {
+  const take = (as: Authority) =>
+    as.call(takeHostKey, { body: { provider: 'nowhere', use: { kind: 'host', id: 'a-machine' } } })
+  for (let count = 0; count < PER_MINUTE; count += 1) {
+    await expect(take(a)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  }
+  await expect(take(a)).rejects.toMatchObject({ code: 'RATE_LIMITED' })
+  await expect(take(b)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+})
 
 describe('the inventory', () => {
   test('is what hosts say of their own VMs, and of nobody else’s', async () => {
