@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Octets, Time, Uuid } from './common.js'
 import { VmState } from './control-plane.js'
+import { DefaultInForce } from './default-provider.js'
 import { HostKeyKind } from './host-keys.js'
 import { Assurance, Purpose } from './key-provider.js'
 import { operation } from './operation.js'
@@ -31,6 +32,7 @@ export const AgentStatus = Exactly({
   tpm: Type.Optional(Type.String()),
   lastAttestationMs: Type.Optional(Type.Number()),
   bindingKey: Type.Boolean(),
+  defaultProvider: Type.Optional(DefaultInForce),
 })
 export type AgentStatus = Static<typeof AgentStatus>
 
@@ -154,8 +156,11 @@ export type DiskCreate = Static<typeof DiskCreate>
 
 export const VmCreate = Exactly({
   name: Name,
-  /** Without a key provider the VM is not encrypted. */
+  /** Without it, the default of this host. */
   provider: Type.Optional(Name),
+  plain: Type.Optional(
+    Type.Boolean({ description: 'a VM that is not encrypted, without a key provider' }),
+  ),
   memoryMib: Type.Optional(Type.Integer({ minimum: 64, maximum: 1_048_576 })),
   cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 512 })),
   vtpm: Type.Optional(Type.Boolean()),
@@ -230,7 +235,7 @@ const TaskParams = Exactly({ taskId: Uuid })
 
 export const createVm = operation({
   id: 'createVm',
-  summary: 'Make an encrypted VM',
+  summary: 'Make a VM, encrypted unless it is to be plain',
   method: 'POST',
   path: `${BASE}/vms`,
   status: 202,

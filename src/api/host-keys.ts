@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
+import { DefaultInForce } from './default-provider.js'
 import { Assurance, SealedKeys } from './key-provider.js'
 import { ConnectionTest, KeyServersInput, KeyServersView } from './key-servers.js'
 import { operation } from './operation.js'
@@ -70,6 +71,7 @@ export const syncHostKeys = operation({
   answer: Exactly({
     revision: Type.Integer(),
     providers: Type.Array(HostKeyProvider),
+    defaultProvider: Type.Optional(DefaultInForce),
     sealed: Exactly({ session: SealedKeys, tpm: SealedKeys }),
     missing: Type.Array(
       Exactly({ providerId: Uuid, version: Version, code: Type.String(), message: Sentence }),
@@ -307,7 +309,9 @@ export const deleteHostKeyProvider = operation({
   body: Exactly({
     reason: Sentence,
     force: Type.Optional(
-      Type.Boolean({ description: 'although VMs use it, or hosts have not confirmed' }),
+      Type.Boolean({
+        description: 'although VMs use it, it is a default, or hosts have not confirmed',
+      }),
     ),
   }),
   answer: Exactly({

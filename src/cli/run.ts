@@ -20,7 +20,10 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   VM_BUSY: 'see what it is: sigillo-agent task list',
   VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',
   HOST_KEY_NOT_BACKED_UP: 'back it up: sigillo native backup NAME --out FILE',
-  HOST_KEY_IN_USE: 'move or delete these VMs first, or say --force',
+  HOST_KEY_IN_USE: 'move or delete these VMs first, set another default, or delete with --force',
+  DEFAULT_PROVIDER: 'see whom it serves: sigillo native show NAME, or sigillo standard show NAME',
+  AGENT_NO_PROVIDER:
+    'say --provider NAME, or have a default set: sigillo default-provider set NAME [--cluster C]',
   BASE_IMAGE_NONE: 'capture one from a good host: sigillo image capture NAME --host HOST',
   EVIDENCE_NOT_VERIFIED: 'let the host attest first: sigillo-agent attest',
 }

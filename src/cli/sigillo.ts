@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { addAuditCommands } from './authority/audit.js'
+import { addDefaultProviderCommands } from './authority/default-provider.js'
 import { addEndorsementCommands } from './authority/endorsement.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
@@ -36,6 +37,7 @@ export function sigilloProgram(): Command {
   addProviderCommands(program)
   addNativeCommands(program)
   addStandardCommands(program)
+  addDefaultProviderCommands(program)
   addInventoryCommands(program)
   addOperatorCommands(program)
   addAuditCommands(program)

@@ -40,11 +40,25 @@ export interface HostKeyTransaction {
   /** Deliveries that are pending or delivered since before a moment. */
   listOverdueDeliveries(beforeMs: number): Promise<readonly StoredDelivery[]>
 
+  listDefaultProviders(): Promise<readonly StoredDefaultProvider[]>
+  /** In the place of what was set there before. */
+  saveDefaultProvider(set: StoredDefaultProvider): Promise<void>
+  /** @param cluster undefined for the site */
+  removeDefaultProvider(cluster: string | undefined): Promise<void>
+
   /** The number of the last change that hosts have to learn of. */
   hostKeyRevision(): Promise<number>
   raiseHostKeyRevision(): Promise<void>
   /** Whether any attestation service still knows the host and has not revoked it. */
   isHostKnown(hostId: string): Promise<boolean>
+}
+
+export interface StoredDefaultProvider {
+  /** Undefined: of the site. */
+  readonly cluster: string | undefined
+  readonly provider: string
+  readonly setBy: string
+  readonly setAtMs: number
 }
 
 export interface StoredKeyProvider {

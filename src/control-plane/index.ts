@@ -37,6 +37,7 @@ import { hostKeyMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, controlPlaneStore } from './adapters/store.js'
 import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
+import { createDefaultProviders } from './domain/default-providers.js'
 import { describeHostKeys } from './domain/describe-host-keys.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
@@ -44,6 +45,7 @@ import { createNativeBackups } from './domain/native-backup.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
 import { watchHostKeys } from './domain/watch-host-keys.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
+import { addDefaultProviderRoutes } from './routes/default-provider-routes.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
 
@@ -101,6 +103,7 @@ export async function openControlPlane(deps: {
   const rate = hostRate(config.hostRequestsPerMinute)
   const notBefore = new Map<string, number>()
   const providers = createHostKeyProviders({ ...shared, newId: newUuid })
+  const defaults = createDefaultProviders(shared)
   const backups = createNativeBackups({
     ...shared,
     files: {
@@ -111,6 +114,7 @@ export async function openControlPlane(deps: {
   return {
     addRoutes(app, { hosts, operators }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
+      addDefaultProviderRoutes(app, { defaults, operators, clock })
       addHostKeyRoutes(app, {
         delivery,
         waiting,

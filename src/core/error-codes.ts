@@ -150,6 +150,10 @@ export const ERROR_CODES = {
   // host agent
   AGENT_STATE: { status: 500, title: 'the state file of the agent cannot be read' },
   AGENT_NOT_ENROLLED: { status: 409, title: 'the host is not enrolled and has no ticket' },
+  AGENT_NO_PROVIDER: {
+    status: 409,
+    title: 'no key provider was named, and there is no default for the host',
+  },
   AGENT_NO_BINDING_KEY: { status: 409, title: 'the host has no binding key in its TPM' },
   AGENT_ANSWER: {
     status: 502,
@@ -412,8 +416,9 @@ export const ERROR_CODES = {
   KEY_SELF_TEST: { status: 500, title: 'a cryptographic self-test failed' },
 
   // keys that the control plane delivers to hosts
+  DEFAULT_PROVIDER: { status: 409, title: 'the key provider cannot be the default here' },
   HOST_KEY_ABSENT: { status: 404, title: 'this host does not have the key' },
-  HOST_KEY_IN_USE: { status: 409, title: 'VMs still use the key provider' },
+  HOST_KEY_IN_USE: { status: 409, title: 'the key provider is used by VMs, or is a default' },
   HOST_KEY_NOT_BACKED_UP: { status: 409, title: 'the key provider has no key that was backed up' },
   HOST_KEY_NOT_FETCHED: { status: 503, title: 'the host did not fetch the key in time' },
   BACKUP_CONTENT: { status: 400, title: 'the file is no backup of a native key provider' },

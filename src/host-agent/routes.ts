@@ -41,6 +41,7 @@ import { importJwks, verifyAttestationResult } from '../tokens/index.js'
 import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
 import type { Tasks } from './domain/tasks.js'
+import { defaultProviderOf, withProvider } from './host-keys/default-provider.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { TpmHolder } from './tpm-holder.js'
 import type { EncryptionOptions, KeyClient, VmService } from './vm/index.js'
@@ -65,11 +66,12 @@ export function addAgentRoutes(
     readonly clock: Clock
   },
 ): void {
-  const { loop, keys, vms, tasks, clock } = deps
+  const { loop, keys, keeper, vms, tasks, clock } = deps
   const status = (): AgentStatus => ({
     hostId: deps.hostId,
     authorityUrl: deps.authorityUrl,
     ...loop.status(),
+    ...(keeper.defaultProvider ? { defaultProvider: keeper.defaultProvider } : {}),
   })
 
   addOperation(app, getStatus, LOCAL, async () => status())
@@ -106,7 +108,7 @@ export function addAgentRoutes(
   })
 
   addOperation(app, listKeys, LOCAL, async () => ({ keys: [...(await vms.listKeys())] }))
-  addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(deps.keeper))
+  addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(keeper))
   addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
 
   addOperation(app, rewrapVmKeys, LOCAL, async ({ body }) => {
@@ -119,11 +121,12 @@ export function addAgentRoutes(
 
   addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
   addOperation(app, showVm, LOCAL, async ({ params }) => vms.show(params.vm))
-  addOperation(app, createVm, LOCAL, async ({ body }) =>
-    tasks.start({ taskId: newUuid(), kind: 'vm.create', nowMs: clock.nowMs() }, (progress) =>
-      vms.create(body, progress),
-    ),
-  )
+  addOperation(app, createVm, LOCAL, async ({ body }) => {
+    const request = await withProvider(keeper, body)
+    return tasks.start({ taskId: newUuid(), kind: 'vm.create', nowMs: clock.nowMs() }, (progress) =>
+      vms.create(request, progress),
+    )
+  })
   addOperation(app, startVm, LOCAL, async ({ params }) =>
     tasks.start({ taskId: newUuid(), kind: 'vm.start', nowMs: clock.nowMs() }, (progress) =>
       vms.start(params.vm, progress),
@@ -146,7 +149,10 @@ export function addAgentRoutes(
     )
   }
   addOperation(app, encryptVm, LOCAL, async ({ params, body }) => {
-    const { compare: _, ...request } = body
+    const { compare: _, ...parts } = body
+    const defaultProvider =
+      parts.provider === undefined ? await defaultProviderOf(keeper) : undefined
+    const request = { ...parts, defaultProvider }
     return startLong('vm.encrypt', body, (options) => vms.encrypt(params.vm, request, options))
   })
   addOperation(app, decryptVm, LOCAL, async ({ params, body }) => {

@@ -155,7 +155,14 @@ function statusLines(status: AgentStatus): readonly string[] {
       'attestation took',
       status.lastAttestationMs === undefined ? undefined : `${status.lastAttestationMs} ms`,
     ],
+    ['default provider', defaultLine(status)],
     ['binding key', status.bindingKey ? 'in the TPM' : 'none'],
     ['last error', status.lastError && `${status.lastError.message} (${status.lastError.code})`],
   ])
+}
+
+function defaultLine({ cluster, defaultProvider }: AgentStatus): string {
+  if (!defaultProvider) return 'none'
+  const { provider, from } = defaultProvider
+  return `${provider}, of ${from === 'site' ? 'the site' : `cluster ${cluster}`}`
 }

@@ -18,7 +18,10 @@ interface PartOptions {
 export function addEncryptionCommands(vm: Command): void {
   withParts(vm.command('encrypt <name>'))
     .description('encrypt a stopped VM: its home first, then its disks; or parts of it')
-    .option('--provider <name>', 'key provider, for a VM whose home is plain')
+    .option(
+      '--provider <name>',
+      'key provider, for a VM whose home is plain (default: that of the cluster or the site)',
+    )
     .addHelpText(
       'after',
       examples(

@@ -39,7 +39,7 @@ export function addVmCommands(program: Command): void {
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')
-    .option('--provider <name>', 'key provider')
+    .option('--provider <name>', 'key provider (default: that of the cluster or the site)')
     .option('--plain', 'a VM that is not encrypted, without a key provider')
     .option(
       '--disk <name=size|name=file>',
@@ -54,7 +54,7 @@ export function addVmCommands(program: Command): void {
       'after',
       examples(
         'sigillo-agent vm create web1 --provider gold --disk root=20G --memory 4096 --cpus 2',
-        'sigillo-agent vm create web2 --provider gold --disk root=/images/debian.qcow2 --disk data=100G',
+        'sigillo-agent vm create web2 --disk root=/images/debian.qcow2 --disk data=100G',
         'sigillo-agent vm create lab1 --plain --disk root=/images/debian.qcow2',
       ),
     )
@@ -177,8 +177,8 @@ export function addVmCommands(program: Command): void {
 /** `name=20G` is an empty disk, `name=/path` one that is filled from an image. */
 function specOf(name: string, options: CreateOptions): VmCreate {
   const { provider, plain, memory, cpus, vtpm } = options
-  if ((provider === undefined) !== (plain === true)) {
-    throw new PlatformError('REQUEST_INVALID', 'expected either --provider or --plain')
+  if (provider !== undefined && plain) {
+    throw new PlatformError('REQUEST_INVALID', 'expected either --provider or --plain, found both')
   }
   const disk = (text: string, isPlain: boolean) => {
     const [disk = '', ...rest] = text.split('=')
@@ -188,7 +188,8 @@ function specOf(name: string, options: CreateOptions): VmCreate {
   }
   return {
     name,
-    ...(provider === undefined ? {} : { provider, vtpm }),
+    ...(provider === undefined ? {} : { provider }),
+    ...(plain ? { plain } : { vtpm }),
     ...(memory === undefined ? {} : { memoryMib: memory }),
     ...(cpus === undefined ? {} : { cpus }),
     disks: [

@@ -104,7 +104,7 @@ export function addHostKeyCommands(parent: Command, kind: HostKeyKind, name: str
           .requiredOption('--reason <text>', 'why, for the audit')
           .option(
             '--force',
-            'although VMs use it; the second time: although hosts did not confirm',
+            'although VMs use it or it is a default; the second time: although hosts did not confirm',
           ),
       input: ([provider = ''], { reason, force }) => ({
         params: { provider },

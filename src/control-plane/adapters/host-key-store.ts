@@ -3,6 +3,7 @@ import { PlatformError } from '../../core/errors.js'
 import { type FoundationTables, isUniqueViolation, readHostStatuses } from '../../store/index.js'
 import type {
   HostKeyTransaction,
+  StoredDefaultProvider,
   StoredDelivery,
   StoredHostKey,
   StoredKeyProvider,
@@ -45,12 +46,21 @@ export interface HostKeyTables {
     code: string | null
     at_ms: number
   }
+  control_plane_default_providers: {
+    /** Empty for the site. */
+    cluster: string
+    provider: string
+    set_by: string
+    set_at_ms: number
+  }
   control_plane_host_key_revision: { id: number; revision: number }
 }
 
 /** Deliveries that are made known in one round of the watch. */
 const PENDING_AT_ONCE = 1000
 const UNDESCRIBED_AT_ONCE = 100
+/** What a default of the site has in the place of a cluster. */
+const OF_SITE = ''
 
 /** Key providers of hosts, their keys, and deliveries. */
 export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
@@ -356,6 +366,31 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
       return rows.map(storedDelivery)
     },
 
+    async listDefaultProviders() {
+      const rows = await tx
+        .selectFrom('control_plane_default_providers')
+        .selectAll()
+        .orderBy('cluster')
+        .execute()
+      return rows.map(storedDefault)
+    },
+
+    async saveDefaultProvider({ cluster, provider, setBy, setAtMs }) {
+      const columns = { provider, set_by: setBy, set_at_ms: setAtMs }
+      await tx
+        .insertInto('control_plane_default_providers')
+        .values({ cluster: cluster ?? OF_SITE, ...columns })
+        .onConflict((conflict) => conflict.column('cluster').doUpdateSet(columns))
+        .execute()
+    },
+
+    async removeDefaultProvider(cluster) {
+      await tx
+        .deleteFrom('control_plane_default_providers')
+        .where('cluster', '=', cluster ?? OF_SITE)
+        .execute()
+    },
+
     async hostKeyRevision() {
       const row = await tx
         .selectFrom('control_plane_host_key_revision')
@@ -405,6 +440,13 @@ function storedProvider(
         ? undefined
         : { settings: row.key_servers, sealed: new Uint8Array(row.sealed_key_servers) },
   }
+}
+
+function storedDefault(
+  row: Selectable<HostKeyTables['control_plane_default_providers']>,
+): StoredDefaultProvider {
+  const { cluster, provider, set_by: setBy, set_at_ms: setAtMs } = row
+  return { cluster: cluster === OF_SITE ? undefined : cluster, provider, setBy, setAtMs }
 }
 
 function storedKey(row: Selectable<HostKeyTables['control_plane_host_keys']>): StoredHostKey {

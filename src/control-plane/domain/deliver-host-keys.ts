@@ -1,3 +1,4 @@
+import type { DefaultInForce } from '../../api/default-provider.js'
 import { type HostKeyReport, type HostKeysAnswer, MAX_DELIVERED_KEYS } from '../../api/host-keys.js'
 import type { Assurance } from '../../api/key-provider.js'
 import { toBase64url, utf8 } from '../../core/bytes.js'
@@ -11,6 +12,7 @@ import type {
   StoredKeyProvider,
 } from '../host-key-ports.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
+import { defaultInForce } from './default-in-force.js'
 import { fetchFailure, type KeyFailure, keyAdded, recordKeyFailure } from './host-key-events.js'
 
 export interface DeliveryDeps {
@@ -34,6 +36,7 @@ interface Key {
 interface Plan {
   readonly revision: number
   readonly wanted: readonly Wanted[]
+  readonly defaultProvider: DefaultInForce | undefined
   readonly lacks: readonly Key[]
   /** Whether the host has to hear of something. */
   readonly news: boolean
@@ -82,6 +85,7 @@ export async function syncHostKeys(
       answer: {
         revision: plan.revision,
         providers: plan.wanted.map(providerAnswer),
+        ...(plan.defaultProvider ? { defaultProvider: plan.defaultProvider } : {}),
         sealed: {
           session: await sealKeys(deps, host, 'session', released),
           tpm: await sealKeys(deps, host, 'tpm', released),
@@ -146,6 +150,7 @@ async function compare(
     plan: {
       revision,
       wanted,
+      defaultProvider: defaultInForce(await tx.listDefaultProviders(), caller.cluster),
       lacks: lacks.slice(0, MAX_DELIVERED_KEYS),
       news: report.revision !== revision || lacks.length > 0 || holdsTooMuch,
       more: lacks.length > MAX_DELIVERED_KEYS,

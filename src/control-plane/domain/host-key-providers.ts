@@ -17,6 +17,7 @@ import type {
   StoredKeyProvider,
 } from '../host-key-ports.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, StoredVm } from '../ports.js'
+import { dropDefaults, requireDefaultsServed } from './default-in-force.js'
 import { keyEvent } from './host-key-events.js'
 import type { Act } from './inventory.js'
 
@@ -188,6 +189,7 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
       change(async (tx) => {
         await requireClusters(tx, clusters)
         const provider = await active(tx, name)
+        await requireDefaultsServed(tx, provider, clusters)
         await tx.updateKeyProvider(provider.providerId, { clusters })
         const message = `key provider ${name} serves ${clusters.join(', ') || 'no cluster'} now`
         await recordChange(tx, act, provider, 'changed', message, { clusters })
@@ -246,6 +248,7 @@ async function beginDeletion(
     const expected = `expected no VM with keys of ${name}, found ${named.join(', ')}${rest}`
     throw new PlatformError('HOST_KEY_IN_USE', expected)
   }
+  await dropDefaults(tx, act, provider, options)
   await tx.updateKeyProvider(providerId, { state: 'deleting' })
   await tx.eraseSealedKeys(providerId)
   for (const delivery of await tx.listDeliveries(providerId)) {

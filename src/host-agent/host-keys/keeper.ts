@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Value } from 'typebox/value'
+import type { DefaultInForce } from '../../api/default-provider.js'
 import {
   type HostKeyReport,
   type HostKeysAnswer,
@@ -37,6 +38,8 @@ export interface KeyKeeper extends AsyncDisposable {
   askAgain(): Promise<void>
   /** Why a key is not here, as the control plane said. */
   reasonOf(providerId: string, version: number): HostKeysAnswer['missing'][number] | undefined
+  /** The provider where a request names none, as the control plane said last. */
+  readonly defaultProvider: DefaultInForce | undefined
   /** What went wrong last; nothing where the last call succeeded. */
   readonly lastError: string | undefined
 }
@@ -66,6 +69,7 @@ export function createKeyKeeper(deps: {
   const keyring = new Keyring()
   const waiters = new Set<() => void>()
   let missing: HostKeysAnswer['missing'] = []
+  let defaultProvider: DefaultInForce | undefined
   let failed: HostKeyReport['failed'] = []
   let revision = 0
   let lastError: string | undefined
@@ -81,7 +85,7 @@ export function createKeyKeeper(deps: {
     if (current.ended.signal.aborted) return true
     const erased = keyring.keepOnly(answer.providers)
     if (erased > 0) logger.info({ event: 'host-keys.erased', keys: erased }, 'keys were erased')
-    ;({ missing, revision } = answer)
+    ;({ missing, revision, defaultProvider } = answer)
     failed = []
     for (const assurance of ['session', 'tpm'] as const) {
       await take(current, answer.sealed[assurance], assurance, session)
@@ -195,6 +199,7 @@ export function createKeyKeeper(deps: {
     forget() {
       void end()
       missing = []
+      defaultProvider = undefined
       const erased = keyring.keepOnly([])
       if (erased > 0) logger.warn({ event: 'host-keys.forgotten', keys: erased }, 'keys erased')
     },
@@ -208,6 +213,9 @@ export function createKeyKeeper(deps: {
     },
     reasonOf: (providerId, version) =>
       missing.find((one) => one.providerId === providerId && one.version === version),
+    get defaultProvider() {
+      return defaultProvider
+    },
     get lastError() {
       return lastError
     },

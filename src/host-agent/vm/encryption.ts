@@ -34,7 +34,11 @@ export interface EncryptionOptions extends Following {
 export interface VmEncryption {
   encrypt(
     name: string,
-    request: VmParts & { readonly provider?: string | undefined },
+    request: VmParts & {
+      readonly provider?: string | undefined
+      /** For a VM that has no provider, where none is named. */
+      readonly defaultProvider?: string | undefined
+    },
     options?: EncryptionOptions,
   ): Promise<VmDetails>
   decrypt(name: string, parts: VmParts, options?: EncryptionOptions): Promise<VmDetails>
@@ -76,15 +80,15 @@ export function createVmEncryption(host: VmHost): VmEncryption {
     })
 
   return {
-    encrypt: (name, { provider, ...parts }, options = {}) =>
+    encrypt: (name, { provider, defaultProvider, ...parts }, options = {}) =>
       run(
         name,
         'encrypt',
         options,
-        ({ descriptor }) => partsToEncrypt(descriptor, parts, provider),
+        ({ descriptor }) => partsToEncrypt(descriptor, parts, provider, defaultProvider),
         (vm, part, work) =>
           part === 'home'
-            ? changeHome(host, vm, provider ?? vm.descriptor.provider, work)
+            ? changeHome(host, vm, provider ?? defaultProvider, work)
             : changeDisk(host, vm, diskOf(part), 'encrypted', work),
       ),
 

@@ -33,13 +33,15 @@ export function findDisk(vm: Known, name: string): Known['disks'][number] {
  * What is to be encrypted, in this order: the home first, since an encrypted disk needs an encrypted home. Without
  * parts: all that is plain.
  *
- * @throws PlatformError `VM_DISK_NOT_FOUND`, `VM_ENCRYPTED`, `VM_HOME_PLAIN`, `REQUEST_INVALID` for a key provider that
- *   is missing or not that of the VM
+ * @param provider by name; where there is none, a VM that has none takes the default
+ * @throws PlatformError `VM_DISK_NOT_FOUND`, `VM_ENCRYPTED`, `VM_HOME_PLAIN`; `AGENT_NO_PROVIDER` where one is needed and
+ *   there is none; `REQUEST_INVALID` for one that is not that of the VM
  */
 export function partsToEncrypt(
   vm: Known,
   parts: VmParts,
   provider: string | undefined,
+  defaultProvider?: string,
 ): readonly Part[] {
   const isHomePlain = vm.provider === undefined
   const wanted = isAll(parts)
@@ -57,8 +59,11 @@ export function partsToEncrypt(
       `an encrypted disk needs an encrypted home, and that of VM ${vm.name} is plain`,
     )
   }
-  if (isHomePlain && provider === undefined) {
-    throw new PlatformError('REQUEST_INVALID', 'expected a key provider for the home')
+  if (isHomePlain && provider === undefined && defaultProvider === undefined) {
+    throw new PlatformError(
+      'AGENT_NO_PROVIDER',
+      'expected a key provider for the home by name, or a default, found neither',
+    )
   }
   if (!isHomePlain && provider !== undefined && provider !== vm.provider) {
     throw new PlatformError(

@@ -71,7 +71,12 @@ describe('every command', () => {
 
   test.each([
     ['a size that is none', ['vm', 'disk', 'grow', 'a', 'b', '3Q'], 2, 'a size such as 512M'],
-    ['a VM with no word on keys', ['vm', 'create', 'a'], 1, 'either --provider or --plain'],
+    [
+      'a VM with a key provider and plain',
+      ['vm', 'create', 'a', '--plain', '--provider', 'gold'],
+      1,
+      'either --provider or --plain',
+    ],
     ['a decryption by mistake', ['vm', 'decrypt', 'a'], 1, '--yes'],
   ])('of the agent says what is wrong: %s', async (_, args, status, words) => {
     const outcome = await run('agent-main', ...args)

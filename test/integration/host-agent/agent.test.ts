@@ -291,7 +291,7 @@ describe('VMs through the socket', () => {
       body: { name: provider, kind: 'trusted', settings },
     })
     const disks = [{ name: 'root', sizeOctets: 4 * 1024 * 1024 }]
-    await ended(await socket.call(createVm, { body: { name: 'plain', disks } }))
+    await ended(await socket.call(createVm, { body: { name: 'plain', plain: true, disks } }))
     const started = await socket.call(encryptVm, { params, body: { provider } })
     expect(started).toMatchObject({ kind: 'vm.encrypt', cancellable: true })
     const encrypted = await ended(started)

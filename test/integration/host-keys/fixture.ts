@@ -42,6 +42,7 @@ export async function openKeySite(lab: Lab): Promise<TestSite> {
 export interface TestAgent extends AsyncDisposable {
   readonly name: string
   readonly socket: Client
+  readonly socketFile: string
   start(): Promise<void>
   stop(): Promise<void>
   held(): Promise<AnswerOf<typeof listHeldKeys>>
@@ -71,12 +72,13 @@ export async function startAgent(
   const cluster = options.cluster ?? CLUSTER
   const { ticket } = await site.admin.call(createTicket, { body: { cluster } })
   writeFileSync(join(folder, 'ticket'), ticket, { mode: 0o600 })
+  const socketFile = join(folder, 'sock')
   const { config } = loadConfig(AgentConfig, {
     prefix: 'SIGILLO_AGENT',
     env: {
       SIGILLO_AGENT_HOST_ID: name,
       SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
-      SIGILLO_AGENT_SOCKET: join(folder, 'sock'),
+      SIGILLO_AGENT_SOCKET: socketFile,
       SIGILLO_AGENT_AUTHORITY_URL: site.url,
       SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
       SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
@@ -86,7 +88,7 @@ export async function startAgent(
       SIGILLO_AGENT_VM_DIRECTORY: vmDirectory,
     },
   })
-  const socket = createClient({ baseUrl: 'http://localhost', socketPath: join(folder, 'sock') })
+  const socket = createClient({ baseUrl: 'http://localhost', socketPath: socketFile })
   let agent: HostAgent | undefined
   const stop = async () => {
     await agent?.close()
@@ -109,7 +111,7 @@ export async function startAgent(
   }
   await start()
   return {
-    ...{ name, socket, start, stop, vmDirectory, finish: task },
+    ...{ name, socket, socketFile, start, stop, vmDirectory, finish: task },
     held: () => socket.call(listHeldKeys, {}),
     async makeVm(vm, provider, words) {
       const image = join(folder, `${vm}.raw`)

@@ -8,6 +8,7 @@ import * as attestationBase from '../../../src/api/attestation.js'
 import * as attestationEvents from '../../../src/api/attestation-events.js'
 import * as baseImagesApi from '../../../src/api/base-images.js'
 import * as controlPlaneApi from '../../../src/api/control-plane.js'
+import * as defaultProviderApi from '../../../src/api/default-provider.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
 import { everyPage } from '../../../src/api/every-page.js'
 import * as hostKeysApi from '../../../src/api/host-keys.js'
@@ -42,7 +43,7 @@ const SERVICES = {
     ...referenceValuesApi,
   },
   'key-provider': keyProviderApi,
-  'control-plane': { ...controlPlaneApi, ...hostKeysApi },
+  'control-plane': { ...controlPlaneApi, ...hostKeysApi, ...defaultProviderApi },
 } as const
 
 let site: TestSite

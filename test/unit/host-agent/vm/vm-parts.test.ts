@@ -55,7 +55,7 @@ describe('parts of a VM, in the order in which they are changed:', () => {
 describe('refused:', () => {
   test.each([
     ['a disk before the home', plainVm, { disks: ['a'] }, 'kp', 'VM_HOME_PLAIN'],
-    ['a home without a provider', plainVm, {}, undefined, 'REQUEST_INVALID'],
+    ['a home without a provider', plainVm, {}, undefined, 'AGENT_NO_PROVIDER'],
     ['another provider than that of the VM', mixedVm, {}, 'other', 'REQUEST_INVALID'],
     ['what is encrypted already', encryptedVm, {}, undefined, 'VM_ENCRYPTED'],
     ['a disk that is encrypted already', mixedVm, { disks: ['b'] }, undefined, 'VM_ENCRYPTED'],
