@@ -181,6 +181,22 @@ describe('the default key provider', () => {
     })
   })
 
+  test('that does not serve a cluster which came later says so', async () => {
+    await set('gold', OTHER)
+    await set('silver')
+    await site.admin.call(createCluster, { body: { name: 'later' } })
+    const inForce = { provider: 'silver', from: 'site' }
+    expect((await show()).clusters).toMatchObject([
+      { cluster: CLUSTER, inForce: { provider: 'silver', from: 'cluster' } },
+      { cluster: 'later', inForce: { ...inForce, state: 'not-serving' } },
+      { cluster: OTHER, inForce: { provider: 'gold', from: 'cluster' } },
+    ])
+    await expect(set('silver')).rejects.toMatchObject({ code: 'DEFAULT_PROVIDER' })
+    const { clusters } = await remove(OTHER)
+    expect(clusters[2]).toMatchObject({ inForce: { ...inForce, state: 'not-serving' } })
+    await set('gold')
+  })
+
   test('is seen by auditors, and changed by administrators alone', async () => {
     expect(await auditor.call(getDefaultProviders, {})).toEqual(await show())
     const body = { provider: 'gold' }
@@ -207,6 +223,10 @@ describe('the default key provider', () => {
       ['set', `cluster:${CLUSTER}`, 'silver'],
       ['set', `cluster:${OTHER}`, 'tin'],
       ['removed', `cluster:${OTHER}`, 'tin'],
+      ['set', `cluster:${OTHER}`, 'gold'],
+      ['set', 'site', 'silver'],
+      ['removed', `cluster:${OTHER}`, 'gold'],
+      ['set', 'site', 'gold'],
       ['removed', `cluster:${CLUSTER}`, 'silver'],
       ['removed', 'site', 'gold'],
     ]
@@ -240,7 +260,9 @@ test('administrators set it by commands, and those who make VMs need not name it
     ...{ status: 1, err: expect.stringContaining('hint: say --provider NAME') },
   })
   const done = await onSite('set', 'silver', '--cluster', CLUSTER, '--json')
-  expect(JSON.parse(done.out)).toMatchObject({ clusters: [{ own: { provider: 'silver' } }, {}] })
+  expect(JSON.parse(done.out)).toMatchObject({
+    clusters: [{ own: { provider: 'silver' } }, {}, {}],
+  })
   expect((await onSite('show')).out).toMatch(/silver +cluster +usable/)
   await untilTold('silver', 'cluster')
   expect((await onHost('status')).out).toMatch(/default provider: +silver, of cluster lab/)
