@@ -88,7 +88,7 @@ describe('a VM that is not encrypted', () => {
       { code: 'VM_HOME_PLAIN' },
     )
     await expect(host.vms.encrypt('vm', { home: true })).rejects.toMatchObject({
-      code: 'REQUEST_INVALID',
+      code: 'AGENT_NO_PROVIDER',
     })
     for (const attempt of [() => host.vms.decrypt('vm', {}), () => host.vms.recrypt('vm', {})]) {
       await expect(attempt()).rejects.toMatchObject({ code: 'VM_PLAIN' })
