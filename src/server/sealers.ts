@@ -12,7 +12,11 @@ import type { SealSection } from './seal-config.js'
 export type ConfiguredKind = Static<typeof SealSection>['automatic'][number]
 
 /** Opens a TPM; given by who starts the process, so that services load no native code unless a seal needs it. */
-export type OpenTpm = (options: { readonly tcti: string }) => Promise<Tpm>
+export type OpenTpm = (options: {
+  readonly tcti: string
+  /** How long one command may take before the TPM counts as lost. */
+  readonly deadlineMs: number
+}) => Promise<Tpm>
 
 /** Seals by the TPM of the authority, new ones to these PCRs. */
 export type TpmSealerFor = (pcrs: readonly number[]) => Sealer
@@ -75,8 +79,11 @@ function addressOf(text: string): { readonly host: string; readonly port: number
   return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) }
 }
 
+/** Seals take no command that is long (their storage key is of P-256), and hosts wait for keys behind them. */
+const TPM_DEADLINE_MS = 10_000
+
 async function opened(tcti: string, openTpm: OpenTpm | undefined): Promise<Tpm> {
-  if (openTpm) return openTpm({ tcti })
+  if (openTpm) return openTpm({ tcti, deadlineMs: TPM_DEADLINE_MS })
   throw new PlatformError('SEAL_SETTINGS', 'this process was started without a way to a TPM')
 }
 

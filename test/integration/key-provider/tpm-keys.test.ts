@@ -349,6 +349,31 @@ describe('a primary key under the TPM', () => {
     await expect(keys.open(other, moved)).rejects.toMatchObject({ code: 'ROOT_KEY_OPEN' })
   })
 
+  test('is given up where the TPM says no word, by all who wait, and opens when it is on again', async () => {
+    const { keystore, keys } = anew()
+    await using _ = keys
+    const sealed = await keys.seal(id, [7], utf8('p'.repeat(32)))
+    await using impatient = tpmKeys({
+      keystore,
+      sealer: configuredTpm(tpm.tcti, ({ tcti, deadlineMs }) =>
+        openTpm({ tcti, deadlineMs: deadlineMs / 50 }),
+      ),
+    })
+    tpm.freeze()
+    try {
+      const waiting = [1, 2, 3].map(() => impatient.open(id, sealed))
+      for (const result of await Promise.allSettled(waiting)) {
+        expect(result).toMatchObject({ status: 'rejected', reason: { code: 'TPM_UNREACHABLE' } })
+      }
+    } finally {
+      // without a resource manager, what was given up would go on beside what comes next
+      await tpm.kill()
+      await tpm.restart()
+    }
+    using opened = await keys.open(id, sealed)
+    expect(opened.use(parseUtf8)).toBe('p'.repeat(32))
+  })
+
   test('is asked of the TPM once for many requests, and again when it was forgotten', async () => {
     const { keystore, keys } = anew()
     await using _ = keys
