@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Empty, Exactly, Name, Octets, Time, Uuid } from './common.js'
+import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
 import { VmState } from './control-plane.js'
 import { DefaultInForce } from './default-provider.js'
 import { HostKeyKind } from './host-keys.js'
@@ -115,6 +115,9 @@ export const listKeys = operation({
   answer: Exactly({ keys: Type.Array(KeyView) }),
 })
 
+const HostKeysNotRestored = Exactly({ code: Type.String(), message: Sentence })
+export type HostKeysNotRestored = Static<typeof HostKeysNotRestored>
+
 export const listHeldKeys = operation({
   id: 'listHeldKeys',
   summary: 'Keys that the control plane delivered to this host, without the keys',
@@ -131,8 +134,10 @@ export const listHeldKeys = operation({
         current: Type.Optional(Type.Integer()),
         versions: Type.Array(Type.Integer(), { description: 'in memory now' }),
         lacking: Type.Array(Type.Integer(), { description: 'to be held, and not here' }),
+        kept: Type.Array(Type.Integer(), { description: 'on the disk, sealed to the TPM' }),
       }),
     ),
+    notRestored: Type.Optional(HostKeysNotRestored),
     lastError: Type.Optional(Type.String()),
   }),
 })

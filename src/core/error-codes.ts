@@ -418,9 +418,11 @@ export const ERROR_CODES = {
   // keys that the control plane delivers to hosts
   DEFAULT_PROVIDER: { status: 409, title: 'the key provider cannot be the default here' },
   HOST_KEY_ABSENT: { status: 404, title: 'this host does not have the key' },
+  HOST_KEY_ALTERED: { status: 500, title: 'keys that this host keeps on its disk were altered' },
   HOST_KEY_IN_USE: { status: 409, title: 'the key provider is used by VMs, or is a default' },
   HOST_KEY_NOT_BACKED_UP: { status: 409, title: 'the key provider has no key that was backed up' },
   HOST_KEY_NOT_FETCHED: { status: 503, title: 'the host did not fetch the key in time' },
+  HOST_KEY_PCRS: { status: 409, title: 'PCRs are not as when keys of this host were sealed' },
   BACKUP_CONTENT: { status: 400, title: 'the file is no backup of a native key provider' },
   BACKUP_DIGEST: { status: 409, title: 'the backup that was written is not the one that was made' },
 

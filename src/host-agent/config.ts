@@ -7,7 +7,7 @@ export const AgentConfig = Exactly({
   hostId: Type.Intersect([Name, Type.String({ description: 'name of this host' })]),
   stateDirectory: Type.String({
     default: '/var/lib/sigillo-agent',
-    description: 'where the attestation key (wrapped by the TPM) is kept; mode 0700',
+    description: 'where the attestation key and host keys (wrapped by the TPM) are kept; mode 0700',
   }),
   socket: Type.String({
     default: '/run/sigillo/agent.sock',

@@ -19,6 +19,7 @@ import { startAttestationLoop } from './attestation-loop.js'
 import type { AgentConfig } from './config.js'
 import { createTasks } from './domain/tasks.js'
 import { createKeyKeeper } from './host-keys/keeper.js'
+import { KeptKeys } from './host-keys/kept-keys.js'
 import { createLocalKeys } from './host-keys/local-keys.js'
 import { createKeyTaker } from './host-keys/take-key.js'
 import { addAgentRoutes } from './routes.js'
@@ -70,7 +71,12 @@ export async function startHostAgent(deps: {
   })
   const openTpmOfHost = async () => (await tpm.identity()).tpm
   const authority = createAuthority(client, () => loop.session(), clock)
-  const keeper = createKeyKeeper({ authority, tpm: openTpmOfHost, random: deps.random, logger })
+  const kept = new KeptKeys(config.stateDirectory)
+  const keeper = createKeyKeeper({
+    ...{ authority, kept, logger },
+    tpm: openTpmOfHost,
+    random: deps.random,
+  })
   const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost), {
     take: createKeyTaker(authority, openTpmOfHost),
     hardwareId: () => hardwareUuid() ?? config.hostId,
@@ -96,8 +102,10 @@ export async function startHostAgent(deps: {
     hostId: config.hostId,
     authorityUrl,
     eventLogFile: config.tpm.eventLogFile,
-    ...{ tpm, loop, client, keys, keeper, vms, tasks, clock },
+    ...{ tpm, loop, client, keys, keeper, kept, vms, tasks, clock },
   })
+  // Before anything else uses the TPM: it has few slots
+  await keeper.restore()
   mkdirSync(dirname(config.socket), { recursive: true, mode: 0o700 })
   const listener = await listen(app, `unix:${config.socket}`)
   await vms.recover()

@@ -43,6 +43,7 @@ import type { AttestationLoop } from './attestation-loop.js'
 import type { Tasks } from './domain/tasks.js'
 import { defaultProviderOf, withProvider } from './host-keys/default-provider.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
+import type { KeptKeys } from './host-keys/kept-keys.js'
 import type { TpmHolder } from './tpm-holder.js'
 import type { EncryptionOptions, KeyClient, VmService } from './vm/index.js'
 
@@ -61,6 +62,7 @@ export function addAgentRoutes(
     readonly client: Client
     readonly keys: KeyClient
     readonly keeper: KeyKeeper
+    readonly kept: KeptKeys
     readonly vms: VmService
     readonly tasks: Tasks
     readonly clock: Clock
@@ -108,7 +110,7 @@ export function addAgentRoutes(
   })
 
   addOperation(app, listKeys, LOCAL, async () => ({ keys: [...(await vms.listKeys())] }))
-  addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(keeper))
+  addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(keeper, deps.kept))
   addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
 
   addOperation(app, rewrapVmKeys, LOCAL, async ({ body }) => {
@@ -189,13 +191,15 @@ export function addAgentRoutes(
   addOperation(app, cancelTask, LOCAL, async ({ params }) => tasks.cancel(params.taskId))
 }
 
-function heldKeys({ keyring, lastError }: KeyKeeper): AnswerOf<typeof listHeldKeys> {
+function heldKeys(keeper: KeyKeeper, kept: KeptKeys): AnswerOf<typeof listHeldKeys> {
+  const { keyring, notRestored, lastError } = keeper
   return {
     providers: keyring.providers.map(({ versions: wanted, ...provider }) => {
       const versions = keyring.versionsOf(provider.providerId)
       const lacking = wanted.filter((version) => !versions.includes(version))
-      return { ...provider, versions, lacking }
+      return { ...provider, versions, lacking, kept: kept.versionsOf(provider.providerId) }
     }),
+    ...(notRestored === undefined ? {} : { notRestored }),
     ...(lastError === undefined ? {} : { lastError }),
   }
 }

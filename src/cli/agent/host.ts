@@ -105,22 +105,26 @@ export function addHostCommands(program: Command): void {
       agent.output.data(task, () => ['all keys are wrapped with the newest primary keys'])
     })
   withSocket(key.command('held'))
-    .description('keys that the control plane delivered to this host; in memory alone')
+    .description('keys that the control plane delivered to this host')
     .addHelpText('after', examples('sigillo-agent key held', 'sigillo-agent key held --json'))
     .action(async (_options: unknown, command: Command) => {
       await using agent = connectAgent(command)
       const held = await agent.client.call(listHeldKeys, {})
       agent.output.data(held, () => [
         ...table([
-          ['PROVIDER', 'KIND', 'WRAPS WITH', 'HELD', 'LACKING'],
+          ['PROVIDER', 'KIND', 'WRAPS WITH', 'HELD', 'ON DISK', 'LACKING'],
           ...held.providers.map((p) => [
             p.name,
             p.kind,
             p.current?.toString() ?? '-',
             String(p.versions.length),
+            String(p.kept.length),
             p.lacking.join(',') || '-',
           ]),
         ]),
+        ...(held.notRestored === undefined
+          ? []
+          : [`keys on disk not opened: ${held.notRestored.code}: ${held.notRestored.message}`]),
         ...(held.lastError === undefined ? [] : [`last error: ${held.lastError}`]),
       ])
     })

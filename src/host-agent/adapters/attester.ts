@@ -22,6 +22,7 @@ import {
   pcrDigest,
   type Tpm,
 } from '../../tpm/index.js'
+import type { StorageKey } from './storage-key.js'
 import type { TpmIdentity } from './tpm-identity.js'
 
 /** How much of the measurement list was accepted in this boot, as the service said. */
@@ -47,6 +48,7 @@ export interface Session {
     readonly key: LoadedKey
     readonly bank: Bank
     readonly pcrs: readonly number[]
+    readonly storage: StorageKey
   }
   readonly tookMs: number
 }
@@ -206,7 +208,12 @@ export async function attest(
       expiresAtMs: Date.parse(expiresAt),
       keys,
       ...(binding
-        ? { bindingKey: { key: binding.key, bank: demand.bank, pcrs: binding.pcrs } }
+        ? {
+            bindingKey: {
+              ...{ key: binding.key, bank: demand.bank },
+              ...{ pcrs: binding.pcrs, storage: binding.storage },
+            },
+          }
         : {}),
       tookMs: nowMs - startedMs,
     }

@@ -1,19 +1,10 @@
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { Exactly, Name, Octets } from '../../api/common.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { replaceFile } from './replace-file.js'
 
 /**
  * What the agent keeps between runs: the attestation key as its TPM wraps it, and who it was enrolled as.
@@ -51,25 +42,7 @@ export function readState(directory: string): AgentStateFile | undefined {
 
 /** Replaces the state in one step: after a crash the old or the new one is there. */
 export function writeState(directory: string, state: AgentStateFile): void {
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  chmodSync(directory, 0o700)
-  const path = join(directory, FILE)
-  const temporary = `${path}.new`
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants
-  const descriptor = openSync(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
-  try {
-    writeSync(descriptor, JSON.stringify(state))
-    fsyncSync(descriptor)
-  } finally {
-    closeSync(descriptor)
-  }
-  renameSync(temporary, path)
-  const folder = openSync(dirname(path), constants.O_RDONLY)
-  try {
-    fsyncSync(folder)
-  } finally {
-    closeSync(folder)
-  }
+  replaceFile(directory, FILE, JSON.stringify(state))
 }
 
 function unreadable(directory: string, cause: unknown): PlatformError {

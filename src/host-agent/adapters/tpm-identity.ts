@@ -9,16 +9,25 @@ import {
   type LoadedKey,
   pcrDigest,
   policyPcrDigest,
-  STORAGE_PRIMARY_TEMPLATE,
   type Tpm,
 } from '../../tpm/index.js'
 import { type AgentStateFile, readState, writeState } from './state-file.js'
+import { createStorageKey, type StorageKey } from './storage-key.js'
+import { withStoragePrimary } from './storage-primary.js'
 
 export type EndorsementKeyKind = keyof typeof EK_TEMPLATES
 export type AttestationKeyKind = 'ecc-p256' | 'rsa-2048'
 
 /** What the certificate of an endorsement key is looked for in, in this order. */
 const EK_PREFERENCE: readonly EndorsementKeyKind[] = ['eccP384', 'eccP256', 'rsa2048']
+
+/** What is bound to PCRs as they are attested. */
+export interface BindingKey {
+  readonly key: LoadedKey
+  readonly pcrs: readonly number[]
+  /** Under the same policy. Not disposed of with the binding key: sessions may still have it. */
+  readonly storage: StorageKey
+}
 
 /** The keys of this host in its TPM. */
 export interface TpmIdentity {
@@ -31,10 +40,7 @@ export interface TpmIdentity {
     work: (ek: LoadedKey, certificate: Uint8Array | undefined) => Promise<R>,
   ): Promise<R>
   /** The key that opens answers while these PCRs keep these values; made again when they changed. */
-  bindingKey(
-    bank: Bank,
-    values: ReadonlyMap<number, Uint8Array>,
-  ): Promise<{ readonly key: LoadedKey; readonly pcrs: readonly number[] }>
+  bindingKey(bank: Bank, values: ReadonlyMap<number, Uint8Array>): Promise<BindingKey>
 }
 
 /**
@@ -58,7 +64,7 @@ export async function openTpmIdentity(
   const leftovers = await tpm.flushLeftovers()
   if (leftovers > 0) logger.info({ event: 'tpm.flushed', leftovers }, 'leftovers flushed')
   const kept = readState(stateDirectory)
-  const { ak, state } = await withParent(tpm, async (parent) => {
+  const { ak, state } = await withStoragePrimary(tpm, async (parent) => {
     const blob = kept
       ? blobOf(kept)
       : await tpm.create(parent, attestationKeyTemplate(options.attestationKey))
@@ -73,7 +79,7 @@ export async function openTpmIdentity(
   }
 
   let current = state
-  let binding: { readonly policy: string; readonly key: LoadedKey } | undefined
+  let binding: (BindingKey & { readonly policy: string }) | undefined
   return {
     tpm,
     ak,
@@ -106,23 +112,16 @@ export async function openTpmIdentity(
       if (binding?.policy !== id) {
         if (binding) await tpm.flush(binding.key)
         binding = undefined
-        const key = await withParent(tpm, async (parent) =>
-          tpm.load(parent, await tpm.create(parent, bindingKeyTemplate(policy))),
-        )
-        binding = { policy: id, key }
+        binding = await withStoragePrimary(tpm, async (parent) => {
+          // first, while there is a slot for it
+          const storage = await createStorageKey(tpm, parent, { bank, pcrs, digest: policy })
+          const key = await tpm.load(parent, await tpm.create(parent, bindingKeyTemplate(policy)))
+          return { policy: id, key, pcrs, storage }
+        })
         logger.info({ event: 'binding-key.created', pcrs }, 'binding key made')
       }
-      return { key: binding.key, pcrs }
+      return binding
     },
-  }
-}
-
-async function withParent<R>(tpm: Tpm, work: (parent: LoadedKey) => Promise<R>): Promise<R> {
-  const parent = await tpm.createPrimary('endorsement', STORAGE_PRIMARY_TEMPLATE)
-  try {
-    return await work(parent)
-  } finally {
-    await tpm.flush(parent)
   }
 }
 

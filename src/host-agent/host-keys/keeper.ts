@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Value } from 'typebox/value'
 import type { DefaultInForce } from '../../api/default-provider.js'
+import type { HostKeysNotRestored } from '../../api/host-agent.js'
 import {
   type HostKeyReport,
   type HostKeysAnswer,
@@ -18,6 +19,7 @@ import type { Session } from '../adapters/attester.js'
 import type { Authority } from '../adapters/authority.js'
 import { openAnswer } from '../adapters/open-answer.js'
 import { retryDelayMs } from '../domain/schedule.js'
+import type { KeptKeys } from './kept-keys.js'
 import { Keyring } from './keyring.js'
 
 /** How long a call may wait for news. */
@@ -28,6 +30,8 @@ const COUNTED_FAILURES = 5
 /** Keeps the keyring of this host as the control plane wants it. */
 export interface KeyKeeper extends AsyncDisposable {
   readonly keyring: Keyring
+  /** Before the host is attested: takes up keys that are kept on the disk. Never throws. */
+  restore(): Promise<void>
   /** The host is attested: asks at once, and from then on whenever there is something new. */
   start(): void
   /** The host is not trusted any longer: erases every key, and asks for nothing until it is. */
@@ -40,6 +44,8 @@ export interface KeyKeeper extends AsyncDisposable {
   reasonOf(providerId: string, version: number): HostKeysAnswer['missing'][number] | undefined
   /** The provider where a request names none, as the control plane said last. */
   readonly defaultProvider: DefaultInForce | undefined
+  /** Why keys on the disk could not be taken up; nothing once this host has what it is to hold. */
+  readonly notRestored: HostKeysNotRestored | undefined
   /** What went wrong last; nothing where the last call succeeded. */
   readonly lastError: string | undefined
 }
@@ -62,10 +68,11 @@ interface Run {
 export function createKeyKeeper(deps: {
   readonly authority: Authority
   readonly tpm: () => Promise<Tpm>
+  readonly kept: KeptKeys
   readonly random: () => number
   readonly logger: Logger
 }): KeyKeeper {
-  const { authority, logger } = deps
+  const { authority, kept, logger } = deps
   const keyring = new Keyring()
   const waiters = new Set<() => void>()
   let missing: HostKeysAnswer['missing'] = []
@@ -73,24 +80,32 @@ export function createKeyKeeper(deps: {
   let failed: HostKeyReport['failed'] = []
   let revision = 0
   let lastError: string | undefined
+  let notRestored: HostKeysNotRestored | undefined
   let run: Run | undefined
   let closed = false
 
   /** One call. False where something is left to be asked for again. */
   const ask = async (current: Run, waitSeconds: number): Promise<boolean> => {
     const session = await authority.session()
+    // Nothing is said to be erased before it is on the disk, too
+    kept.flush()
     const body: HostKeyReport = { revision, waitSeconds, holds: keyring.holds(), failed }
     const signal = AbortSignal.any([current.ended.signal, current.turn.signal])
     const answer = await authority.call(syncHostKeys, { body }, signal)
     if (current.ended.signal.aborted) return true
     const erased = keyring.keepOnly(answer.providers)
     if (erased > 0) logger.info({ event: 'host-keys.erased', keys: erased }, 'keys were erased')
+    kept.keepOnly(answer.providers)
     ;({ missing, revision, defaultProvider } = answer)
     failed = []
     for (const assurance of ['session', 'tpm'] as const) {
       await take(current, answer.sealed[assurance], assurance, session)
     }
-    return missing.length === 0 && failed.length === 0
+    if (current.ended.signal.aborted) return true
+    if (session.bindingKey) kept.save(keyring, session.bindingKey.storage)
+    const isWhole = missing.length === 0 && failed.length === 0
+    if (isWhole) notRestored = undefined
+    return isWhole
   }
 
   const take = async (
@@ -114,7 +129,9 @@ export function createKeyKeeper(deps: {
       if (current.ended.signal.aborted) return
       const { keys } = Value.Parse(HostKeysContent, JSON.parse(parseUtf8(plaintext)))
       for (const { provider, version, key } of keys) {
-        keyring.add(provider, version, new Secret(fromBase64url(key)))
+        if (keyring.add(provider, version, new Secret(fromBase64url(key)))) continue
+        const fields = { event: 'host-keys.differed', providerId: provider, version }
+        logger.error(fields, 'the key on the disk was not the one of the control plane')
       }
       // What was not asked for is not kept
       keyring.keepOnly(keyring.providers)
@@ -129,7 +146,7 @@ export function createKeyKeeper(deps: {
     keyring.providers
       .filter(({ tpmRequired }) => tpmRequired === (assurance === 'tpm'))
       .flatMap(({ providerId, versions }) => {
-        const held = new Set(keyring.versionsOf(providerId))
+        const held = new Set(keyring.holds().find((one) => one.providerId === providerId)?.versions)
         return versions
           .filter((version) => !held.has(version))
           .map((version) => ({ providerId, version, code }))
@@ -185,6 +202,16 @@ export function createKeyKeeper(deps: {
 
   return {
     keyring,
+    async restore() {
+      try {
+        const keys = await kept.restore(keyring, deps.tpm)
+        if (keys > 0) logger.info({ event: 'host-keys.restored', keys }, 'kept keys were opened')
+      } catch (error) {
+        const code = isPlatformError(error) ? error.code : 'INTERNAL'
+        notRestored = { code, message: messageOf(error) }
+        logger.warn({ event: 'host-keys.not-restored', code, err: error }, 'kept keys not opened')
+      }
+    },
     start() {
       if (run || closed) return
       revision = 0
@@ -202,6 +229,12 @@ export function createKeyKeeper(deps: {
       defaultProvider = undefined
       const erased = keyring.keepOnly([])
       if (erased > 0) logger.warn({ event: 'host-keys.forgotten', keys: erased }, 'keys erased')
+      notRestored = undefined
+      try {
+        kept.keepOnly([])
+      } catch (error) {
+        logger.error({ event: 'host-keys.not-erased', err: error }, 'kept keys were not erased')
+      }
     },
     async ready() {
       if (run && !run.isReady) await nextAnswer()
@@ -215,6 +248,9 @@ export function createKeyKeeper(deps: {
       missing.find((one) => one.providerId === providerId && one.version === version),
     get defaultProvider() {
       return defaultProvider
+    },
+    get notRestored() {
+      return notRestored
     },
     get lastError() {
       return lastError

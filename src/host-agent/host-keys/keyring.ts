@@ -1,4 +1,5 @@
 import type { HostKeyProvider, HostKeyReport } from '../../api/host-keys.js'
+import { timingSafeEqual } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 
@@ -6,13 +7,15 @@ import type { Secret } from '../../core/secret.js'
 export type LocalProvider = HostKeyProvider
 
 /**
- * Keys that the control plane delivered: in memory alone, gone with the process.
+ * Keys that the control plane delivered, now or to an earlier process of this host: in memory, gone with the process.
  *
  * Says what it holds and what it lacks; what it is told not to hold it erases at once.
  */
 export class Keyring implements Disposable {
   #providers: readonly LocalProvider[] = []
   readonly #keys = new Map<string, Map<number, Secret>>()
+  /** Of an earlier process: used, and not said to be held. */
+  readonly #restored = new Set<Secret>()
 
   get providers(): readonly LocalProvider[] {
     return this.#providers
@@ -30,11 +33,15 @@ export class Keyring implements Disposable {
     return [...(this.#keys.get(providerId)?.keys() ?? [])].sort((a, b) => a - b)
   }
 
+  /** What was delivered to this process. */
   holds(): HostKeyReport['holds'] {
-    return [...this.#keys.keys()].map((providerId) => ({
-      providerId,
-      versions: this.versionsOf(providerId),
-    }))
+    return [...this.#keys].flatMap(([providerId, keys]) => {
+      const versions = this.versionsOf(providerId).filter((version) => {
+        const secret = keys.get(version)
+        return secret !== undefined && !this.#restored.has(secret)
+      })
+      return versions.length > 0 ? [{ providerId, versions }] : []
+    })
   }
 
   /** Takes over what this host is to hold, and erases everything else. Returns how many keys were erased. */
@@ -45,7 +52,7 @@ export class Keyring implements Disposable {
       const wanted = new Set(this.findById(providerId)?.versions)
       for (const [version, secret] of keys) {
         if (wanted.has(version)) continue
-        secret.dispose()
+        this.#drop(secret)
         keys.delete(version)
         erased += 1
       }
@@ -54,12 +61,31 @@ export class Keyring implements Disposable {
     return erased
   }
 
-  /** The keyring owns `secret` from now on. */
-  add(providerId: string, version: number, secret: Secret): void {
+  /** Takes over what an earlier process of this host held, until the control plane says what it is to hold. */
+  restore(
+    providers: readonly LocalProvider[],
+    keys: readonly {
+      readonly providerId: string
+      readonly version: number
+      readonly secret: Secret
+    }[],
+  ): void {
+    this.#providers = providers
+    for (const { providerId, version, secret } of keys) {
+      this.add(providerId, version, secret)
+      this.#restored.add(secret)
+    }
+  }
+
+  /** The keyring owns `secret` from now on. Returns false where it was another before. */
+  add(providerId: string, version: number, secret: Secret): boolean {
     const keys = this.#keys.get(providerId) ?? new Map<number, Secret>()
     this.#keys.set(providerId, keys)
-    keys.get(version)?.dispose()
+    const before = keys.get(version)
+    const isSame = before?.use((a) => secret.use((b) => timingSafeEqual(a, b))) ?? true
+    if (before) this.#drop(before)
     keys.set(version, secret)
+    return isSame
   }
 
   /** Lent for one call. @throws PlatformError `HOST_KEY_ABSENT` */
@@ -68,6 +94,11 @@ export class Keyring implements Disposable {
     if (secret) return secret.use(borrow)
     const name = this.findById(providerId)?.name ?? providerId
     throw new PlatformError('HOST_KEY_ABSENT', `expected key ${version} of ${name}, found none`)
+  }
+
+  #drop(secret: Secret): void {
+    secret.dispose()
+    this.#restored.delete(secret)
   }
 
   [Symbol.dispose](): void {

@@ -22,7 +22,7 @@ import { loadConfig } from '../../../src/core/config.js'
 import { PlatformError } from '../../../src/core/errors.js'
 import { AgentConfig } from '../../../src/host-agent/config.js'
 import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
-import type { Lab } from '../../../swtpm/index.js'
+import type { Lab, LabTpm } from '../../../swtpm/index.js'
 import { CLUSTER, GOOD_BOOT } from '../../helpers/host.js'
 import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
 
@@ -43,6 +43,7 @@ export interface TestAgent extends AsyncDisposable {
   readonly name: string
   readonly socket: Client
   readonly socketFile: string
+  /** Resolves when the host is attested or refused, or else could not reach the authority. */
   start(): Promise<void>
   stop(): Promise<void>
   held(): Promise<AnswerOf<typeof listHeldKeys>>
@@ -53,6 +54,8 @@ export interface TestAgent extends AsyncDisposable {
   /** Gives the files of a VM to another host. */
   shareVm(vm: VmDetails, with_: TestAgent): void
   readonly vmDirectory: string
+  readonly stateDirectory: string
+  readonly tpm: LabTpm
   /** Waits for a task of the agent; throws what it failed with. */
   finish(started: AnswerOf<typeof createVm>): Promise<VmDetails>
 }
@@ -67,6 +70,7 @@ export async function startAgent(
   await tpm.boot(GOOD_BOOT)
   const folder = join(lab.directory, `${name}-a`)
   const vmDirectory = join(folder, 'vms')
+  const stateDirectory = join(folder, 'state')
   mkdirSync(folder)
   writeFileSync(join(folder, 'log'), GOOD_BOOT)
   const cluster = options.cluster ?? CLUSTER
@@ -77,7 +81,7 @@ export async function startAgent(
     prefix: 'SIGILLO_AGENT',
     env: {
       SIGILLO_AGENT_HOST_ID: name,
-      SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
+      SIGILLO_AGENT_STATE_DIRECTORY: stateDirectory,
       SIGILLO_AGENT_SOCKET: socketFile,
       SIGILLO_AGENT_AUTHORITY_URL: site.url,
       SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
@@ -98,7 +102,7 @@ export async function startAgent(
     agent = await startHostAgent({ config, clock: site.clock, random: () => 0, logger: silent })
     await until(`the state of ${name}`, async () => {
       const { state } = await socket.call(getStatus, {})
-      return state === 'attested' || state === 'refused'
+      return ['attested', 'refused', 'authority-unreachable'].includes(state)
     })
   }
   const task = async (started: AnswerOf<typeof createVm>): Promise<VmDetails> => {
@@ -111,7 +115,7 @@ export async function startAgent(
   }
   await start()
   return {
-    ...{ name, socket, socketFile, start, stop, vmDirectory, finish: task },
+    ...{ name, socket, socketFile, start, stop, vmDirectory, stateDirectory, tpm, finish: task },
     held: () => socket.call(listHeldKeys, {}),
     async makeVm(vm, provider, words) {
       const image = join(folder, `${vm}.raw`)

@@ -53,3 +53,23 @@ test('a key is never shown by what holds it', () => {
   const { keyring } = filled()
   expect(JSON.stringify(keyring)).not.toMatch(/[12],[12]/)
 })
+
+test('keys of an earlier process are used and not said to be held, until they are delivered', () => {
+  using keyring = new Keyring()
+  const { providerId } = PROVIDER
+  const octets = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)]
+  const keys = octets.map((key, index) => ({
+    providerId,
+    version: index + 1,
+    secret: new Secret(key),
+  }))
+  keyring.restore([PROVIDER], keys)
+  expect(keyring.versionsOf(providerId)).toEqual([1, 2])
+  expect(keyring.holds()).toEqual([])
+  expect(keyring.add(providerId, 1, new Secret(new Uint8Array(32).fill(1)))).toBe(true)
+  expect(keyring.holds()).toEqual([{ providerId, versions: [1] }])
+  // one that was put on the disk by somebody else
+  expect(keyring.add(providerId, 2, new Secret(new Uint8Array(32).fill(9)))).toBe(false)
+  expect(keyring.use(providerId, 2, (key) => key[0])).toBe(9)
+  expect(octets.map(isErased)).toEqual([true, true])
+})
