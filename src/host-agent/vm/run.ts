@@ -7,6 +7,7 @@ import type { Firmware } from './accelerator.js'
 import { checkDiskFile, type DiskFile, diskFileOf, isEncrypted } from './disk-file.js'
 import { makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
+import { isListening } from './listening-socket.js'
 import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
 import { launchProgram, type Programs, programFailed, shorten } from './programs.js'
 import { qemuArguments, swtpmArguments } from './qemu-arguments.js'
@@ -40,7 +41,7 @@ interface Program {
   readonly path: string
   readonly args: readonly string[]
   readonly logFile: string
-  /** It has started when this socket is there. */
+  /** It has started when it listens there. */
   readonly socket: string
   readonly keys?: readonly Secret[]
 }
@@ -238,7 +239,7 @@ async function untilListening(child: ChildProcess, program: Program): Promise<vo
   const end = performance.now() + LISTEN_TIMEOUT_MS
   for (; performance.now() < end; await delay(POLL_MS)) {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) break
-    if (await exists(program.socket)) return
+    if (await isListening(program.socket)) return
   }
   throw programFailed(program.path, `does not listen: ${await wordsOf(program.logFile)}`)
 }
