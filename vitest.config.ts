@@ -4,6 +4,8 @@ const common = { pool: 'forks', environment: 'node' } as const
 
 export default defineConfig({
   test: {
+    // A test file waits for other programs more than it computes
+    maxWorkers: '100%',
     reporters: ['default', './test/helpers/counting-reporter.ts'],
     projects: [
       {
