@@ -14,8 +14,8 @@ import { keyServersMigration } from './0012-key-servers.js'
 import { keyReferencesMigration } from './0013-key-references.js'
 import { hostKeysMigration } from './0014-host-keys.js'
 import { revokedKeysMigration } from './0015-revoked-keys.js'
-import { defaultProvidersMigration } from './0017-default-providers.js'
-import { tpmKeysMigration } from './0018-tpm-keys.js'
+import { defaultProvidersMigration } from './0016-default-providers.js'
+import { tpmKeysMigration } from './0017-tpm-keys.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -34,6 +34,6 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0013-key-references': keyReferencesMigration,
   '0014-host-keys': hostKeysMigration,
   '0015-revoked-keys': revokedKeysMigration,
-  '0017-default-providers': defaultProvidersMigration,
-  '0018-tpm-keys': tpmKeysMigration,
+  '0016-default-providers': defaultProvidersMigration,
+  '0017-tpm-keys': tpmKeysMigration,
 }
