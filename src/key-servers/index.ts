@@ -22,4 +22,11 @@ export {
   findServerCipher,
   type ServerCipher,
 } from './server-cipher.js'
+export {
+  destroyServerKey,
+  discardServerKey,
+  fetchServerKey,
+  logKeyServerEvent,
+  SERVER_KEY_OCTETS,
+} from './server-keys.js'
 export type { KeyPlace } from './test-protocol.js'

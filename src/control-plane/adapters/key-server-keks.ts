@@ -7,11 +7,15 @@ import type { Secret } from '../../core/secret.js'
 import {
   creationAttributes,
   describeKey,
+  discardServerKey,
+  fetchServerKey,
+  logKeyServerEvent,
   type KeyServers as OpenKeyServers,
   openKeyServerClient,
   openKeyServers,
   parseKeyServers,
   requirePassed,
+  SERVER_KEY_OCTETS,
   sealKeyServers,
   testKeyServers,
   useAttributes,
@@ -21,13 +25,10 @@ import {
   CRYPTOGRAPHIC_USAGE_MASK,
   type KmipClient,
   type KmipClientEvent,
-  KmipError,
-  REVOCATION_REASON_CODE,
 } from '../../kmip/index.js'
 import type { RootKey } from '../../store/index.js'
 import type { KeyServers, StoredKeyProvider } from '../host-key-ports.js'
 
-const KEK_OCTETS = 32
 const { Encrypt, Decrypt } = CRYPTOGRAPHIC_USAGE_MASK
 const COMPONENTS = { vm: 'Virtual Machine', host: 'KVM Host' } as const
 /** Keys that are asked for at the same time: as many as the client has connections. */
@@ -65,7 +66,7 @@ export function keyServerKeks(deps: {
     const before = connections.get(providerId)
     if (before && toBase64url(before.sealed) === toBase64url(sealed)) return before.client
     const servers = serversOf(provider)
-    const events = (event: KmipClientEvent) => logEvent(logger, providerId, event)
+    const events = (event: KmipClientEvent) => logKeyServerEvent(logger, providerId, event)
     const client = openKeyServerClient(servers, { events, clock: deps.clock })
     connections.set(providerId, { sealed, servers, client })
     if (before) void close(before)
@@ -95,19 +96,19 @@ export function keyServerKeks(deps: {
       const keyId = await client.create({
         // Nobody else has this name: a lost response is found by it
         name: `sigillo-${provider.providerId}-${newUuid()}`,
-        lengthBits: KEK_OCTETS * 8,
+        lengthBits: SERVER_KEY_OCTETS * 8,
         usageMask: Encrypt | Decrypt,
       })
       try {
         const description = await describeKey(client, keyId, creationAttributes(deps.build))
-        const secret = await getKey(client, keyId)
+        const secret = await fetchServerKey(client, keyId)
         await client.activate(keyId).catch((error: unknown) => {
           secret.dispose()
           throw error
         })
         return { keyId, secret, ...refusedOf(description) }
       } catch (error) {
-        await destroy(client, keyId, logger)
+        await discardServerKey(client, keyId, logger)
         throw error
       }
     },
@@ -120,7 +121,7 @@ export function keyServerKeks(deps: {
         for (let index = next++; index < keys.length; index = next++) {
           const keyId = keys[index]?.keyId ?? ''
           // A cluster of key servers that does not answer is not asked for each key in turn
-          results[index] = down ?? (await attempt(() => getKey(clientOf(provider), keyId)))
+          results[index] = down ?? (await attempt(() => fetchServerKey(clientOf(provider), keyId)))
           const result = results[index]
           if (isPlatformError(result) && isDown(result)) down = result
         }
@@ -135,7 +136,7 @@ export function keyServerKeks(deps: {
     },
 
     async discard(provider, keyId) {
-      await destroy(clientOf(provider), keyId, logger)
+      await discardServerKey(clientOf(provider), keyId, logger)
     },
 
     async [Symbol.asyncDispose]() {
@@ -169,38 +170,6 @@ function isDown({ code }: PlatformError): boolean {
   return code === 'KMS_UNREACHABLE' || code === 'KMS_TIMEOUT' || code === 'KMS_TLS'
 }
 
-async function getKey(client: KmipClient, keyId: string): Promise<Secret> {
-  const { material, wrapped } = await client.get(keyId)
-  if (material.length === KEK_OCTETS && wrapped === undefined) return material
-  const found = `${material.length} octets${wrapped ? ', wrapped' : ''}`
-  material.dispose()
-  throw new KmipError('KMS_PROTOCOL', `expected a key of ${KEK_OCTETS} octets, found ${found}`)
-}
-
 function refusedOf({ refused, code }: Awaited<ReturnType<typeof describeKey>>) {
   return { refused, ...(code === undefined ? {} : { code }) }
-}
-
-/** What cannot be destroyed is logged: it protects nothing, and stays until somebody removes it there. */
-async function destroy(client: KmipClient, keyId: string, logger: Logger): Promise<void> {
-  try {
-    await client
-      .revoke(keyId, { reason: REVOCATION_REASON_CODE.CessationOfOperation })
-      // A key that was not activated need not be revoked; whether it is gone is what Destroy says.
-      .catch(() => undefined)
-    await client.destroy(keyId)
-  } catch (err) {
-    if (!(err instanceof KmipError)) throw err
-    logger.warn(
-      { event: 'key-server.key-left', keyId, err },
-      'a key that is not used stays in the key server',
-    )
-  }
-}
-
-function logEvent(logger: Logger, providerId: string, event: KmipClientEvent): void {
-  const { event: name, ...fields } = event
-  const entry = { event: name, providerId, ...fields }
-  if (name === 'kmip.server.failed') logger.warn(entry, 'a key server failed')
-  else logger.info(entry, 'news of a key server')
 }

@@ -12,7 +12,7 @@ import {
 } from '../../core/bytes.js'
 import { canonicalJson } from '../../core/canonical-json.js'
 import type { Clock } from '../../core/clock.js'
-import { isPlatformError, PlatformError } from '../../core/errors.js'
+import { PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { randomOctets } from '../../core/random.js'
 import { Secret } from '../../core/secret.js'
@@ -20,13 +20,18 @@ import { DEK_OCTETS, type KeptAlgorithm, keptKeyContext } from '../../envelope/i
 import {
   decryptOnServer,
   describeKey,
+  destroyServerKey,
+  discardServerKey,
   encryptOnServer,
+  fetchServerKey,
   findServerCipher,
   type KeyServers,
+  logKeyServerEvent,
   openKeyServerClient,
   openKeyServers,
   parseKeyServers,
   requirePassed,
+  SERVER_KEY_OCTETS,
   type ServerCipher,
   sealKeyServers,
   testKeyServers,
@@ -37,12 +42,11 @@ import {
   type KmipClient,
   type KmipClientEvent,
   KmipError,
-  REVOCATION_REASON_CODE,
 } from '../../kmip/index.js'
 import type { RootKey } from '../../store/index.js'
 import type { KeyServerKeys, KeyServerProvider, Keystore, StoredKey } from '../ports.js'
 
-const KEY_OCTETS = 32
+const MAC_KEY_OCTETS = 32
 const MAC_OCTETS = 16
 
 /** Which key of the key server a version is. Sealed as a primary key would be: nobody can name another in its place. */
@@ -52,7 +56,7 @@ const Reference = Exactly({
   kept: Type.Optional(
     Exactly({
       cipher: Type.Union([Type.Literal('A256GCM'), Type.Literal('A256CTR')]),
-      macKey: Octets(KEY_OCTETS, 'key of the MAC'),
+      macKey: Octets(MAC_KEY_OCTETS, 'key of the MAC'),
     }),
   ),
 })
@@ -85,7 +89,7 @@ export function keyServerKeys(deps: {
     const before = connections.get(providerId)
     if (before && toBase64url(before.sealed) === toBase64url(backend.servers.sealed)) return before
     const servers = openKeyServers(rootKey, subjectOf(providerId), backend.servers)
-    const events = (event: KmipClientEvent) => logEvent(deps.logger, providerId, event)
+    const events = (event: KmipClientEvent) => logKeyServerEvent(deps.logger, providerId, event)
     const connection = {
       sealed: backend.servers.sealed,
       servers,
@@ -156,7 +160,7 @@ export function keyServerKeys(deps: {
       const { Encrypt, Decrypt } = CRYPTOGRAPHIC_USAGE_MASK
       const keyId = await client.create({
         name: `sigillo-${providerId}-${key.version}-${key.createdAtMs}`,
-        lengthBits: KEY_OCTETS * 8,
+        lengthBits: SERVER_KEY_OCTETS * 8,
         usageMask: Encrypt | Decrypt,
       })
       try {
@@ -164,10 +168,10 @@ export function keyServerKeys(deps: {
         if (provider.backend.place === 'fetched') return { sealed: seal(provider, key, { keyId }) }
         const context = keptKeyContext(providerId, key.version)
         const cipher = await findServerCipher(client, keyId, context)
-        const macKey = toBase64url(randomOctets(KEY_OCTETS))
+        const macKey = toBase64url(randomOctets(MAC_KEY_OCTETS))
         return { sealed: seal(provider, key, { keyId, kept: { cipher, macKey } }) }
       } catch (error) {
-        await destroy(client, keyId, deps.logger)
+        await discardServerKey(client, keyId, deps.logger)
         throw error
       }
     },
@@ -182,19 +186,19 @@ export function keyServerKeys(deps: {
       const { client, fetched } = connectionOf(provider)
       const known = fetched.get(key.version)
       fetched.delete(key.version)
-      await revokeAndDestroy(client, keyId)
+      await destroyServerKey(client, keyId)
       await known?.then((secret) => secret.dispose()).catch(() => undefined)
     },
 
     async discard(provider, key) {
       const { keyId } = referenceOf(provider, key)
-      await destroy(connectionOf(provider).client, keyId, deps.logger)
+      await discardServerKey(connectionOf(provider).client, keyId, deps.logger)
     },
 
     async requireUsable(provider, key) {
       const { client } = connectionOf(provider)
       if (provider.backend.place === 'fetched') {
-        using _ = await getKey(client, referenceOf(provider, key).keyId)
+        using _ = await fetchServerKey(client, referenceOf(provider, key).keyId)
         return
       }
       const use = keptUse(provider, key)
@@ -212,7 +216,7 @@ export function keyServerKeys(deps: {
       const { client, fetched } = connection
       const known =
         fetched.get(key.version) ??
-        getKey(client, keyId).catch((error: unknown) => {
+        fetchServerKey(client, keyId).catch((error: unknown) => {
           fetched.delete(key.version)
           throw error
         })
@@ -283,48 +287,6 @@ async function close({ client, servers, fetched }: Connection): Promise<void> {
   }
 }
 
-async function getKey(client: KmipClient, keyId: string): Promise<Secret> {
-  const { material, wrapped } = await client.get(keyId)
-  if (material.length === KEY_OCTETS && wrapped === undefined) return material
-  const found = `${material.length} octets${wrapped ? ', wrapped' : ''}`
-  material.dispose()
-  throw new KmipError('KMS_PROTOCOL', `expected a key of ${KEY_OCTETS} octets, found ${found}`)
-}
-
 function copyOf(secret: Secret): Secret {
   return new Secret(secret.use((octets) => Uint8Array.from(octets)))
-}
-
-async function revokeAndDestroy(client: KmipClient, keyId: string): Promise<void> {
-  try {
-    await client
-      .revoke(keyId, { reason: REVOCATION_REASON_CODE.CessationOfOperation })
-      // A key that was not activated, or was revoked before, need not be; Destroy says whether it can be destroyed.
-      .catch(() => undefined)
-    await client.destroy(keyId)
-  } catch (error) {
-    const isGone =
-      isPlatformError(error, 'KMS_KEY_NOT_FOUND') || isPlatformError(error, 'KMS_KEY_DESTROYED')
-    if (!isGone) throw error
-  }
-}
-
-/** What cannot be destroyed is logged: it protects nothing, and stays until somebody removes it there. */
-async function destroy(client: KmipClient, keyId: string, logger: Logger): Promise<void> {
-  try {
-    await revokeAndDestroy(client, keyId)
-  } catch (err) {
-    if (!(err instanceof KmipError)) throw err
-    logger.warn(
-      { event: 'key-server.key-left', keyId, err },
-      'a key that is not used stays in the key server',
-    )
-  }
-}
-
-function logEvent(logger: Logger, providerId: string, event: KmipClientEvent): void {
-  const { event: name, ...fields } = event
-  const entry = { event: name, providerId, ...fields }
-  if (name === 'kmip.server.failed') logger.warn(entry, 'a key server failed')
-  else logger.info(entry, 'news of a key server')
 }
