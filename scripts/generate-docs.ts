@@ -1,5 +1,7 @@
 // Writes the pages of docs/ that are made of tables in the code. `--check` fails where a page is not up to date.
 import { readFileSync, writeFileSync } from 'node:fs'
+import { BUILT_IN_ROLES } from '../src/api/built-in-roles.js'
+import { PRIVILEGES } from '../src/api/privileges.js'
 import { describeSettings } from '../src/core/config.js'
 import { ERROR_CODES } from '../src/core/error-codes.js'
 import { AgentConfig } from '../src/host-agent/config.js'
@@ -7,6 +9,7 @@ import { AuthorityConfig } from '../src/server/index.js'
 
 const pages: Readonly<Record<string, string>> = {
   'docs/errors.md': errorsPage(),
+  'docs/privileges.md': privilegesPage(),
   'docs/settings.md': settingsPage(),
 }
 
@@ -58,6 +61,32 @@ function settingsPage(): string {
     '## Host agent: `agent.toml`',
     '',
     ...table(AgentConfig, 'SIGILLO_AGENT'),
+    '',
+  ].join('\n')
+}
+
+function privilegesPage(): string {
+  const rows = Object.entries(PRIVILEGES).map(
+    ([name, { allows, checkedOn }]) => `| \`${name}\` | ${allows} | ${checkedOn} |`,
+  )
+  return [
+    '# Privileges',
+    '',
+    'Made of `src/api/privileges.ts` by `npm run docs`. Names are those of vSphere, one to one. Who has a privilege on the site has',
+    'it on every cluster and VM; on a cluster, on every VM of it.',
+    '',
+    '| privilege | allows to | checked on |',
+    '|---|---|---|',
+    ...rows,
+    '',
+    '## Roles that every site has',
+    '',
+    '| role | is for | privileges |',
+    '|---|---|---|',
+    ...Object.entries(BUILT_IN_ROLES).map(
+      ([name, { description, privileges }]) =>
+        `| \`${name}\` | ${description} | ${privileges.map((one) => `\`${one}\``).join(' ')} |`,
+    ),
     '',
   ].join('\n')
 }
