@@ -138,6 +138,7 @@ export const ERROR_CODES = {
   VM_DESCRIPTOR_CORRUPT: { status: 500, title: 'a descriptor of the VM cannot be read' },
   VM_DISK_CORRUPT: { status: 500, title: 'a disk is not the volume that was made for the VM' },
   VM_PROCESS: { status: 500, title: 'a program that the VM needs failed' },
+  VTPM_EXISTS: { status: 409, title: 'the VM has a virtual TPM' },
   VTPM_STATE_MISSING: { status: 500, title: 'the state of the virtual TPM is not there' },
   VTPM_STATE_CORRUPT: { status: 500, title: 'the state of the virtual TPM does not verify' },
   VTPM_STATE_ROLLBACK: { status: 500, title: 'the state of the virtual TPM is an older one' },

@@ -18,6 +18,7 @@ import { connectAgent, followTask, withSocket } from './connection.js'
 import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { printVm } from './vm-text.js'
+import { addVtpmCommands } from './vm-vtpm.js'
 
 const DEFAULT_READ_OCTETS = 512
 
@@ -36,6 +37,7 @@ export function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('virtual machines of this host')
   addEncryptionCommands(vm)
   addDiskCommands(vm)
+  addVtpmCommands(vm)
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')

@@ -8,12 +8,10 @@ import type { OctetProgress } from './octet-progress.js'
 import type { Programs } from './programs.js'
 import type { Home } from './records.js'
 import type { VmHost } from './vm-host.js'
-import { type KeyObject, makeKeys, type VmKeys } from './vm-keys.js'
+import { type KeyObject, makeKeys, type VmKeys, VTPM_KEYS } from './vm-keys.js'
 import { findDisk, homeKey } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { recryptVtpm } from './vtpm.js'
-
-const VTPM_KEYS = ['vtpm', 'vtpm-migration'] as const
 
 /** How one part of a longer operation is done. */
 export interface Work {

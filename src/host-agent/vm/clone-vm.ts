@@ -96,7 +96,12 @@ export async function cloneVm(
     if (vtpm !== 'none') progress.begin('vtpm')
     if (vtpm === 'new') {
       const { certifier, now } = deps
-      await makeVtpm({ programs, paths, vmId, dek: keys.of('vtpm'), certifier, now })
+      await makePrivateDirectory(paths.vtpm)
+      const jobDirectory = `${paths.root}/job`
+      await makeVtpm({
+        ...{ programs, paths, jobDirectory, vmId, certifier, now },
+        dek: keys.of('vtpm'),
+      })
     } else if (vtpm === 'copy') {
       await copyVtpm(vm.paths, paths, { old: oldKeys.of('vtpm'), fresh: keys.of('vtpm') })
     }

@@ -125,7 +125,12 @@ async function writeVm(
   if (vtpm) {
     progress.begin('vtpm')
     const { certifier, now } = deps
-    await makeVtpm({ programs, paths, vmId, dek: keys.of('vtpm'), certifier, now })
+    await makePrivateDirectory(paths.vtpm)
+    const jobDirectory = `${paths.root}/job`
+    await makeVtpm({
+      ...{ programs, paths, jobDirectory, vmId, certifier, now },
+      dek: keys.of('vtpm'),
+    })
   }
   return descriptor
 }

@@ -23,6 +23,7 @@ import type { KeyObject, VmKeys } from './vm-keys.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { checkSpec } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
+import { createVmVtpms, type VmVtpms } from './vtpm-changes.js'
 
 const MAX_READ_OCTETS = 1024 * 1024
 const DEFAULT_GRACE_SECONDS = 30
@@ -52,7 +53,7 @@ export interface VmServiceOptions {
  * Every method throws `VM_NOT_FOUND` for a name that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
-export interface VmService extends VmEncryption, VmDisks, AsyncDisposable {
+export interface VmService extends VmEncryption, VmDisks, VmVtpms, AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress): Promise<VmDetails>
   /**
@@ -141,6 +142,7 @@ export function createVmService(options: VmServiceOptions): VmService {
   return {
     ...createVmEncryption(host),
     ...createVmDisks(host),
+    ...createVmVtpms(host, options),
 
     create: (request, onProgress = () => undefined) => {
       const spec = checkSpec(request)

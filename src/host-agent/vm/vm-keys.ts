@@ -10,6 +10,9 @@ const DEK_OCTETS = 32
 /** What has a key of its own in a VM. */
 export type KeyObject = 'home' | 'vtpm' | 'vtpm-migration' | `disk-${string}`
 
+/** The keys of a virtual TPM: of its state, and of what leaves the host of it. */
+export const VTPM_KEYS = ['vtpm', 'vtpm-migration'] as const
+
 /** Keys of one VM in the clear, for as long as one operation takes. */
 export class VmKeys implements Disposable {
   readonly #keys: ReadonlyMap<string, Secret>
@@ -31,11 +34,7 @@ export class VmKeys implements Disposable {
 }
 
 export function keyObjects(disks: readonly string[], hasVtpm: boolean): readonly KeyObject[] {
-  return [
-    'home',
-    ...disks.map((name): KeyObject => `disk-${name}`),
-    ...(hasVtpm ? (['vtpm', 'vtpm-migration'] as const) : []),
-  ]
+  return ['home', ...disks.map((name): KeyObject => `disk-${name}`), ...(hasVtpm ? VTPM_KEYS : [])]
 }
 
 /** One new key for each object, of the operating system's generator. */

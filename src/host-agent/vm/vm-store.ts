@@ -37,6 +37,7 @@ export class VmStore {
     const longest = Math.max(
       pathsOf(`${directory}/${UUID_OF_NOTHING}`).qmpSocket.length,
       `${directory}/${CREATING}${UUID_OF_NOTHING}/job/ca`.length,
+      `${pathsOf(`${directory}/${UUID_OF_NOTHING}`).change}/job/ca`.length,
     )
     if (!isAbsolute(directory) || !PLAIN_PATH.test(directory) || longest > MAX_SOCKET_PATH) {
       throw new PlatformError(

@@ -37,15 +37,16 @@ const MAX_PEM_OCTETS = 16 * 1024
  */
 export async function makeVtpm(options: {
   readonly programs: Programs
+  /** Of the VM; its `vtpm` is there already, and empty. */
   readonly paths: VmPaths
+  /** For files of the manufacture: not there yet, and gone afterwards. It must allow the execution of files. */
+  readonly jobDirectory: string
   readonly vmId: string
   readonly dek: Secret
   readonly certifier: VtpmCertifier
   readonly now: () => number
 }): Promise<void> {
-  const { programs, paths, vmId, dek, certifier, now } = options
-  const directory = `${paths.root}/job`
-  await makePrivateDirectory(paths.vtpm)
+  const { programs, paths, jobDirectory: directory, vmId, dek, certifier, now } = options
   await makePrivateDirectory(directory)
   const issued = await (async () => {
     await using job = await openCertificateJob({ directory, vmId, certifier, now })

@@ -44,6 +44,7 @@ if (operation.encrypt) await vms.encrypt(operation.encrypt, { provider: 'kp' }, 
 if (operation.decrypt) await vms.decrypt(operation.decrypt, {}, { onProgress })
 if (operation.recrypt) await vms.recrypt(operation.recrypt, {}, { onProgress })
 if (operation.clone) await vms.clone(operation.clone, { name: 'clone-to-die' }, { onProgress })
+if (operation.addVtpm) await vms.addVtpm(operation.addVtpm, { onProgress })
 if (operation.addDisk) {
   const disk = { name: 'added', sizeOctets: 1024 * 1024 }
   await vms.addDisk(operation.addDisk, disk, { onProgress })

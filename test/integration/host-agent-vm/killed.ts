@@ -37,7 +37,7 @@ export function startAndDie(host: TestHost, name: string, step: string): Promise
 
 export function changeAndDie(
   host: TestHost,
-  operation: 'encrypt' | 'decrypt' | 'recrypt' | 'clone' | 'addDisk',
+  operation: 'encrypt' | 'decrypt' | 'recrypt' | 'clone' | 'addDisk' | 'addVtpm',
   name: string,
   step: string,
 ): Promise<void> {
