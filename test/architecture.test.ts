@@ -16,6 +16,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/tokens': ['src/core'],
   'src/kmip': ['src/core'],
   'src/api': ['src/core'],
+  // what storage policies ask of VMs: rules alone, which the control plane refuses by and hosts do
+  'src/storage-policies': ['src/core'],
   // the wrapped form of keys, which the key provider and hosts have in common
   'src/envelope': ['src/core', 'src/api'],
   // key servers that services use: their settings, tests, attributes
@@ -37,11 +39,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // the control plane issues the certificates of virtual TPMs (pki) and reads their public areas (tpm)
   'src/control-plane': [
     ...['src/core', 'src/tpm', 'src/pki', 'src/tokens', 'src/kmip', 'src/api', 'src/http'],
-    ...['src/store', 'src/key-servers'],
+    ...['src/store', 'src/key-servers', 'src/storage-policies'],
   ],
   'src/host-agent': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/pki', 'src/tokens', 'src/api'],
-    ...['src/http', 'src/envelope'],
+    ...['src/http', 'src/envelope', 'src/storage-policies'],
   ],
   // one process mounts the services; it is the only folder that knows all three
   'src/server': [

@@ -19,6 +19,16 @@ const BASE = '/control-plane/v1'
 export const VmState = Type.Union([Type.Literal('stopped'), Type.Literal('running')])
 export type VmState = Static<typeof VmState>
 
+/** What of a VM has a key of its own. */
+export const KeyObjectName = Type.String({
+  pattern: '^(home|vtpm|vtpm-migration|disk-[a-z0-9._-]{1,58})$',
+})
+
+const WrappingKey = {
+  providerId: Uuid,
+  version: Type.Integer({ minimum: 1 }),
+}
+
 /** What a host tells of a VM: names and states, no keys. */
 export const VmReport = Exactly({
   name: Name,
@@ -32,11 +42,12 @@ export const VmReport = Exactly({
     },
   ),
   vtpm: Type.Boolean(),
-  key: Type.Optional(
-    Exactly(
-      { providerId: Uuid, version: Type.Integer({ minimum: 1 }) },
-      'what the key of the VM home is wrapped with',
-    ),
+  key: Type.Optional(Exactly(WrappingKey, 'what the key of the VM home is wrapped with')),
+  keys: Type.Optional(
+    Type.Array(Exactly({ object: KeyObjectName, ...WrappingKey }), {
+      maxItems: 64,
+      description: 'what each data key of the VM is wrapped with',
+    }),
   ),
 })
 export type VmReport = Static<typeof VmReport>

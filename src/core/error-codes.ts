@@ -131,6 +131,17 @@ export const ERROR_CODES = {
     status: 409,
     title: 'the home stays encrypted while a disk or the virtual TPM of the VM is',
   },
+  VM_VTPM_NEEDS_HOME: {
+    status: 409,
+    title: 'the home stays encrypted while the VM has a virtual TPM',
+  },
+  VM_SNAPSHOTS: { status: 409, title: 'the VM has snapshots' },
+  VM_KEYS_NEEDED: { status: 409, title: 'a key that the operation needs cannot be had' },
+  POLICY_PROVIDERS: { status: 409, title: 'a VM has one key provider for all that is encrypted' },
+  POLICY_NO_PROVIDER: {
+    status: 409,
+    title: 'no key provider is named by the policy or the VM, and there is no default',
+  },
   VM_COPY_DIFFERS: { status: 500, title: 'the copy of a disk differs from its original' },
   VM_CHANGE_CORRUPT: { status: 500, title: 'the record of an unfinished change cannot be read' },
   VM_KEY_WRONG: { status: 500, title: 'an unwrapped key does not open what was made under it' },

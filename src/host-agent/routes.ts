@@ -44,6 +44,7 @@ import type { Tasks } from './domain/tasks.js'
 import { defaultProviderOf, withProvider } from './host-keys/default-provider.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
+import { addPolicyRoutes } from './routes/policy-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
 import type { TpmHolder } from './tpm-holder.js'
 import type { EncryptionOptions, KeyClient, VmService } from './vm/index.js'
@@ -179,6 +180,7 @@ export function addAgentRoutes(
   addOperation(app, removeDisk, LOCAL, async ({ params }) => vms.removeDisk(params.vm, params.disk))
   addOperation(app, removeVtpm, LOCAL, async ({ params }) => vms.removeVtpm(params.vm))
   addVtpmRoutes(app, deps)
+  addPolicyRoutes(app, deps)
   addOperation(app, deleteVm, LOCAL, async ({ params }) => {
     await vms.delete(params.vm)
     return {}

@@ -6,9 +6,14 @@ import type { Authority } from './authority.js'
 /** Reports of VMs to the control plane. */
 export function createInventory(authority: Authority): Inventory {
   return {
-    async report({ vmId, homeKey, ...report }) {
-      const key = homeKey === undefined ? {} : { key: wrappingKeyOf(homeKey) }
-      await authority.call(reportVm, { params: { vmId }, body: { ...report, ...key } })
+    async report({ vmId, keys, ...report }) {
+      const wrapping = keys.map(({ object, wrapped }) => ({ object, ...wrappingKeyOf(wrapped) }))
+      const home = keys.find(({ object }) => object === 'home')
+      const key = home ? { key: wrappingKeyOf(home.wrapped) } : {}
+      await authority.call(reportVm, {
+        params: { vmId },
+        body: { ...report, ...key, keys: wrapping },
+      })
     },
     async forget(vmId) {
       await authority.call(forgetVm, { params: { vmId } })

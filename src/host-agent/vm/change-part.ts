@@ -9,7 +9,7 @@ import type { Programs } from './programs.js'
 import type { Home } from './records.js'
 import type { VmHost } from './vm-host.js'
 import { type KeyObject, makeKeys, type VmKeys, VTPM_KEYS } from './vm-keys.js'
-import { findDisk, homeKey } from './vm-parts.js'
+import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { recryptVtpm } from './vtpm.js'
 
@@ -41,6 +41,31 @@ export async function changeHome(
       const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects, keys })
       const changed = { ...rest, provider }
       return { home: changed, homeKey: keys.of('home'), newKeys, goneKeys: [], files: {} }
+    }),
+  )
+}
+
+/**
+ * Has all keys of a VM wrapped by another provider, in one moment: the data keys stay, and with them disks and virtual TPM
+ * (a shallow recrypt).
+ */
+export async function changeProvider(
+  host: VmHost,
+  vm: StoredVm,
+  provider: string,
+  { progress, signal }: Work,
+): Promise<void> {
+  const onStep = (step: string) => progress.begin(`provider: ${step}`)
+  const objects = allKeys(vm.descriptor)
+  await host.withKeys(vm, objects, (home, keys) =>
+    changeVm(host, vm, { onStep, signal }, async (staged) => {
+      onStep('keys')
+      const request = { provider, objects, keys, areSame: true }
+      const newKeys = await wrapNewKeys(host, vm, staged, request)
+      return {
+        ...{ home: { ...home, provider }, homeKey: keys.of('home'), newKeys, goneKeys: [] },
+        files: {},
+      }
     }),
   )
 }

@@ -51,7 +51,7 @@ export async function changeVm(
 }
 
 /**
- * Has new keys of a VM wrapped, and unwrapped again: nothing is thrown away for keys that cannot come back. They are in
+ * Has keys of a VM wrapped, new ones unless told, and unwrapped again: nothing is thrown away for keys that cannot come back. They are in
  * the staged records from the first moment, so that they are released when the change is undone.
  *
  * @throws PlatformError of the key provider; `VM_KEY_WRONG`
@@ -64,9 +64,11 @@ export async function wrapNewKeys(
     readonly provider: string
     readonly objects: readonly KeyObject[]
     readonly keys: VmKeys
+    /** They are the keys that the VM has, and keep their generation. */
+    readonly areSame?: boolean
   },
 ): Promise<readonly KeyRecord[]> {
-  const { provider, objects, keys } = options
+  const { provider, objects, keys, areSame = false } = options
   if (objects.length === 0) return []
   const { vmId } = vm.descriptor
   const wrapped = await wrapKeys(host.keys, { vmId, ...options })
@@ -81,8 +83,12 @@ export async function wrapNewKeys(
   const before = await host.store.readKeys(vm)
   return wrapped.map((record) => ({
     ...record,
-    generation: (before.find(({ object }) => object === record.object)?.generation ?? 0) + 1,
+    generation: generationOf(before, record.object) + (areSame ? 0 : 1),
   }))
+}
+
+function generationOf(records: readonly KeyRecord[], object: string): number {
+  return records.find((record) => record.object === object)?.generation ?? 0
 }
 
 async function writeRecords(
@@ -104,7 +110,7 @@ async function writeRecords(
   const descriptor = descriptorOf(home, vm.descriptor)
   await writePrivateFile(staged.descriptor, encodeRecord(descriptor))
   if (homeKey) {
-    const generation = keys.find(({ object }) => object === 'home')?.generation ?? 0
+    const generation = generationOf(keys, 'home')
     await writePrivateFile(staged.home, sealHome(home, vmId, generation, homeKey))
   } else {
     await writePrivateFile(staged.plainHome, encodeRecord(home))

@@ -1,27 +1,8 @@
 import type { VmDetails, VmParts } from '../../api/host-agent.js'
-import { changeDisk, changeHome, changeVtpmKeys, removeVtpm, type Work } from './change-part.js'
-import { requireSpace } from './disk-space.js'
-import { LUKS_PAYLOAD_OCTETS } from './luks-header.js'
-import { OctetProgress } from './octet-progress.js'
-import type { OnProgress } from './ports.js'
+import { changeDisk, changeHome, changeVtpmKeys, removeVtpm } from './change-part.js'
+import { changeParts, type EncryptionOptions, type PartsOperation } from './part-by-part.js'
 import type { VmHost } from './vm-host.js'
-import { type Part, partOf, partsToDecrypt, partsToEncrypt, partsToRecrypt } from './vm-parts.js'
-import type { StoredVm } from './vm-store.js'
-
-/** Room for records, and for what a file system needs for itself. */
-const OVERHEAD_OCTETS = 4 * 1024 * 1024
-
-/** How a long operation is watched, and ended early. */
-export interface Following {
-  readonly onProgress?: OnProgress
-  /** Before the moment in which a part is changed, that part is left as it was; parts before it stay changed. */
-  readonly signal?: AbortSignal
-}
-
-export interface EncryptionOptions extends Following {
-  /** How much of a copy is compared with its original: some MiB of it, or all. */
-  readonly compare?: 'samples' | 'all'
-}
+import { type Part, partsToDecrypt, partsToEncrypt, partsToRecrypt } from './vm-parts.js'
 
 /**
  * Encryption, decryption and new keys of VMs that exist and are stopped, part by part. Each part is changed wholly or
@@ -49,36 +30,7 @@ export interface VmEncryption {
 }
 
 export function createVmEncryption(host: VmHost): VmEncryption {
-  const run = (
-    name: string,
-    operation: string,
-    options: EncryptionOptions,
-    plan: (vm: StoredVm) => readonly Part[],
-    change: (vm: StoredVm, part: Part, work: Work) => Promise<void>,
-  ): Promise<VmDetails> =>
-    host.claim(name, operation, async (claimed) => {
-      const parts = plan(claimed)
-      const sizes = parts.map((part) => sizeOf(claimed, part))
-      await requireSpace(host.store.directory, Math.max(...sizes.map(roomFor)))
-      const { onProgress = () => undefined, signal, compare = 'samples' } = options
-      const total = sizes.reduce((sum, octets) => sum + octets, 0)
-      const progress = new OctetProgress(onProgress, total)
-      for (const part of parts) {
-        signal?.throwIfAborted()
-        await change(await host.store.find(name), part, { progress, signal, compare })
-        progress.copied(sizeOf(claimed, part))
-        const { vmId } = claimed.descriptor
-        host.logger.info(
-          { event: `vm.${operation}`, vmId, name, part },
-          'a part of a VM was changed',
-        )
-      }
-      const changed = await host.store.find(name)
-      await host.report(changed)
-      progress.end()
-      return host.details(changed)
-    })
-
+  const run: PartsOperation = (...of) => changeParts(host, ...of)
   return {
     encrypt: (name, { provider, defaultProvider, ...parts }, options = {}) =>
       run(
@@ -130,12 +82,4 @@ export function createVmEncryption(host: VmHost): VmEncryption {
 
 function diskOf(part: Part): string {
   return part.slice('disk-'.length)
-}
-
-function sizeOf({ descriptor }: StoredVm, part: Part): number {
-  return descriptor.disks.find((disk) => partOf(disk) === part)?.sizeOctets ?? 0
-}
-
-function roomFor(sizeOctets: number): number {
-  return sizeOctets + LUKS_PAYLOAD_OCTETS + OVERHEAD_OCTETS
 }

@@ -1,4 +1,4 @@
-export type { EncryptionOptions } from './encryption.js'
+export type { EncryptionOptions } from './part-by-part.js'
 export type {
   Inventory,
   InventoryVm,

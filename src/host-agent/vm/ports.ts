@@ -55,10 +55,10 @@ export interface VtpmCertifier {
   authorityPem(): Promise<string>
 }
 
-export interface InventoryVm extends Omit<VmReport, 'key'> {
+export interface InventoryVm extends Omit<VmReport, 'key' | 'keys'> {
   readonly vmId: string
-  /** The wrapped key of its home, which says what it is wrapped with. */
-  readonly homeKey?: string
+  /** Its wrapped keys, which say what they are wrapped with. */
+  readonly keys: readonly { readonly object: string; readonly wrapped: string }[]
 }
 
 /** Where VMs are told of. A failure is logged and never fails the operation on the VM: report again later. */

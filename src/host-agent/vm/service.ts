@@ -5,12 +5,14 @@ import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isName } from '../../core/names.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
+import { createVmPolicies, type VmPolicies } from './apply-policy.js'
 import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
 import { type CreateDeps, createVm } from './create-vm.js'
 import { createVmDisks, type VmDisks } from './disk-changes.js'
 import { diskFileOf, readDiskFile } from './disk-file.js'
-import { createVmEncryption, type EncryptionOptions, type VmEncryption } from './encryption.js'
+import { createVmEncryption, type VmEncryption } from './encryption.js'
 import { OctetProgress } from './octet-progress.js'
+import type { EncryptionOptions } from './part-by-part.js'
 import type { Inventory, KeyClient, OnProgress, VtpmCertifier } from './ports.js'
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
@@ -53,7 +55,7 @@ export interface VmServiceOptions {
  * Every method throws `VM_NOT_FOUND` for a name that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
-export interface VmService extends VmEncryption, VmDisks, VmVtpms, AsyncDisposable {
+export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress): Promise<VmDetails>
   /**
@@ -141,6 +143,7 @@ export function createVmService(options: VmServiceOptions): VmService {
 
   return {
     ...createVmEncryption(host),
+    ...createVmPolicies(host),
     ...createVmDisks(host),
     ...createVmVtpms(host, options),
 

@@ -123,11 +123,11 @@ export class VmHost implements Disposable {
   async report(vm: StoredVm): Promise<void> {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
     try {
-      const home = (await this.store.readKeys(vm)).find(({ object }) => object === 'home')
+      const keys = await this.store.readKeys(vm)
       await this.#inventory.report({
         ...{ vmId, name, vtpm },
         ...(provider === undefined ? {} : { provider }),
-        ...(home ? { homeKey: home.wrapped } : {}),
+        keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
         state: (await findRunning(vm.paths)) ? 'running' : 'stopped',
         disks: disks.map(({ name, sizeOctets, plain }) => ({
           ...{ name, sizeOctets, encrypted: !plain },

@@ -42,6 +42,10 @@ if (operation.create) await vms.create(operation.create, onProgress)
 if (operation.start) await vms.start(operation.start, dieAt)
 if (operation.encrypt) await vms.encrypt(operation.encrypt, { provider: 'kp' }, { onProgress })
 if (operation.decrypt) await vms.decrypt(operation.decrypt, {}, { onProgress })
+if (operation.applyPolicy) {
+  const { name, ...request } = operation.applyPolicy
+  await vms.applyPolicy(name, request, { onProgress })
+}
 if (operation.recrypt) await vms.recrypt(operation.recrypt, {}, { onProgress })
 if (operation.clone) await vms.clone(operation.clone, { name: 'clone-to-die' }, { onProgress })
 if (operation.addVtpm) await vms.addVtpm(operation.addVtpm, { onProgress })

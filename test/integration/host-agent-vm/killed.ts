@@ -35,6 +35,12 @@ export function startAndDie(host: TestHost, name: string, step: string): Promise
   return die({ directory: host.directory, kek: host.keys.kek, operation: { start: name }, step })
 }
 
+/** @param request of the policies, with the name of the VM */
+export function applyPolicyAndDie(host: TestHost, request: object, step: string): Promise<void> {
+  const operation = { applyPolicy: request }
+  return die({ directory: host.directory, kek: host.keys.kek, operation, step })
+}
+
 export function changeAndDie(
   host: TestHost,
   operation: 'encrypt' | 'decrypt' | 'recrypt' | 'clone' | 'addDisk' | 'addVtpm',
