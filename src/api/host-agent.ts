@@ -188,6 +188,36 @@ const compare = Type.Optional(
   }),
 )
 
+export const VmEncrypt = Exactly({
+  ...VmParts.properties,
+  provider: Type.Optional(Name),
+  compare,
+})
+
+/** Of a decryption, and of new data keys. */
+export const VmPartsChange = Exactly({ ...VmParts.properties, compare })
+
+export const VmClone = Exactly({
+  name: Name,
+  vtpm: Type.Optional(
+    Type.Union([Type.Literal('new'), Type.Literal('copy'), Type.Literal('none')], {
+      description: 'a new virtual TPM (default where the VM has one), a copy of it, or none',
+    }),
+  ),
+  compare,
+})
+
+export const VmStop = Exactly({
+  graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
+})
+
+/** Larger than the disk is. */
+export const DiskSize = Exactly({
+  sizeOctets: Type.Integer({ minimum: MIB, maximum: 2 ** 48 }),
+})
+
+export const KeysRewrap = Exactly({ provider: Type.Optional(Name) })
+
 export const VmDetails = Exactly({
   vmId: Uuid,
   name: Name,
@@ -230,7 +260,7 @@ export const rewrapVmKeys = operation({
   method: 'POST',
   path: `${BASE}/keys/rewrap`,
   status: 202,
-  body: Exactly({ provider: Type.Optional(Name) }),
+  body: KeysRewrap,
   answer: TaskView,
 })
 
@@ -285,7 +315,7 @@ export const encryptVm = operation({
   path: `${BASE}/vms/:vm/encrypt`,
   status: 202,
   params: VmParams,
-  body: Exactly({ ...VmParts.properties, provider: Type.Optional(Name), compare }),
+  body: VmEncrypt,
   answer: TaskView,
 })
 
@@ -296,7 +326,7 @@ export const decryptVm = operation({
   path: `${BASE}/vms/:vm/decrypt`,
   status: 202,
   params: VmParams,
-  body: Exactly({ ...VmParts.properties, compare }),
+  body: VmPartsChange,
   answer: TaskView,
 })
 
@@ -307,7 +337,7 @@ export const recryptVm = operation({
   path: `${BASE}/vms/:vm/recrypt`,
   status: 202,
   params: VmParams,
-  body: Exactly({ ...VmParts.properties, compare }),
+  body: VmPartsChange,
   answer: TaskView,
 })
 
@@ -329,7 +359,7 @@ export const growDisk = operation({
   path: `${BASE}/vms/:vm/disks/:disk/grow`,
   status: 200,
   params: DiskParams,
-  body: Exactly({ sizeOctets: Type.Integer({ minimum: MIB, maximum: 2 ** 48 }) }),
+  body: DiskSize,
   answer: VmDetails,
 })
 
@@ -350,15 +380,7 @@ export const cloneVm = operation({
   path: `${BASE}/vms/:vm/clone`,
   status: 202,
   params: VmParams,
-  body: Exactly({
-    name: Name,
-    vtpm: Type.Optional(
-      Type.Union([Type.Literal('new'), Type.Literal('copy'), Type.Literal('none')], {
-        description: 'a new virtual TPM (default where the VM has one), a copy of it, or none',
-      }),
-    ),
-    compare,
-  }),
+  body: VmClone,
   answer: TaskView,
 })
 
@@ -409,7 +431,7 @@ export const stopVm = operation({
   path: `${BASE}/vms/:vm/stop`,
   status: 202,
   params: VmParams,
-  body: Exactly({ graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })) }),
+  body: VmStop,
   answer: TaskView,
 })
 

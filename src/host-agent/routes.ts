@@ -2,33 +2,13 @@ import { getJwks } from '../api/attestation.js'
 import type { Client } from '../api/client.js'
 import {
   type AgentStatus,
-  addDisk,
   attestNow,
-  cancelTask,
-  cloneVm,
   createEvidence,
-  createVm,
-  decryptVm,
-  deleteVm,
-  encryptVm,
   getStatus,
-  getTask,
   getToken,
-  growDisk,
-  listAgentVms,
   listHeldKeys,
   listKeys,
-  listTasks,
   probeKeys,
-  readDisk,
-  recryptVm,
-  removeDisk,
-  removeVtpm,
-  rewrapVmKeys,
-  showVm,
-  startVm,
-  stopVm,
-  type VmDetails,
 } from '../api/host-agent.js'
 import type { AnswerOf } from '../api/operation.js'
 import { fromBase64url, timingSafeEqual, toBase64url, toHex } from '../core/bytes.js'
@@ -40,14 +20,14 @@ import { type App, addOperation } from '../http/index.js'
 import { importJwks, verifyAttestationResult } from '../tokens/index.js'
 import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
-import type { Tasks } from './domain/tasks.js'
-import { defaultProviderOf, withProvider } from './host-keys/default-provider.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
+import { addVmRoutes } from './routes/vm-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
+import type { StartDeps } from './tasks/start-task.js'
 import type { TpmHolder } from './tpm-holder.js'
-import type { EncryptionOptions, KeyClient, VmService } from './vm/index.js'
+import type { KeyClient } from './vm/index.js'
 
 const LOCAL = { access: 'local' } as const
 const DEK_OCTETS = 32
@@ -55,7 +35,7 @@ const DEK_OCTETS = 32
 /** What the agent's unix socket answers. */
 export function addAgentRoutes(
   app: App,
-  deps: {
+  deps: StartDeps & {
     readonly hostId: string
     readonly authorityUrl: string
     readonly eventLogFile: string
@@ -65,12 +45,9 @@ export function addAgentRoutes(
     readonly keys: KeyClient
     readonly keeper: KeyKeeper
     readonly kept: KeptKeys
-    readonly vms: VmService
-    readonly tasks: Tasks
-    readonly clock: Clock
   },
 ): void {
-  const { loop, keys, keeper, vms, tasks, clock } = deps
+  const { loop, keys, keeper, vms, clock } = deps
   const status = (): AgentStatus => ({
     hostId: deps.hostId,
     authorityUrl: deps.authorityUrl,
@@ -115,84 +92,9 @@ export function addAgentRoutes(
   addOperation(app, listHeldKeys, LOCAL, async () => heldKeys(keeper, deps.kept))
   addOperation(app, probeKeys, LOCAL, async ({ body }) => probe(keys, clock, body))
 
-  addOperation(app, rewrapVmKeys, LOCAL, async ({ body }) => {
-    const task = { taskId: newUuid(), kind: 'keys.rewrap', nowMs: clock.nowMs() }
-    return tasks.start(task, async (progress) => {
-      await vms.rewrapKeys(body.provider, progress)
-      return undefined
-    })
-  })
-
-  addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
-  addOperation(app, showVm, LOCAL, async ({ params }) => vms.show(params.vm))
-  addOperation(app, createVm, LOCAL, async ({ body }) => {
-    const request = await withProvider(keeper, body)
-    return tasks.start({ taskId: newUuid(), kind: 'vm.create', nowMs: clock.nowMs() }, (progress) =>
-      vms.create(request, progress),
-    )
-  })
-  addOperation(app, startVm, LOCAL, async ({ params }) =>
-    tasks.start({ taskId: newUuid(), kind: 'vm.start', nowMs: clock.nowMs() }, (progress) =>
-      vms.start(params.vm, progress),
-    ),
-  )
-  addOperation(app, stopVm, LOCAL, async ({ params, body }) =>
-    tasks.start({ taskId: newUuid(), kind: 'vm.stop', nowMs: clock.nowMs() }, (progress) =>
-      vms.stop(params.vm, { graceSeconds: body.graceSeconds }, progress),
-    ),
-  )
-  const startLong = (
-    kind: string,
-    body: { readonly compare?: 'samples' | 'all' },
-    work: (options: EncryptionOptions) => Promise<VmDetails>,
-  ) => {
-    const task = { taskId: newUuid(), kind, nowMs: clock.nowMs() }
-    const { compare = 'samples' } = body
-    return tasks.startCancellable(task, (onProgress, signal) =>
-      work({ onProgress, signal, compare }),
-    )
-  }
-  addOperation(app, encryptVm, LOCAL, async ({ params, body }) => {
-    const { compare: _, ...parts } = body
-    const defaultProvider =
-      parts.provider === undefined ? await defaultProviderOf(keeper) : undefined
-    const request = { ...parts, defaultProvider }
-    return startLong('vm.encrypt', body, (options) => vms.encrypt(params.vm, request, options))
-  })
-  addOperation(app, decryptVm, LOCAL, async ({ params, body }) => {
-    const { compare: _, ...parts } = body
-    return startLong('vm.decrypt', body, (options) => vms.decrypt(params.vm, parts, options))
-  })
-  addOperation(app, recryptVm, LOCAL, async ({ params, body }) => {
-    const { compare: _, ...parts } = body
-    return startLong('vm.recrypt', body, (options) => vms.recrypt(params.vm, parts, options))
-  })
-  addOperation(app, cloneVm, LOCAL, async ({ params, body }) => {
-    const { compare: _, ...request } = body
-    return startLong('vm.clone', body, (options) => vms.clone(params.vm, request, options))
-  })
-  addOperation(app, addDisk, LOCAL, async ({ params, body }) =>
-    startLong('vm.add-disk', {}, (options) => vms.addDisk(params.vm, body, options)),
-  )
-  addOperation(app, growDisk, LOCAL, async ({ params, body }) =>
-    vms.growDisk(params.vm, params.disk, body.sizeOctets),
-  )
-  addOperation(app, removeDisk, LOCAL, async ({ params }) => vms.removeDisk(params.vm, params.disk))
-  addOperation(app, removeVtpm, LOCAL, async ({ params }) => vms.removeVtpm(params.vm))
+  addVmRoutes(app, deps)
   addVtpmRoutes(app, deps)
   addPolicyRoutes(app, deps)
-  addOperation(app, deleteVm, LOCAL, async ({ params }) => {
-    await vms.delete(params.vm)
-    return {}
-  })
-  addOperation(app, readDisk, LOCAL, async ({ params, body }) => {
-    const { offset, length, assurance } = body
-    const data = await vms.readDisk(params.vm, params.disk, offset, length, assurance)
-    return { data: toBase64url(data) }
-  })
-  addOperation(app, listTasks, LOCAL, async () => ({ tasks: [...tasks.list()] }))
-  addOperation(app, getTask, LOCAL, async ({ params }) => tasks.get(params.taskId))
-  addOperation(app, cancelTask, LOCAL, async ({ params }) => tasks.cancel(params.taskId))
 }
 
 function heldKeys(keeper: KeyKeeper, kept: KeptKeys): AnswerOf<typeof listHeldKeys> {

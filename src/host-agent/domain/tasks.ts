@@ -12,15 +12,22 @@ export type TaskProgress = (
   octets?: { readonly done: number; readonly total: number },
 ) => void
 
+/** What is started: one operation under a number of its own. */
+export interface NewTask {
+  readonly taskId: string
+  readonly kind: string
+  readonly nowMs: number
+  /** Whether the work heeds its signal. */
+  readonly cancellable: boolean
+  /** Told of every change of the view, the last one with the end. */
+  readonly onChange?: (view: TaskView) => void
+}
+
 /** Long work, watched from outside. Tasks are remembered in memory; what they do survives by its own means. */
 export interface Tasks {
+  /** The work ends early with the reason of the signal when the task is cancelled. */
   start(
-    task: { readonly taskId: string; readonly kind: string; readonly nowMs: number },
-    work: (progress: TaskProgress) => Promise<VmDetails | undefined>,
-  ): TaskView
-  /** As `start`, for work that ends early with the reason of the signal when the task is cancelled. */
-  startCancellable(
-    task: { readonly taskId: string; readonly kind: string; readonly nowMs: number },
+    task: NewTask,
     work: (progress: TaskProgress, signal: AbortSignal) => Promise<VmDetails | undefined>,
   ): TaskView
   /** @throws PlatformError `NOT_FOUND` */
@@ -41,12 +48,14 @@ export function createTasks(onError: (view: TaskView, error: unknown) => void): 
   const views = new Map<string, TaskView>()
   const running = new Set<Promise<void>>()
   const controllers = new Map<string, AbortController>()
+  const watchers = new Map<string, (view: TaskView) => void>()
 
   const update = (taskId: string, change: Partial<TaskView>): TaskView => {
     const before = views.get(taskId)
     if (!before) throw new TypeError(`no task ${taskId}`)
     const after = { ...before, ...change }
     views.set(taskId, after)
+    watchers.get(taskId)?.(after)
     return after
   }
   const forgetOldest = () => {
@@ -69,10 +78,12 @@ export function createTasks(onError: (view: TaskView, error: unknown) => void): 
     if (!isCancelled) onError(view, error)
   }
   const begin = (
-    { taskId, kind, nowMs }: Parameters<Tasks['start']>[0],
-    cancellable: boolean,
-    work: (progress: TaskProgress) => Promise<VmDetails | undefined>,
+    { taskId, kind, nowMs, cancellable, onChange }: NewTask,
+    work: Parameters<Tasks['start']>[1],
   ): TaskView => {
+    const controller = new AbortController()
+    if (cancellable) controllers.set(taskId, controller)
+    if (onChange) watchers.set(taskId, onChange)
     views.set(taskId, {
       ...{ taskId, kind, state: 'running', step: 'starting', percent: 0, cancellable },
       startedAt: isoTime(nowMs),
@@ -80,7 +91,7 @@ export function createTasks(onError: (view: TaskView, error: unknown) => void): 
     forgetOldest()
     const progress: TaskProgress = (step, percent, octets) =>
       update(taskId, { step, percent: Math.round(percent), ...(octets ? { octets } : {}) })
-    const run = work(progress)
+    const run = work(progress, controller.signal)
       .then((vm) => {
         const done = { state: 'done', step: 'done', percent: 100, cancellable: false } as const
         update(taskId, { ...done, ...(vm ? { vm } : {}) })
@@ -89,18 +100,14 @@ export function createTasks(onError: (view: TaskView, error: unknown) => void): 
       .finally(() => {
         running.delete(run)
         controllers.delete(taskId)
+        watchers.delete(taskId)
       })
     running.add(run)
-    return update(taskId, {})
+    return get(taskId)
   }
 
   return {
-    start: (task, work) => begin(task, false, work),
-    startCancellable(task, work) {
-      const controller = new AbortController()
-      controllers.set(task.taskId, controller)
-      return begin(task, true, (progress) => work(progress, controller.signal))
-    },
+    start: begin,
     get,
     list: () => [...views.values()].reverse(),
     cancel(taskId) {

@@ -39,14 +39,16 @@ export async function cloneVm(
   source: { readonly vm: StoredVm; readonly home: Home; readonly keys: VmKeys },
   options: {
     readonly name: string
+    /** No VM has it. */
+    readonly vmId: string
     readonly vtpm: ClonedVtpm
     readonly compare: 'samples' | 'all'
     readonly signal: AbortSignal | undefined
     readonly progress: OctetProgress
   },
-): Promise<string> {
+): Promise<void> {
   const { vm, home: original, keys: oldKeys } = source
-  const { name, vtpm, compare, signal, progress } = options
+  const { name, vmId, vtpm, compare, signal, progress } = options
   const { programs } = deps
   const { provider } = original
   const needed = original.disks.reduce(
@@ -54,7 +56,6 @@ export async function cloneVm(
     OVERHEAD_OCTETS,
   )
   await requireSpace(deps.directory, needed)
-  const vmId = newUuid()
   const root = `${deps.directory}/${CREATING}${vmId}`
   const paths = pathsOf(root)
   const home: Home = {
@@ -110,7 +111,6 @@ export async function cloneVm(
     await syncPath(root)
     await rename(root, `${deps.directory}/${vmId}`)
     await syncPath(deps.directory)
-    return vmId
   } catch (error) {
     const reason = await explainFull(deps.directory, error)
     await deps.dropKeys(vmId, root)

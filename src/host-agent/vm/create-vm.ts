@@ -38,17 +38,18 @@ export interface CreateDeps {
  * Keys are made here and wrapped before anything is written under them. Steps: `check`, `keys`, `home`, for each disk
  * `<disk>: format`, `<disk>: fill` if from an image, `<disk>: verify`, then `vtpm`, `commit`.
  *
+ * @param vmId no VM has it
  * @throws PlatformError `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…`, or of the key provider
  */
 export async function createVm(
   deps: CreateDeps,
   spec: VmSpec,
   onProgress: OnProgress,
+  vmId = newUuid(),
 ): Promise<Descriptor> {
   const fills = spec.disks.filter(({ from }) => from !== undefined).length
   const steps = 4 + spec.disks.length * 2 + fills + (spec.vtpm ? 1 : 0)
   const progress = new Progress(onProgress, steps)
-  const vmId = newUuid()
   const root = `${deps.directory}/${CREATING}${vmId}`
   const disks: PlannedDisk[] = []
   try {

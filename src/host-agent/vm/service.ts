@@ -1,9 +1,10 @@
 import type { KeyView, VmCreate, VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isName } from '../../core/names.js'
+import { newUuid } from '../../core/random.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { createVmPolicies, type VmPolicies } from './apply-policy.js'
 import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
@@ -20,10 +21,11 @@ import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
+import { factsOf, type VmFacts } from './vm-facts.js'
 import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
-import { checkSpec } from './vm-spec.js'
+import { checkSpec, requireNoId } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
 import { createVmVtpms, type VmVtpms } from './vtpm-changes.js'
 
@@ -52,12 +54,12 @@ export interface VmServiceOptions {
 /**
  * VMs of one host, encrypted or not. One service for a directory; operations on one VM go one after another.
  *
- * Every method throws `VM_NOT_FOUND` for a name that no VM has, and errors of the key provider as they are. VMs run on
+ * VMs are named by their names or their ids. Every method throws `VM_NOT_FOUND` for one that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
 export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
-  create(request: VmCreate, onProgress?: OnProgress): Promise<VmDetails>
+  create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
   /**
    * Makes a VM like a stopped one, with an id and keys of its own. Its virtual TPM is a new one unless told.
    *
@@ -65,7 +67,12 @@ export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, A
    */
   clone(
     name: string,
-    request: { readonly name: string; readonly vtpm?: ClonedVtpm },
+    request: {
+      readonly name: string
+      readonly vtpm?: ClonedVtpm | undefined
+      /** The id that it is to have; else a new one. */
+      readonly vmId?: string | undefined
+    },
     options?: EncryptionOptions,
   ): Promise<VmDetails>
   /** What is known without keys: no memory, processors or certificates. */
@@ -103,6 +110,8 @@ export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, A
   rewrapKeys(provider: string | undefined, onProgress?: OnProgress): Promise<void>
   /** Tells key providers of wrapped keys that are not needed any more, as far as they can be told now. */
   settleReleases(): Promise<void>
+  /** What can be seen of a VM without its keys, by name or id; undefined where there is none. */
+  facts(vm: string): Promise<VmFacts | undefined>
   /** `version` is that of the data key, not of the key that wraps it. */
   listKeys(): Promise<readonly KeyView[]>
   /**
@@ -147,14 +156,14 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVmDisks(host),
     ...createVmVtpms(host, options),
 
-    create: (request, onProgress = () => undefined) => {
+    create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)
       return host.onName(spec.name, async () => {
         await store.prepare()
         if (await store.has(spec.name)) {
           throw new PlatformError('VM_EXISTS', `VM ${spec.name} exists`)
         }
-        const { vmId } = await createVm(createDeps, spec, onProgress)
+        const { vmId } = await createVm(createDeps, spec, onProgress, wantedId)
         logger.info({ event: 'vm.created', vmId, name: spec.name }, 'a VM was made')
         const vm = await store.find(spec.name)
         await host.report(vm)
@@ -165,6 +174,7 @@ export function createVmService(options: VmServiceOptions): VmService {
 
     clone: (name, request, { onProgress = () => undefined, signal, compare = 'samples' } = {}) => {
       requireName(request.name)
+      requireNoId(request.name)
       return host.claim(name, 'clone', (vm) =>
         host.onName(request.name, async () => {
           if (await store.has(request.name)) {
@@ -175,8 +185,9 @@ export function createVmService(options: VmServiceOptions): VmService {
             const progress = new OctetProgress(onProgress, total)
             const vtpm = vtpmOfClone(home, request.vtpm)
             const source = { vm, home, keys: opened }
-            const made = { name: request.name, vtpm, compare, signal, progress }
-            const vmId = await cloneVm(createDeps, source, made)
+            const { vmId = newUuid() } = request
+            const made = { name: request.name, vmId, vtpm, compare, signal, progress }
+            await cloneVm(createDeps, source, made)
             logger.info(
               { event: 'vm.cloned', vmId, name: request.name, from: name },
               'a VM was cloned',
@@ -277,6 +288,18 @@ export function createVmService(options: VmServiceOptions): VmService {
         }
         return host.withKeys(vm, objects, read, level)
       }),
+
+    facts: async (ref) => {
+      await store.prepare()
+      try {
+        return await host.onVm(ref, async (vm) =>
+          factsOf(vm, await store.readKeys(vm), (await findRunning(vm.paths)) !== undefined),
+        )
+      } catch (error) {
+        if (isPlatformError(error, 'VM_NOT_FOUND')) return undefined
+        throw error
+      }
+    },
 
     listKeys: async () => {
       await store.prepare()

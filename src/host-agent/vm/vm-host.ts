@@ -3,6 +3,7 @@ import type { Assurance } from '../../api/key-provider.js'
 import type { Clock } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { isUuid } from '../../core/names.js'
 import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { settleChange } from './pending-change.js'
@@ -59,12 +60,17 @@ export class VmHost implements Disposable {
     return this.#queue.run(name, task)
   }
 
-  /** As `onName`, with the VM. A change that was not ended is ended first. It may be in a long operation. */
-  onVm<T>(name: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+  /**
+   * As `onName`, with the VM, by its name or its id. A change that was not ended is ended first. It may be in a long
+   * operation.
+   */
+  async onVm<T>(ref: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+    // No VM has the name of an id
+    const name = isUuid(ref) ? (await this.store.find(ref)).descriptor.name : ref
     return this.#queue.run(name, async () => {
-      const vm = await this.store.find(name)
+      const vm = await this.store.find(ref)
       if (this.#claims.has(vm.descriptor.vmId)) return task(vm)
-      return task((await this.settleChange(vm)) === 'none' ? vm : await this.store.find(name))
+      return task((await this.settleChange(vm)) === 'none' ? vm : await this.store.find(ref))
     })
   }
 

@@ -1,7 +1,7 @@
 import { Value } from 'typebox/value'
 import { DiskCreate, VmCreate } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
-import { isName } from '../../core/names.js'
+import { isName, isUuid } from '../../core/names.js'
 
 const DEFAULT_MEMORY_MIB = 1024
 const SECTOR_OCTETS = 512
@@ -49,6 +49,7 @@ export function checkSpec(request: VmCreate): VmSpec {
   for (const text of [name, ...(provider === undefined ? [] : [provider])]) {
     if (!isName(text)) throw invalid(`${text} is not a name`)
   }
+  requireNoId(name)
   return { name, provider, memoryMib, cpus, vtpm, disks }
 }
 
@@ -79,6 +80,11 @@ export function checkDiskSpec(request: DiskCreate, provider: string | undefined)
     ...(from === undefined ? {} : { from }),
     plain,
   }
+}
+
+/** A VM is named by its name or its id; none has the name of an id. @throws PlatformError `REQUEST_INVALID` */
+export function requireNoId(name: string): void {
+  if (isUuid(name)) throw invalid(`expected a name that is no UUID, found ${name}`)
 }
 
 /** @throws PlatformError `REQUEST_INVALID` */

@@ -73,11 +73,14 @@ export class VmStore {
     return (await this.list()).some(({ descriptor }) => descriptor.name === name)
   }
 
-  /** @throws PlatformError `VM_NOT_FOUND` */
-  async find(name: string): Promise<StoredVm> {
-    const vm = (await this.list()).find(({ descriptor }) => descriptor.name === name)
-    if (!vm) throw new PlatformError('VM_NOT_FOUND', `no VM ${name} is on this host`)
-    return vm
+  /** @param vm its id or its name @throws PlatformError `VM_NOT_FOUND` */
+  async find(vm: string): Promise<StoredVm> {
+    const vms = await this.list()
+    const found =
+      vms.find(({ descriptor }) => descriptor.vmId === vm) ??
+      vms.find(({ descriptor }) => descriptor.name === vm)
+    if (!found) throw new PlatformError('VM_NOT_FOUND', `no VM ${vm} is on this host`)
+    return found
   }
 
   /** @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */

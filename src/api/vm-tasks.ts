@@ -1,0 +1,202 @@
+import type { Static, TObject } from 'typebox'
+import { Empty, Exactly, Name } from './common.js'
+import type { VmReport } from './control-plane.js'
+import {
+  DiskCreate,
+  DiskSize,
+  KeysRewrap,
+  VmClone,
+  VmCreate,
+  VmEncrypt,
+  VmPartsChange,
+  VmStop,
+} from './host-agent.js'
+import type { Privilege } from './privileges.js'
+import { ApplyPolicy } from './vm-policy.js'
+
+/** What of a VM decides which privileges an operation needs. */
+export type KnownVm = Pick<VmReport, 'provider' | 'disks' | 'vtpm'>
+
+/** One kind of task: the one description that the control plane, the agent and the command line share. */
+interface KindOf<S extends TObject> {
+  readonly summary: string
+  /** A VM that exists; or a host, on which something is made or done. */
+  readonly on: 'vm' | 'host'
+  readonly request: S
+  /** Whether it can be ended early once it was begun. Before that, every task can. */
+  readonly cancellable: boolean
+  /** For kinds that make a VM: it gets the id of the task. */
+  readonly makesVm?: true
+  /**
+   * All that the caller has to have, each on what it is checked on: the VM, or the cluster of its host. Those of the
+   * Cryptographer come beside the plain ones.
+   */
+  readonly privileges: (request: Static<S>, vm: KnownVm | undefined) => readonly Privilege[]
+}
+
+/**
+ * Every operation on VMs that the control plane can have done. What an entry here is to do on a host is said by the
+ * entry of the same kind in `TASK_HANDLERS` of the agent.
+ *
+ * @see VMware vSphere Security, "Cryptographic Operations Privileges", for which privilege gates what
+ */
+export const VM_TASKS = {
+  'vm.create': kind({
+    summary: 'Make a VM, encrypted unless it is to be plain',
+    on: 'host',
+    request: VmCreate,
+    cancellable: false,
+    makesVm: true,
+    privileges: ({ plain }) => [
+      'VirtualMachine.Inventory.Create',
+      ...(plain ? [] : needs('Cryptographer.EncryptNew')),
+    ],
+  }),
+  'vm.start': kind({
+    summary: 'Start a VM with its disks and virtual TPM',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Interact.PowerOn'],
+  }),
+  'vm.stop': kind({
+    summary: 'Stop a VM: ask the guest, then power off',
+    on: 'vm',
+    request: VmStop,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Interact.PowerOff'],
+  }),
+  'vm.delete': kind({
+    summary: 'Delete a stopped VM: key slots are erased first',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Inventory.Delete'],
+  }),
+  'vm.encrypt': kind({
+    summary: 'Encrypt a stopped VM, or parts of it',
+    on: 'vm',
+    request: VmEncrypt,
+    cancellable: true,
+    privileges: () => ['Cryptographer.Encrypt'],
+  }),
+  'vm.decrypt': kind({
+    summary: 'Decrypt a stopped VM, or parts of it: disks first, then the home',
+    on: 'vm',
+    request: VmPartsChange,
+    cancellable: true,
+    privileges: () => ['Cryptographer.Decrypt'],
+  }),
+  'vm.recrypt': kind({
+    summary: 'Encrypt a stopped VM, or parts of it, under new data keys',
+    on: 'vm',
+    request: VmPartsChange,
+    cancellable: true,
+    privileges: () => ['Cryptographer.Recrypt'],
+  }),
+  'vm.apply-policy': kind({
+    summary: 'Bring a stopped VM to what storage policies ask of its home and disks',
+    on: 'vm',
+    request: ApplyPolicy,
+    cancellable: true,
+    privileges: (request, vm) => ['StorageProfile.Apply', ...policyPrivileges(request, vm)],
+  }),
+  'vm.clone': kind({
+    summary: 'Make a VM like a stopped one, with an id and keys of its own',
+    on: 'vm',
+    request: VmClone,
+    cancellable: true,
+    makesVm: true,
+    privileges: (_, vm) => [
+      'VirtualMachine.Provisioning.Clone',
+      'VirtualMachine.Inventory.Create',
+      ...(isEncrypted(vm) ? needs('Cryptographer.Clone') : []),
+    ],
+  }),
+  'vm.add-disk': kind({
+    summary: 'Add a disk to a stopped VM',
+    on: 'vm',
+    request: DiskCreate,
+    cancellable: true,
+    privileges: ({ plain }, vm) => [
+      'VirtualMachine.Config.AddNewDisk',
+      ...(isEncrypted(vm) ? needs('Cryptographer.AddDisk') : []),
+      ...(isEncrypted(vm) && !plain ? needs('Cryptographer.EncryptNew') : []),
+    ],
+  }),
+  'vm.grow-disk': kind({
+    summary: 'Make a disk of a stopped VM larger',
+    on: 'vm',
+    request: Exactly({ disk: Name, ...DiskSize.properties }),
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.DiskExtend'],
+  }),
+  'vm.remove-disk': kind({
+    summary: 'Remove a disk from a stopped VM and delete it: its key slots are erased first',
+    on: 'vm',
+    request: Exactly({ disk: Name }),
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.RemoveDisk'],
+  }),
+  'vm.add-vtpm': kind({
+    summary: 'Add a virtual TPM to a stopped VM whose home is encrypted',
+    on: 'vm',
+    request: Empty,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice', 'Cryptographer.EncryptNew'],
+  }),
+  'vm.remove-vtpm': kind({
+    summary: 'Take the virtual TPM out of a stopped VM',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
+  'keys.rewrap': kind({
+    summary: 'Have keys of the VMs of a host wrapped anew: their data keys stay (shallow recrypt)',
+    on: 'host',
+    request: KeysRewrap,
+    cancellable: false,
+    privileges: () => ['Cryptographer.Recrypt'],
+  }),
+} as const
+
+export type VmTaskKind = keyof typeof VM_TASKS
+export type VmTaskRequest<K extends VmTaskKind> = Static<(typeof VM_TASKS)[K]['request']>
+
+function kind<S extends TObject>(description: KindOf<S>): KindOf<S> {
+  return description
+}
+
+function needs(...privileges: readonly Privilege[]): readonly Privilege[] {
+  return privileges
+}
+
+/** What becomes encrypted, plain, or of another key provider, each needs its own. */
+function policyPrivileges(
+  { home, disks = [] }: ApplyPolicy,
+  vm: KnownVm | undefined,
+): readonly Privilege[] {
+  const encryptedDisks = new Map(vm?.disks.map(({ name, encrypted }) => [name, encrypted]))
+  const parts = [
+    ...(home ? [{ wanted: home, isNow: isEncrypted(vm) }] : []),
+    ...disks.map((wanted) => ({ wanted, isNow: encryptedDisks.get(wanted.name) === true })),
+  ]
+  const isOther = ({ provider }: { readonly provider?: string }) =>
+    provider !== undefined && provider !== vm?.provider
+  return [
+    ...(parts.some(({ wanted, isNow }) => wanted.encrypted && !isNow)
+      ? needs('Cryptographer.Encrypt')
+      : []),
+    ...(parts.some(({ wanted, isNow }) => !wanted.encrypted && isNow)
+      ? needs('Cryptographer.Decrypt')
+      : []),
+    ...(parts.some(({ wanted, isNow }) => wanted.encrypted && isNow && isOther(wanted))
+      ? needs('Cryptographer.Recrypt')
+      : []),
+  ]
+}
+
+function isEncrypted(vm: KnownVm | undefined): boolean {
+  return vm?.provider !== undefined
+}
