@@ -26,6 +26,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/seals': ['src/core', 'src/tpm', 'src/kmip', 'src/store'],
   'src/http': ['src/core', 'src/api', 'src/tokens', 'src/pki'],
   'src/store': ['src/core'],
+  // who people are and what they may do: asked by services inside their own transactions
+  'src/people': ['src/core', 'src/api', 'src/http', 'src/tokens', 'src/store'],
   // the verifier: rules alone, so that it can judge evidence anywhere
   'src/appraisal': ['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/tokens', 'src/api'],
   'src/attestation': [
@@ -39,7 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // the control plane issues the certificates of virtual TPMs (pki) and reads their public areas (tpm)
   'src/control-plane': [
     ...['src/core', 'src/tpm', 'src/pki', 'src/tokens', 'src/kmip', 'src/api', 'src/http'],
-    ...['src/store', 'src/key-servers', 'src/storage-policies'],
+    ...['src/store', 'src/key-servers', 'src/storage-policies', 'src/people'],
   ],
   'src/host-agent': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/pki', 'src/tokens', 'src/api'],
@@ -49,7 +51,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/server': [
     ...['src/core', 'src/api', 'src/http', 'src/pki', 'src/store', 'src/tokens', 'src/tpm'],
     ...['src/attestation', 'src/key-provider', 'src/control-plane', 'src/envelope', 'src/seals'],
-    'src/kmip',
+    ...['src/kmip', 'src/people'],
   ],
   'src/cli': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'native'],

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Next, NumberedPageQuery, PageQuery, Time, Uuid } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -16,6 +17,7 @@ export type AttestationEventView = Static<typeof AttestationEventView>
 
 export const listAttestationEvents = operation({
   id: 'listAttestationEvents',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Events, oldest first',
   method: 'GET',
   path: `${BASE}/events`,
@@ -27,6 +29,7 @@ export const listAttestationEvents = operation({
 /** Server-Sent Events: not a JSON answer, and so not an operation. */
 export const ATTESTATION_EVENT_STREAM = {
   id: 'streamAttestationEvents',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Events as they happen, as Server-Sent Events',
   path: `${BASE}/events/stream`,
 } as const
@@ -43,6 +46,7 @@ export const WebhookView = Exactly({
 
 export const createWebhook = operation({
   id: 'createWebhook',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Have events delivered to a URL, signed; the secret is shown once',
   method: 'POST',
   path: `${BASE}/webhooks`,
@@ -53,6 +57,7 @@ export const createWebhook = operation({
 
 export const listWebhooks = operation({
   id: 'listWebhooks',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Webhooks, and how far each came',
   method: 'GET',
   path: `${BASE}/webhooks`,
@@ -63,6 +68,7 @@ export const listWebhooks = operation({
 
 export const removeWebhook = operation({
   id: 'removeWebhook',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Deliver events to a URL no longer',
   method: 'DELETE',
   path: `${BASE}/webhooks/:webhookId`,

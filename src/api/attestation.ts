@@ -12,6 +12,7 @@ import {
   Time,
   Uuid,
 } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -192,6 +193,7 @@ export const getDiscovery = operation({
 
 export const listAttestationAudit = operation({
   id: 'listAttestationAudit',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Audit records of the attestation service',
   method: 'GET',
   path: `${BASE}/audit`,
@@ -202,6 +204,7 @@ export const listAttestationAudit = operation({
 
 export const verifyAttestationAudit = operation({
   id: 'verifyAttestationAudit',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Recompute the hash chain of the audit records',
   method: 'GET',
   path: `${BASE}/audit/verification`,

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Bank, Empty, Exactly, HexDigest, Name, Next, PageQuery, Sentence, Time } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -54,6 +55,7 @@ export type BaseImageView = Static<typeof BaseImageView>
 
 export const captureBaseImage = operation({
   id: 'captureBaseImage',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Make a base image of what a host last proved that it booted',
   method: 'POST',
   path: `${BASE}/base-images`,
@@ -64,6 +66,7 @@ export const captureBaseImage = operation({
 
 export const listBaseImages = operation({
   id: 'listBaseImages',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Base images: what good hosts measure',
   method: 'GET',
   path: `${BASE}/base-images`,
@@ -76,6 +79,7 @@ const BaseImageParams = Exactly({ cluster: Name, name: Name })
 
 export const removeBaseImage = operation({
   id: 'removeBaseImage',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Accept a base image no longer; tokens issued under it end at once',
   method: 'DELETE',
   path: `${BASE}/base-images/:cluster/:name`,

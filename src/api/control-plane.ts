@@ -10,6 +10,7 @@ import {
   Time,
   Uuid,
 } from './common.js'
+import { onObject, onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/control-plane/v1'
@@ -109,6 +110,7 @@ export const ClusterView = Exactly({ name: Name, createdAt: Time })
 
 export const createCluster = operation({
   id: 'createCluster',
+  needs: onSite('Host.Inventory.EditCluster'),
   summary: 'Make a cluster: hosts that share policy and key providers',
   method: 'POST',
   path: `${BASE}/clusters`,
@@ -119,6 +121,7 @@ export const createCluster = operation({
 
 export const listClusters = operation({
   id: 'listClusters',
+  needs: onObject('System.Read'),
   summary: 'Clusters',
   method: 'GET',
   path: `${BASE}/clusters`,
@@ -137,6 +140,7 @@ export type VmView = Static<typeof VmView>
 
 export const listVms = operation({
   id: 'listVms',
+  needs: onObject('System.Read'),
   summary: 'VMs as their hosts last reported them',
   method: 'GET',
   path: `${BASE}/vms`,
@@ -160,6 +164,7 @@ export type EventView = Static<typeof EventView>
 
 export const listEvents = operation({
   id: 'listEvents',
+  needs: onObject('System.Read'),
   summary: 'Event log of the site, newest last',
   method: 'GET',
   path: `${BASE}/events`,
@@ -173,12 +178,14 @@ export const listEvents = operation({
 
 export const CONTROL_PLANE_EVENT_STREAM = {
   id: 'streamControlPlaneEvents',
+  needs: onObject('System.Read'),
   summary: 'Events as they happen, as Server-Sent Events',
   path: `${BASE}/events/stream`,
 } as const
 
 export const listControlPlaneAudit = operation({
   id: 'listControlPlaneAudit',
+  needs: onSite('System.Read'),
   summary: 'Audit records of the control plane',
   method: 'GET',
   path: `${BASE}/audit`,
@@ -189,6 +196,7 @@ export const listControlPlaneAudit = operation({
 
 export const verifyControlPlaneAudit = operation({
   id: 'verifyControlPlaneAudit',
+  needs: onSite('System.Read'),
   summary: 'Recompute the hash chain of the audit records',
   method: 'GET',
   path: `${BASE}/audit/verification`,

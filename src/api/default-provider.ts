@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Exactly, Name, Time } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const PATH = '/control-plane/v1/default-provider'
@@ -48,6 +49,7 @@ const Place = Exactly({ cluster: Type.Optional(Name) })
 
 export const getDefaultProviders = operation({
   id: 'getDefaultProviders',
+  needs: onSite('Cryptographer.ReadKeyServersInfo'),
   summary: 'Default key providers: of the site, of clusters, and which is in force where',
   method: 'GET',
   path: PATH,
@@ -57,6 +59,7 @@ export const getDefaultProviders = operation({
 
 export const setDefaultProvider = operation({
   id: 'setDefaultProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Set the key provider that hosts use where none is named: of the site, or of a cluster',
   method: 'PUT',
   path: PATH,
@@ -68,6 +71,7 @@ export const setDefaultProvider = operation({
 
 export const removeDefaultProvider = operation({
   id: 'removeDefaultProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Remove the default key provider of the site, or of a cluster',
   method: 'DELETE',
   path: PATH,

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { Empty, Exactly, Name, Next, PageQuery, Time } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -29,6 +30,7 @@ const AnchorView = Exactly({
 
 export const addAnchors = operation({
   id: 'addAnchors',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Trust the certificate authorities of a PEM bundle to endorse TPMs',
   method: 'POST',
   path: `${BASE}/anchors`,
@@ -51,6 +53,7 @@ export const addAnchors = operation({
 
 export const listAnchors = operation({
   id: 'listAnchors',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary: 'Authorities that endorse TPMs: trust anchors, and intermediates between',
   method: 'GET',
   path: `${BASE}/anchors`,
@@ -61,6 +64,7 @@ export const listAnchors = operation({
 
 export const removeAnchor = operation({
   id: 'removeAnchor',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary:
     'Trust an authority no longer, and forget its revocation list; enrolled hosts stay enrolled',
   method: 'DELETE',
@@ -81,6 +85,7 @@ const RevocationListView = Exactly({
 
 export const addRevocationList = operation({
   id: 'addRevocationList',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary:
     'Take in the revocation list of an authority; hosts whose certificate is on it are revoked',
   method: 'POST',
@@ -100,6 +105,7 @@ export const addRevocationList = operation({
 
 export const listRevocationLists = operation({
   id: 'listRevocationLists',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary: 'Revocation lists of the authorities that endorse TPMs',
   method: 'GET',
   path: `${BASE}/revocation-lists`,
@@ -110,6 +116,7 @@ export const listRevocationLists = operation({
 
 export const removeRevocationList = operation({
   id: 'removeRevocationList',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Forget the revocation list of an authority',
   method: 'DELETE',
   path: `${BASE}/revocation-lists/:fingerprint`,
@@ -122,6 +129,7 @@ const EndorsementKeyView = Exactly({ fingerprint: KeyFingerprint, note: Note, ad
 
 export const addEndorsementKey = operation({
   id: 'addEndorsementKey',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Trust one endorsement key by itself, whoever certified it',
   method: 'POST',
   path: `${BASE}/endorsement-keys`,
@@ -138,6 +146,7 @@ export const addEndorsementKey = operation({
 
 export const listEndorsementKeys = operation({
   id: 'listEndorsementKeys',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary: 'Endorsement keys that are trusted by themselves',
   method: 'GET',
   path: `${BASE}/endorsement-keys`,
@@ -148,6 +157,7 @@ export const listEndorsementKeys = operation({
 
 export const removeEndorsementKey = operation({
   id: 'removeEndorsementKey',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Trust an endorsement key by itself no longer; enrolled hosts stay enrolled',
   method: 'DELETE',
   path: `${BASE}/endorsement-keys/:fingerprint`,
@@ -166,6 +176,7 @@ const RevokedKeyView = Exactly({ key: KeyId, reason: Note, revokedAt: Time })
 
 export const addRevokedKey = operation({
   id: 'addRevokedKey',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary:
     'Never trust an attestation key or an endorsement key again; its host is revoked at once',
   method: 'POST',
@@ -180,6 +191,7 @@ export const addRevokedKey = operation({
 
 export const listRevokedKeys = operation({
   id: 'listRevokedKeys',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary: 'Attestation keys and endorsement keys that no host may enrol with',
   method: 'GET',
   path: `${BASE}/revoked-keys`,
@@ -190,6 +202,7 @@ export const listRevokedKeys = operation({
 
 export const removeRevokedKey = operation({
   id: 'removeRevokedKey',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Let hosts enrol with a key again; hosts that were revoked stay revoked',
   method: 'DELETE',
   path: `${BASE}/revoked-keys/:key`,

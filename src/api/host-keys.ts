@@ -3,6 +3,7 @@ import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
 import { DefaultInForce } from './default-provider.js'
 import { Assurance, SealedKeys } from './key-provider.js'
 import { ConnectionTest, KeyServersInput, KeyServersView } from './key-servers.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 /** Key providers whose keys the control plane delivers to hosts: native and standard ones. */
@@ -158,6 +159,7 @@ export type HostKeyProviderView = Static<typeof HostKeyProviderView>
 
 export const createNativeProvider = operation({
   id: 'createNativeProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Make a native key provider; it is of no use before its first backup',
   method: 'POST',
   path: `${BASE}/native-providers`,
@@ -178,6 +180,7 @@ const Force = Type.Optional(
 
 export const createStandardProvider = operation({
   id: 'createStandardProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary:
     'Make a standard key provider: a key for each VM from key servers, which are tested first',
   method: 'POST',
@@ -189,6 +192,7 @@ export const createStandardProvider = operation({
 
 export const setStandardKeyServers = operation({
   id: 'setStandardKeyServers',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Change how the key servers of a standard provider are reached, after a test',
   method: 'PUT',
   path: `${BASE}/key-providers/:provider/key-servers`,
@@ -200,6 +204,7 @@ export const setStandardKeyServers = operation({
 
 export const testStandardProvider = operation({
   id: 'testStandardProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Test the key servers of a standard provider step by step',
   method: 'POST',
   path: `${BASE}/key-providers/:provider/test`,
@@ -211,6 +216,7 @@ export const testStandardProvider = operation({
 
 export const listHostKeyProviders = operation({
   id: 'listHostKeyProviders',
+  needs: onSite('Cryptographer.ReadKeyServersInfo'),
   summary: 'Native and standard key providers',
   method: 'GET',
   path: `${BASE}/key-providers`,
@@ -220,6 +226,7 @@ export const listHostKeyProviders = operation({
 
 export const getHostKeyProvider = operation({
   id: 'getHostKeyProvider',
+  needs: onSite('Cryptographer.ReadKeyServersInfo'),
   summary: 'One native or standard key provider',
   method: 'GET',
   path: `${BASE}/key-providers/:provider`,
@@ -230,6 +237,7 @@ export const getHostKeyProvider = operation({
 
 export const setHostKeyProvider = operation({
   id: 'setHostKeyProvider',
+  needs: onSite('Cryptographer.ManageKeyServers'),
   summary: 'Change which clusters get the keys of a key provider',
   method: 'PUT',
   path: `${BASE}/key-providers/:provider/clusters`,
@@ -241,6 +249,7 @@ export const setHostKeyProvider = operation({
 
 export const rotateNativeProvider = operation({
   id: 'rotateNativeProvider',
+  needs: onSite('Cryptographer.ManageKeys'),
   summary: 'Make a new version of the key of a native provider; it is used once it is backed up',
   method: 'POST',
   path: `${BASE}/key-providers/:provider/rotation`,
@@ -262,6 +271,7 @@ export type HostKeyView = Static<typeof HostKeyView>
 
 export const listHostKeys = operation({
   id: 'listHostKeys',
+  needs: onSite('Cryptographer.ReadKeyServersInfo'),
   summary: 'Keys of a native or standard key provider, without the keys',
   method: 'GET',
   path: `${BASE}/key-providers/:provider/keys`,
@@ -291,6 +301,7 @@ export type HostKeyDeliveryView = Static<typeof HostKeyDeliveryView>
 
 export const listHostKeyDeliveries = operation({
   id: 'listHostKeyDeliveries',
+  needs: onSite('Cryptographer.ReadKeyServersInfo'),
   summary: 'Which host has which key of a key provider',
   method: 'GET',
   path: `${BASE}/key-providers/:provider/deliveries`,
@@ -301,6 +312,7 @@ export const listHostKeyDeliveries = operation({
 
 export const deleteHostKeyProvider = operation({
   id: 'deleteHostKeyProvider',
+  needs: onSite('Cryptographer.ManageKeyServers', 'Cryptographer.ManageKeys'),
   summary: 'Delete a key provider: its hosts erase its keys and confirm it',
   method: 'POST',
   path: `${BASE}/key-providers/:provider/deletion`,
@@ -325,6 +337,7 @@ const BackupFile = Octets(256 * 1024, 'PKCS#12')
 
 export const backupNativeProvider = operation({
   id: 'backupNativeProvider',
+  needs: onSite('Cryptographer.ManageKeys'),
   summary: 'All versions of the key of a native provider as PKCS#12 under a passphrase',
   method: 'POST',
   path: `${BASE}/key-providers/:provider/backups`,
@@ -339,6 +352,7 @@ export const backupNativeProvider = operation({
 
 export const confirmBackup = operation({
   id: 'confirmBackup',
+  needs: onSite('Cryptographer.ManageKeys'),
   summary: 'Say that the backup was written: what is in it may be used from now on',
   method: 'POST',
   path: `${BASE}/key-providers/:provider/backups/confirmation`,
@@ -350,6 +364,7 @@ export const confirmBackup = operation({
 
 export const restoreNativeProvider = operation({
   id: 'restoreNativeProvider',
+  needs: onSite('Cryptographer.ManageKeyServers', 'Cryptographer.ManageKeys'),
   summary: 'Make a native key provider of a backup: same identity, same keys',
   method: 'POST',
   path: `${BASE}/native-providers/restoration`,

@@ -17,6 +17,7 @@ import {
   Time,
   Uuid,
 } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 import { Policy } from './policies.js'
 
@@ -33,6 +34,7 @@ export const TicketView = Exactly({
 
 export const createTicket = operation({
   id: 'createTicket',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Issue a ticket with which hosts may enrol into a cluster',
   method: 'POST',
   path: `${BASE}/tickets`,
@@ -48,6 +50,7 @@ export const createTicket = operation({
 
 export const listTickets = operation({
   id: 'listTickets',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Tickets that can still be used',
   method: 'GET',
   path: `${BASE}/tickets`,
@@ -58,6 +61,7 @@ export const listTickets = operation({
 
 export const revokeTicket = operation({
   id: 'revokeTicket',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'End a ticket',
   method: 'DELETE',
   path: `${BASE}/tickets/:ticketId`,
@@ -102,6 +106,7 @@ const HostParams = Exactly({ hostId: Name })
 
 export const listHosts = operation({
   id: 'listHosts',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Enrolled hosts with their last verdict',
   method: 'GET',
   path: `${BASE}/hosts`,
@@ -115,6 +120,7 @@ export const listHosts = operation({
 
 export const getHost = operation({
   id: 'getHost',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'One host with its last verdict: every check, expected and found',
   method: 'GET',
   path: `${BASE}/hosts/:hostId`,
@@ -125,6 +131,7 @@ export const getHost = operation({
 
 export const getHostHistory = operation({
   id: 'getHostHistory',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Verdicts of a host, newest first',
   method: 'GET',
   path: `${BASE}/hosts/:hostId/history`,
@@ -136,6 +143,7 @@ export const getHostHistory = operation({
 
 export const approveHost = operation({
   id: 'approveHost',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Accept an endorsement key that no trusted authority certified',
   method: 'POST',
   path: `${BASE}/hosts/:hostId/approval`,
@@ -147,6 +155,7 @@ export const approveHost = operation({
 
 export const acceptHostReboot = operation({
   id: 'acceptHostReboot',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Accept that a host was rebooted, where its policy refuses that',
   method: 'POST',
   path: `${BASE}/hosts/:hostId/reboot-acceptance`,
@@ -158,6 +167,7 @@ export const acceptHostReboot = operation({
 
 export const revokeHost = operation({
   id: 'revokeHost',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Trust a host no longer: its tokens end at once',
   method: 'POST',
   path: `${BASE}/hosts/:hostId/revocation`,
@@ -169,6 +179,7 @@ export const revokeHost = operation({
 
 export const removeHost = operation({
   id: 'removeHost',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Forget a revoked host, so that its name can be enrolled again',
   method: 'DELETE',
   path: `${BASE}/hosts/:hostId`,
@@ -213,6 +224,7 @@ export type EvidenceBundle = Static<typeof EvidenceBundle>
 
 export const getEvidenceBundle = operation({
   id: 'getEvidenceBundle',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'The evidence of a verdict, to be judged again anywhere: sigillo verify bundle',
   method: 'GET',
   path: `${BASE}/hosts/:hostId/bundles/:bundleId`,
@@ -223,6 +235,7 @@ export const getEvidenceBundle = operation({
 
 export const listEvidenceBundles = operation({
   id: 'listEvidenceBundles',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'The bundles of evidence that are kept of a host, newest first',
   method: 'GET',
   path: `${BASE}/hosts/:hostId/bundles`,

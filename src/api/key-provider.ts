@@ -18,6 +18,7 @@ import {
   KeyServersInput,
   KeyServersView,
 } from './key-servers.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/key-provider/v1'
@@ -276,6 +277,7 @@ export type ProviderView = Static<typeof ProviderView>
 
 export const createProvider = operation({
   id: 'createProvider',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Make a trusted key provider with a new primary key',
   method: 'POST',
   path: `${BASE}/providers`,
@@ -291,6 +293,7 @@ export const createProvider = operation({
 
 export const listProviders = operation({
   id: 'listProviders',
+  needs: onSite('TrustedAdmin.ReadKMSTrust'),
   summary: 'Key providers',
   method: 'GET',
   path: `${BASE}/providers`,
@@ -300,6 +303,7 @@ export const listProviders = operation({
 
 export const getProvider = operation({
   id: 'getProvider',
+  needs: onSite('TrustedAdmin.ReadKMSTrust'),
   summary: 'One key provider with the versions of its primary key',
   method: 'GET',
   path: `${BASE}/providers/:provider`,
@@ -310,6 +314,7 @@ export const getProvider = operation({
 
 export const setProvider = operation({
   id: 'setProvider',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Change who may use a key provider, and how',
   method: 'PUT',
   path: `${BASE}/providers/:provider`,
@@ -321,6 +326,7 @@ export const setProvider = operation({
 
 export const setKeyServers = operation({
   id: 'setKeyServers',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Change the key servers of a provider; they are tested first, and must have its keys',
   method: 'PUT',
   path: `${BASE}/providers/:provider/key-servers`,
@@ -332,6 +338,7 @@ export const setKeyServers = operation({
 
 export const testProvider = operation({
   id: 'testProvider',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Test the key servers or the TPM of a provider step by step',
   method: 'POST',
   path: `${BASE}/providers/:provider/test`,
@@ -343,6 +350,7 @@ export const testProvider = operation({
 
 export const rebindTpm = operation({
   id: 'rebindTpm',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary:
     'Seal every version of the primary key anew, to the PCRs of the authority as they are now',
   method: 'POST',
@@ -355,6 +363,7 @@ export const rebindTpm = operation({
 
 export const rotateProvider = operation({
   id: 'rotateProvider',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Make a new version of the primary key; older ones only unwrap',
   method: 'POST',
   path: `${BASE}/providers/:provider/rotation`,
@@ -375,6 +384,7 @@ const VersionParams = Exactly({
 
 export const scheduleDestruction = operation({
   id: 'scheduleDestruction',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Have a version of the primary key destroyed after a time; it does nothing from now on',
   method: 'PUT',
   path: `${BASE}/providers/:provider/versions/:version/destruction`,
@@ -394,6 +404,7 @@ export const scheduleDestruction = operation({
 
 export const cancelDestruction = operation({
   id: 'cancelDestruction',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Keep a version that was to be destroyed',
   method: 'DELETE',
   path: `${BASE}/providers/:provider/versions/:version/destruction`,
@@ -404,6 +415,7 @@ export const cancelDestruction = operation({
 
 export const setKeyState = operation({
   id: 'setKeyState',
+  needs: onSite('TrustedAdmin.ManageKMSTrust'),
   summary: 'Activate, deactivate or give up a version of the primary key',
   method: 'PUT',
   path: `${BASE}/providers/:provider/versions/:version/state`,
@@ -415,6 +427,7 @@ export const setKeyState = operation({
 
 export const explainRelease = operation({
   id: 'explainRelease',
+  needs: onSite('TrustedAdmin.ReadKMSTrust'),
   summary: 'Whether a key provider would serve a host now, rule by rule',
   method: 'GET',
   path: `${BASE}/providers/:provider/explanation`,
@@ -436,6 +449,7 @@ export const explainRelease = operation({
 
 export const listKeyProviderAudit = operation({
   id: 'listKeyProviderAudit',
+  needs: onSite('TrustedAdmin.ReadKMSTrust'),
   summary: 'Audit records of the key provider',
   method: 'GET',
   path: `${BASE}/audit`,
@@ -446,6 +460,7 @@ export const listKeyProviderAudit = operation({
 
 export const verifyKeyProviderAudit = operation({
   id: 'verifyKeyProviderAudit',
+  needs: onSite('TrustedAdmin.ReadKMSTrust'),
   summary: 'Recompute the hash chain of the audit records',
   method: 'GET',
   path: `${BASE}/audit/verification`,

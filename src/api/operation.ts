@@ -1,4 +1,5 @@
 import type { Static, TObject, TSchema } from 'typebox'
+import type { Needs } from './needs.js'
 
 /**
  * One HTTP operation: what both sides must agree on.
@@ -15,6 +16,8 @@ export interface Operation<
   /** `createNonce`: unique, the operationId of OpenAPI. */
   readonly id: string
   readonly summary: string
+  /** What a person must have to call it; absent where it is for hosts, for anybody, or on the socket of an agent. */
+  readonly needs?: Needs
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** `/attestation/v1/hosts/:hostId` */
   readonly path: string

@@ -13,6 +13,7 @@ import {
   Sentence,
   Time,
 } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
@@ -123,6 +124,7 @@ const ClusterParams = Exactly({ cluster: Name })
 
 export const getPolicy = operation({
   id: 'getPolicy',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Appraisal policy of a cluster',
   method: 'GET',
   path: `${BASE}/policies/:cluster`,
@@ -133,6 +135,7 @@ export const getPolicy = operation({
 
 export const getPolicyDraft = operation({
   id: 'getPolicyDraft',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Draft of the appraisal policy of a cluster',
   method: 'GET',
   path: `${BASE}/policies/:cluster/draft`,
@@ -143,6 +146,7 @@ export const getPolicyDraft = operation({
 
 export const setPolicyDraft = operation({
   id: 'setPolicyDraft',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Draft an appraisal policy; nothing changes for hosts until it is activated',
   method: 'PUT',
   path: `${BASE}/policies/:cluster/draft`,
@@ -154,6 +158,7 @@ export const setPolicyDraft = operation({
 
 export const removePolicyDraft = operation({
   id: 'removePolicyDraft',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Throw the draft of a policy away',
   method: 'DELETE',
   path: `${BASE}/policies/:cluster/draft`,
@@ -164,6 +169,7 @@ export const removePolicyDraft = operation({
 
 export const testPolicyDraft = operation({
   id: 'testPolicyDraft',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Judge the last evidence of every host by the draft: who would fall out',
   method: 'GET',
   path: `${BASE}/policies/:cluster/draft/test`,
@@ -191,6 +197,7 @@ export const testPolicyDraft = operation({
 
 export const activatePolicyDraft = operation({
   id: 'activatePolicyDraft',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Make the draft the policy; tokens issued under the policy before it end at once',
   method: 'POST',
   path: `${BASE}/policies/:cluster/draft/activation`,
@@ -202,6 +209,7 @@ export const activatePolicyDraft = operation({
 
 export const listPolicyRevisions = operation({
   id: 'listPolicyRevisions',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'Every policy that a cluster had, newest first',
   method: 'GET',
   path: `${BASE}/policies/:cluster/revisions`,
@@ -223,6 +231,7 @@ export const listPolicyRevisions = operation({
 
 export const getPolicyRevision = operation({
   id: 'getPolicyRevision',
+  needs: onSite('TrustedAdmin.ReadTrustedHosts'),
   summary: 'A policy that a cluster had',
   method: 'GET',
   path: `${BASE}/policies/:cluster/revisions/:revision`,
@@ -243,6 +252,7 @@ export const getPolicyRevision = operation({
 
 export const endPolicyTokens = operation({
   id: 'endPolicyTokens',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'End every token of a cluster at once; its hosts attest again under the same policy',
   method: 'POST',
   path: `${BASE}/policies/:cluster/token-revocation`,

@@ -1,12 +1,14 @@
 import { Type } from 'typebox'
 import { BaseImageView } from './base-images.js'
 import { Empty, Exactly, Name, Next, Octets, PageQuery, Sentence, Time } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
 
 export const importBaseImages = operation({
   id: 'importBaseImages',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Make base images of reference values that somebody else wrote',
   method: 'POST',
   path: `${BASE}/base-images/imports`,
@@ -40,6 +42,7 @@ const ReferenceSignerView = Exactly({ signerId: SignerId, note: Sentence, addedA
 
 export const addReferenceSigner = operation({
   id: 'addReferenceSigner',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Trust a key to sign reference values (CoRIM)',
   method: 'POST',
   path: `${BASE}/reference-signers`,
@@ -53,6 +56,7 @@ export const addReferenceSigner = operation({
 
 export const listReferenceSigners = operation({
   id: 'listReferenceSigners',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary: 'Keys that may sign reference values',
   method: 'GET',
   path: `${BASE}/reference-signers`,
@@ -63,6 +67,7 @@ export const listReferenceSigners = operation({
 
 export const removeReferenceSigner = operation({
   id: 'removeReferenceSigner',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary: 'Trust a signer of reference values no longer; base images that it signed stay',
   method: 'DELETE',
   path: `${BASE}/reference-signers/:signerId`,

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Exactly, Name, Sentence, Time } from './common.js'
+import { type Needs, onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/operator/v1'
@@ -59,13 +60,31 @@ export type SealStatus = Static<typeof SealStatus>
 
 const NewShares = Type.Array(Type.String(), { description: 'new shares, shown this once' })
 
+/** The root key of attestation guards the keys that sign tokens; of the others, keys that data is encrypted with. */
+const NEEDS: Readonly<Record<SealedService, { readonly read: Needs; readonly change: Needs }>> = {
+  attestation: {
+    read: onSite('TrustedAdmin.ReadAttestingSSO'),
+    change: onSite('TrustedAdmin.ManageAttestingSSO'),
+  },
+  'key-provider': {
+    read: onSite('TrustedAdmin.ReadKMSTrust'),
+    change: onSite('TrustedAdmin.ManageKMSTrust'),
+  },
+  'control-plane': {
+    read: onSite('Cryptographer.ReadKeyServersInfo'),
+    change: onSite('Cryptographer.ManageKeys'),
+  },
+}
+
 /** The operations for one service. */
 export function sealOperations(service: SealedService) {
   const path = `${BASE}/${service}`
+  const { read, change } = NEEDS[service]
   const id = service.replace(/(^|-)([a-z])/g, (_, __, letter: string) => letter.toUpperCase())
   return {
     status: operation({
       id: `seal${id}Status`,
+      needs: read,
       summary: 'Whether the service is sealed, why, and by which seals it opens',
       method: 'GET',
       path: `${path}/seal`,
@@ -74,6 +93,7 @@ export function sealOperations(service: SealedService) {
     }),
     unseal: operation({
       id: `unseal${id}`,
+      needs: change,
       summary:
         'Unseal the service: by passphrase, by one more share, or by the seals that need nobody',
       method: 'POST',
@@ -87,6 +107,7 @@ export function sealOperations(service: SealedService) {
     }),
     forgetShares: operation({
       id: `forget${id}Shares`,
+      needs: change,
       summary: 'Forget the shares that were collected',
       method: 'DELETE',
       path: `${path}/shares`,
@@ -95,6 +116,7 @@ export function sealOperations(service: SealedService) {
     }),
     seal: operation({
       id: `seal${id}`,
+      needs: change,
       summary: 'Drop the keys of the service from memory; it answers nothing until it is unsealed',
       method: 'POST',
       path: `${path}/seal`,
@@ -104,6 +126,7 @@ export function sealOperations(service: SealedService) {
     }),
     rotateRoot: operation({
       id: `rotate${id}RootKey`,
+      needs: change,
       summary:
         'Replace the root key and all its seals, and seal everything again under the new one',
       method: 'POST',
@@ -118,6 +141,7 @@ export function sealOperations(service: SealedService) {
     }),
     addSeal: operation({
       id: `add${id}Seal`,
+      needs: change,
       summary: 'Give the root key a seal of this kind, by default in place of those that it has',
       method: 'POST',
       path: `${path}/seals`,
@@ -133,6 +157,7 @@ export function sealOperations(service: SealedService) {
     }),
     removeSeal: operation({
       id: `remove${id}Seal`,
+      needs: change,
       summary: 'Remove a seal from the root key; not the last one',
       method: 'DELETE',
       path: `${path}/seals/:sealId`,

@@ -1,11 +1,13 @@
 import { Type } from 'typebox'
 import { Empty, Exactly, Next, PageQuery, Sentence, Time, Uuid } from './common.js'
+import { onSite } from './needs.js'
 import { operation } from './operation.js'
 
 const BASE = '/attestation/v1'
 
 export const introspectToken = operation({
   id: 'introspectToken',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'Whether a token counts now, and why not',
   method: 'POST',
   path: `${BASE}/introspection`,
@@ -21,6 +23,7 @@ export const introspectToken = operation({
 
 export const revokeToken = operation({
   id: 'revokeToken',
+  needs: onSite('TrustedAdmin.ManageTrustedHosts'),
   summary: 'End one token at once',
   method: 'POST',
   path: `${BASE}/tokens/:tokenId/revocation`,
@@ -45,6 +48,7 @@ export const SigningKeyView = Exactly({
 
 export const listSigningKeys = operation({
   id: 'listSigningKeys',
+  needs: onSite('TrustedAdmin.ReadAttestingSSO'),
   summary:
     'Keys that tokens are signed with: the active one, and retired ones that are still published',
   method: 'GET',
@@ -56,6 +60,7 @@ export const listSigningKeys = operation({
 
 export const rotateSigningKey = operation({
   id: 'rotateSigningKey',
+  needs: onSite('TrustedAdmin.ManageAttestingSSO'),
   summary:
     'Sign tokens with a new key from now on; tokens of the old one stay valid until they end',
   method: 'POST',

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.js'
 import type { Logger } from '../core/logger.js'
 import { randomOctets } from '../core/random.js'
 import { createEventLogWorkers } from '../eventlog/index.js'
-import type { App, OperatorAccess } from '../http/index.js'
+import type { App, CallerAccess } from '../http/index.js'
 import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
 import { signAttestationResult, type VerificationKeys } from '../tokens/index.js'
 import type { HashName } from '../tpm/index.js'
@@ -41,7 +41,7 @@ const EVENTS_KEPT = 10_000
 export interface Attestation extends AsyncDisposable {
   /** Public keys of its tokens, as they are now. */
   verificationKeys(): VerificationKeys
-  addRoutes(app: App, doors: { readonly operators: OperatorAccess }): void
+  addRoutes(app: App, doors: { readonly callers: CallerAccess }): void
   /** Whether authorities that are for tests only are accepted, as of the last tick. */
   hasTestAnchors(): boolean
   /**
@@ -87,7 +87,7 @@ export async function openAttestation(deps: {
   let testAnchors = await readTestAnchors(store)
   return {
     verificationKeys: () => signingKeys.verificationKeys(),
-    addRoutes(app, { operators }) {
+    addRoutes(app, { callers }) {
       addHostRoutes(app, {
         enrolment: { store, rules: config },
         attestation: {
@@ -111,25 +111,25 @@ export async function openAttestation(deps: {
       addOperatorRoutes(app, {
         administration: createAdministration({ store }),
         audit: auditLog(deps.store, AUDIT_CHAIN),
-        operators,
+        callers,
         clock,
       })
       addPolicyRoutes(app, {
         policies: createPolicies({ store }),
         testPolicyDraft: (cluster, page, nowMs) =>
           testPolicyDraft({ store, eventLogs }, cluster, page, nowMs),
-        operators,
+        callers,
         clock,
       })
       addEndorsementRoutes(app, {
         endorsers: createEndorsers({ store, rules: config }),
         revokedKeys: createRevokedKeys({ store }),
-        operators,
+        callers,
         clock,
       })
       addReferenceValueRoutes(app, {
         referenceValues: createReferenceValues({ store }),
-        operators,
+        callers,
         clock,
       })
       addResultRoutes(app, {
@@ -145,7 +145,7 @@ export async function openAttestation(deps: {
         signingKeys,
         issuer,
         audiences,
-        operators,
+        callers,
         clock,
       })
     },

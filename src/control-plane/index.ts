@@ -21,9 +21,9 @@ import {
   type App,
   addEventStream,
   addOperation,
+  type CallerAccess,
   type HostAccess,
   hostRate,
-  type OperatorAccess,
   type Registry,
 } from '../http/index.js'
 import { openPkcs12, sealPkcs12 } from '../pki/index.js'
@@ -42,6 +42,7 @@ import { describeHostKeys } from './domain/describe-host-keys.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
 import { createNativeBackups } from './domain/native-backup.js'
+import { readableEvents } from './domain/readable-events.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
 import { watchHostKeys } from './domain/watch-host-keys.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
@@ -53,16 +54,12 @@ export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
 export { ControlPlaneSection } from './config.js'
 
 const SERVICE = 'control-plane'
-const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
+const FOR_PEOPLE = { access: { people: SERVICE } } as const
 const EVENTS_AT_ONCE = 200
-const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
 
 /** The control plane, ready to have its routes added to an app. */
 export interface ControlPlane extends AsyncDisposable {
-  addRoutes(
-    app: App,
-    doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
-  ): void
+  addRoutes(app: App, doors: { readonly hosts: HostAccess; readonly callers: CallerAccess }): void
   /** Finds keys that hosts did not fetch, and backups that are missing. Called every few seconds; one call at a time. */
   tick(nowMs: number): Promise<void>
 }
@@ -112,9 +109,9 @@ export async function openControlPlane(deps: {
     },
   })
   return {
-    addRoutes(app, { hosts, operators }) {
+    addRoutes(app, { hosts, callers }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
-      addDefaultProviderRoutes(app, { defaults, operators, clock })
+      addDefaultProviderRoutes(app, { defaults, callers, clock })
       addHostKeyRoutes(app, {
         delivery,
         waiting,
@@ -122,13 +119,13 @@ export async function openControlPlane(deps: {
         backups,
         hosts,
         rate,
-        operators,
+        callers,
         clock,
       })
       addOperation(app, getVtpmAuthority, { access: 'public' }, async () => ({
         pem: authority.certificatePem,
       }))
-      addOperatorRoutes(app, { inventory, store, audit, operators, clock })
+      addOperatorRoutes(app, { inventory, store, audit, callers, clock })
     },
     async tick(nowMs) {
       await watchHostKeys(
@@ -183,43 +180,46 @@ function addOperatorRoutes(
     readonly inventory: Inventory
     readonly store: ControlPlaneStore
     readonly audit: AuditLog
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
   const { inventory, audit, clock } = deps
+  const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
-  addOperation(app, createCluster, CHANGE, async ({ body, request }) => {
-    const act = { operator: deps.operators.operatorOf(request).name, nowMs: clock.nowMs() }
-    const { name, createdAtMs } = await inventory.createCluster(act, body.name)
+  addOperation(app, createCluster, FOR_PEOPLE, async ({ body, request }) => {
+    const { name, createdAtMs } = await inventory.createCluster(actOf(request), body.name)
     return { name, createdAt: isoTime(createdAtMs) }
   })
-  addOperation(app, listClusters, READ, async () => ({
-    clusters: (await inventory.listClusters()).map(({ name, createdAtMs }) => ({
+  addOperation(app, listClusters, FOR_PEOPLE, async ({ request }) => ({
+    clusters: (await inventory.listClusters(actOf(request))).map(({ name, createdAtMs }) => ({
       name,
       createdAt: isoTime(createdAtMs),
     })),
   }))
-  addOperation(app, listVms, READ, async ({ query }) => ({
-    vms: (await inventory.listVms(query)).map(({ reportedAtMs, ...vm }) => ({
+  addOperation(app, listVms, FOR_PEOPLE, async ({ query, request }) => ({
+    vms: (await inventory.listVms(actOf(request), query)).map(({ reportedAtMs, ...vm }) => ({
       ...vm,
       reportedAt: isoTime(reportedAtMs),
     })),
   }))
-  addOperation(app, listEvents, READ, async ({ query }) => ({
-    events: [...(await inventory.listEvents(query.afterSeq ?? 0, query.limit ?? 100))],
+  addOperation(app, listEvents, FOR_PEOPLE, async ({ query, request }) => ({
+    events: [
+      ...(await inventory.listEvents(actOf(request), query.afterSeq ?? 0, query.limit ?? 100)),
+    ],
   }))
   addEventStream(app, {
     ...CONTROL_PLANE_EVENT_STREAM,
-    access: READ.access,
+    access: { needs: CONTROL_PLANE_EVENT_STREAM.needs, service: SERVICE },
     newestId: () => deps.store.transaction((tx) => tx.newestEvent()),
-    eventsAfter: async (seq) =>
-      (await inventory.listEvents(seq, EVENTS_AT_ONCE)).map((event) => ({
-        id: event.seq,
-        type: event.type,
-        data: event,
-      })),
+    eventsAfter: async (seq, request) => {
+      const act = actOf(request)
+      const { events, last } = await readableEvents(deps.store, act, seq, EVENTS_AT_ONCE)
+      const shown = events.map((event) => ({ id: event.seq, type: event.type, data: event }))
+      if (last === undefined || last === events.at(-1)?.seq) return shown
+      return [...shown, { id: last, type: '', data: undefined, hidden: true }]
+    },
   })
-  addOperation(app, listControlPlaneAudit, READ, async ({ query }) => audit.list(query))
-  addOperation(app, verifyControlPlaneAudit, READ, async () => audit.verify())
+  addOperation(app, listControlPlaneAudit, FOR_PEOPLE, async ({ query }) => audit.list(query))
+  addOperation(app, verifyControlPlaneAudit, FOR_PEOPLE, async () => audit.verify())
 }

@@ -1,5 +1,7 @@
 import type { EventView, VmReport } from '../api/control-plane.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
+import type { Caller } from '../http/index.js'
+import type { Place, Rights } from '../people/index.js'
 import type { HostKeyTransaction } from './host-key-ports.js'
 
 /** The database, one transaction at a time. */
@@ -8,6 +10,16 @@ export interface ControlPlaneStore {
 }
 
 export interface ControlPlaneTransaction extends HostKeyTransaction {
+  /**
+   * What the caller of a request may do, as of this transaction. An act on an object asks for it before it does anything:
+   * `(await tx.rightsOf(act)).require(['VirtualMachine.Interact.PowerOn'], await tx.placeOfVm(vmId))`.
+   */
+  rightsOf(act: { readonly caller: Caller; readonly nowMs: number }): Promise<Rights>
+  /** Where a VM is; a VM that is not known is covered by permissions on the site alone. */
+  placeOfVm(vmId: string): Promise<Place>
+  /** The places of those VMs that are known, by id. */
+  placesOfVms(vmIds: readonly string[]): Promise<ReadonlyMap<string, Place>>
+
   listClusters(): Promise<readonly StoredCluster[]>
   /** @throws PlatformError `CONFLICT` where the name is taken */
   insertCluster(cluster: StoredCluster): Promise<void>

@@ -1,28 +1,26 @@
 import type { FastifyRequest } from 'fastify'
+import type { Needs } from '../api/needs.js'
 import { unreachable } from '../core/errors.js'
+import type { CallerAccess } from './caller-access.js'
 import type { HostAccess } from './host-access.js'
-import type { OperatorAccess } from './operator-access.js'
-
-export type OperatorRole = 'administrator' | 'auditor'
 
 /**
  * Who may call a route. Every route says it; a route that does not is refused at start.
  *
  * `public`: anybody, within the rate limit. `host`: an attested host with a token and a proof of possession.
- * `local`: whoever may open the unix socket of the process. Operators need one of the roles; an auditor never gets
- * a route that changes anything.
+ * `local`: whoever may open the unix socket of the process. People need privileges.
  */
-export type Access = 'public' | 'host' | 'local' | OperatorRule
+export type Access = 'public' | 'host' | 'local' | PersonRule
 
-export interface OperatorRule {
-  readonly operator: readonly OperatorRole[]
-  /** The service whose operators are meant: `attestation`. */
+export interface PersonRule {
+  readonly needs: Needs
+  /** The service that is called: `attestation`. */
   readonly service: string
 }
 
 /** How callers are known. What is missing here cannot be declared by a route. */
 export interface Doors {
-  readonly operators?: OperatorAccess | undefined
+  readonly callers?: CallerAccess | undefined
   readonly hosts?: HostAccess | undefined
   /** Whether the app is served on a unix socket alone: `listen` keeps it. */
   readonly local?: boolean | undefined
@@ -46,7 +44,7 @@ export async function admit(
   doors: Doors,
 ): Promise<boolean> {
   if (typeof access === 'object') {
-    await requireDoor(doors.operators, 'operators').authorize(request, access)
+    await requireDoor(doors.callers, 'people').authorize(request, access)
     return true
   }
   switch (access) {
@@ -64,7 +62,7 @@ export async function admit(
 }
 
 /** Throws `TypeError` where a route declares an access that this app cannot check. */
-export function checkAccess(access: Access, method: string, doors: Doors): void {
+export function checkAccess(access: Access, doors: Doors): void {
   if (access === 'public') return
   if (access === 'local') {
     requireDoor(doors.local || undefined, 'a unix socket')
@@ -74,10 +72,11 @@ export function checkAccess(access: Access, method: string, doors: Doors): void 
     requireDoor(doors.hosts, 'hosts')
     return
   }
-  requireDoor(doors.operators, 'operators')
-  if (access.operator.length === 0) throw new TypeError('the route is for no operator')
-  if (access.operator.includes('auditor') && method !== 'GET') {
-    throw new TypeError('auditors only read')
+  requireDoor(doors.callers, 'people')
+  const { needs } = access
+  if (needs === undefined) throw new TypeError('the route declares no privileges')
+  if (needs.on !== 'self' && needs.privileges.length === 0) {
+    throw new TypeError('the route needs no privilege')
   }
 }
 

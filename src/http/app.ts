@@ -12,11 +12,12 @@ import {
 } from 'fastify'
 import type { Registry } from 'prom-client'
 import { parseUtf8 } from '../core/bytes.js'
-import { PlatformError } from '../core/errors.js'
+import { isPlatformError, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
 import { newUuid } from '../core/random.js'
 import { type JsonLimits, parseStrictJson } from '../core/strict-json.js'
 import { admit, type Doors } from './access.js'
+import type { CallerAccess } from './caller-access.js'
 import type { IdempotencyStore } from './idempotency.js'
 import { requestTimer } from './metrics.js'
 import { sendProblem } from './problem.js'
@@ -55,6 +56,7 @@ const routeTables = new WeakMap<object, readonly RouteEntry[]>()
 const localApps = new WeakSet<object>()
 const requestsUnderWay = new WeakMap<object, Set<Promise<unknown>>>()
 const idempotencyStores = new WeakMap<object, IdempotencyStore>()
+const callerDoors = new WeakMap<object, CallerAccess>()
 
 /**
  * An HTTP application that denies by default.
@@ -109,7 +111,13 @@ export async function createApp(options: AppOptions): Promise<App> {
     }
     const { access } = request.routeOptions.config
     if (access === undefined) throw new TypeError('a route without access was registered')
-    if (await admit(request, access, options)) known.add(request)
+    try {
+      if (await admit(request, access, options)) known.add(request)
+    } catch (error) {
+      // who is forbidden something is known, and may be told what is missing
+      if (isPlatformError(error, 'FORBIDDEN')) known.add(request)
+      throw error
+    }
   })
   await app.register(rateLimit, {
     global: false,
@@ -121,6 +129,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   routeTables.set(app, routes)
   requestsUnderWay.set(app, underWay)
   if (options.idempotency) idempotencyStores.set(app, options.idempotency)
+  if (options.callers) callerDoors.set(app, options.callers)
   if (options.local) localApps.add(app)
   return app
 }
@@ -142,6 +151,11 @@ export async function quiet(app: App): Promise<void> {
 /** Where the app keeps answers that may be asked for again. */
 export function idempotencyOf(app: App): IdempotencyStore | undefined {
   return idempotencyStores.get(app)
+}
+
+/** How people are known to the app. */
+export function callersOf(app: App): CallerAccess | undefined {
+  return callerDoors.get(app)
 }
 
 /** Whether an app has been made for a unix socket and must not be served elsewhere. */

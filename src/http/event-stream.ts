@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { PlatformError } from '../core/errors.js'
 import type { Access } from './access.js'
@@ -10,6 +11,8 @@ export interface StreamedEvent {
   readonly id: number
   readonly type: string
   readonly data: unknown
+  /** Whether this caller may not see it: the stream goes on behind it. */
+  readonly hidden?: boolean
 }
 
 export interface EventStreamRoute {
@@ -18,8 +21,8 @@ export interface EventStreamRoute {
   readonly summary: string
   readonly path: string
   readonly access: Access
-  /** The next events after `id`, oldest first; none where there are none yet. */
-  readonly eventsAfter: (id: number) => Promise<readonly StreamedEvent[]>
+  /** The next events after `id`, oldest first; none where there are none yet. What it throws ends the stream. */
+  readonly eventsAfter: (id: number, request: FastifyRequest) => Promise<readonly StreamedEvent[]>
   /** Where a client begins that names no event: after the newest. */
   readonly newestId: () => Promise<number>
 }
@@ -62,7 +65,7 @@ export function addEventStream(app: App, route: EventStreamRoute): void {
       open += 1
       const ended = new AbortController()
       const signal = AbortSignal.any([closing.signal, ended.signal])
-      const stream = Readable.from(follow(route, from, signal), { objectMode: false })
+      const stream = Readable.from(follow(route, request, from, signal), { objectMode: false })
       stream.once('close', () => {
         open -= 1
         ended.abort()
@@ -75,6 +78,7 @@ export function addEventStream(app: App, route: EventStreamRoute): void {
 
 async function* follow(
   route: EventStreamRoute,
+  request: FastifyRequest,
   from: number,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
@@ -82,9 +86,10 @@ async function* follow(
   let quietSince = performance.now()
   yield ': connected\n\n'
   while (!signal.aborted) {
-    const events = await route.eventsAfter(last)
+    const events = await route.eventsAfter(last, request)
     for (const event of events) {
       last = event.id
+      if (event.hidden) continue
       yield `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event.data)}\n\n`
     }
     if (events.length > 0) {

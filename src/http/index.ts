@@ -1,5 +1,20 @@
-export type { Access, Doors, OperatorRole, OperatorRule } from './access.js'
+export type { Access, Doors, PersonRule } from './access.js'
 export { type App, type AppOptions, createApp, quiet, routesOf } from './app.js'
+export {
+  type AccountCaller,
+  actorOf,
+  type Caller,
+  noteCheck,
+  type OperatorCaller,
+  type OutsideCaller,
+} from './caller.js'
+export {
+  type CallerAccess,
+  type CallerAccessOptions,
+  type CallersAct,
+  callerAccess,
+  type PrivilegeNeeds,
+} from './caller-access.js'
 export { addEventStream, type StreamedEvent } from './event-stream.js'
 export { addHealthRoutes, type HealthOptions } from './health-routes.js'
 export {
@@ -14,14 +29,6 @@ export { type Listener, type ListenOptions, listen, type TlsFiles } from './list
 export { Counter, createRegistry, Gauge, Histogram, type Registry } from './metrics.js'
 export { addOpenApiRoute, type OpenApiInfo, openApiOf } from './open-api.js'
 export { addOperation, type OperationInput, type RouteSettings } from './operation-route.js'
-export {
-  newOperatorToken,
-  type Operator,
-  type OperatorAccess,
-  type OperatorAccessOptions,
-  operatorAccess,
-  operatorTokenHash,
-} from './operator-access.js'
 export { hardenProcess, runUntilSignal } from './process.js'
 export { RateLimitedError } from './rate-limited.js'
 export type { Refusal } from './refusal.js'

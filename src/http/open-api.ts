@@ -54,7 +54,12 @@ export function openApiOf(app: App, info: OpenApiInfo): Readonly<Record<string, 
     paths,
     components: {
       securitySchemes: {
-        operator: { type: 'http', scheme: 'bearer', description: 'token of an operator' },
+        person: {
+          type: 'http',
+          scheme: 'bearer',
+          description:
+            'token of a user, a service account or an operator, or of the outside provider (OIDC)',
+        },
         host: {
           type: 'http',
           scheme: 'DPoP',
@@ -86,6 +91,7 @@ function operationOf({ schema, access, method, path }: RouteEntry): JsonSchema {
     operationId: operationId ?? `${method.toLowerCase()}${path.replace(/[^A-Za-z]+/g, '-')}`,
     ...(summary === undefined ? {} : { summary }),
     security: securityOf(access),
+    ...needsOf(access),
     parameters: [
       ...parametersOf(schema.params, 'path'),
       ...parametersOf(schema.querystring, 'query'),
@@ -120,5 +126,13 @@ function parametersOf(schema: unknown, place: 'path' | 'query'): readonly JsonSc
 
 function securityOf(access: Access): readonly JsonSchema[] {
   if (access === 'public' || access === 'local') return []
-  return [access === 'host' ? { host: [] } : { operator: [] }]
+  return [access === 'host' ? { host: [] } : { person: [] }]
+}
+
+/** What a person must have, for programs: `x-privileges`, and `x-checked-on` (`self`, `site`, `object`). */
+function needsOf(access: Access): JsonSchema {
+  if (typeof access !== 'object') return {}
+  const { needs } = access
+  const privileges = needs.on === 'self' ? [] : needs.privileges
+  return { 'x-privileges': privileges, 'x-checked-on': needs.on }
 }

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import type { AnswerOf, BodyOf, Operation, ParamsOf, QueryOf } from '../api/operation.js'
-import type { Access } from './access.js'
-import { type App, idempotencyOf } from './app.js'
+import { isPlatformError } from '../core/errors.js'
+import type { Access, PersonRule } from './access.js'
+import { type App, callersOf, idempotencyOf } from './app.js'
+import { wasChecked } from './caller.js'
 import { once } from './idempotency.js'
 
 /** The checked parts of a request. Parts that the operation does not have are not to be read. */
@@ -16,7 +18,8 @@ export interface OperationInput<O> {
 }
 
 export interface RouteSettings {
-  readonly access: Access
+  /** For people, the service that is called: what they need is said by the operation. */
+  readonly access: Exclude<Access, PersonRule> | { readonly people: string }
   /** Instead of the limit of the app. */
   readonly bodyLimitOctets?: number
   /** For each address, instead of the limit of the app. */
@@ -30,7 +33,8 @@ export function addOperation<O extends Operation<TObject, TObject, TSchema, TSch
   settings: RouteSettings,
   handle: (input: OperationInput<O>) => Promise<AnswerOf<O>>,
 ): void {
-  const { access, bodyLimitOctets, requestsPerMinute } = settings
+  const { bodyLimitOctets, requestsPerMinute } = settings
+  const access = accessOf(operation, settings)
   const schema = {
     operationId: operation.id,
     summary: operation.summary,
@@ -57,10 +61,48 @@ export function addOperation<O extends Operation<TObject, TObject, TSchema, TSch
           request,
         })
       const repeatable = operation.method === 'POST' ? keyOf(app, access, request) : undefined
-      const answer = await (repeatable ? once(repeatable.store, repeatable, work) : work())
+      const answer = await checked(app, access, request, () =>
+        repeatable ? once(repeatable.store, repeatable, work) : work(),
+      )
       return reply.code(operation.status).send(answer)
     },
   })
+}
+
+/** Throws `TypeError` where the operation does not say what people need, or says so although it is not for people. */
+function accessOf(operation: Operation, { access }: RouteSettings): Access {
+  const { needs, id } = operation
+  if (typeof access === 'string') {
+    if (needs !== undefined) throw new TypeError(`${id} is for people: its route is not`)
+    return access
+  }
+  if (needs === undefined) throw new TypeError(`${id} declares no privileges`)
+  return { needs, service: access.people }
+}
+
+/**
+ * Handles the request of a person: a refusal is recorded, and an operation on an object that answers without having asked
+ * what its caller may do is a mistake of ours.
+ */
+async function checked<T>(
+  app: App,
+  access: Access,
+  request: FastifyRequest,
+  work: () => Promise<T>,
+): Promise<T> {
+  const callers = callersOf(app)
+  if (typeof access !== 'object' || !callers) return work()
+  let answer: T
+  try {
+    answer = await work()
+  } catch (error) {
+    if (isPlatformError(error, 'FORBIDDEN')) await callers.refused(request, access, error)
+    throw error
+  }
+  if (access.needs.on === 'object' && !wasChecked(callers.callerOf(request))) {
+    throw new TypeError('the operation did not check what its caller may do')
+  }
+  return answer
 }
 
 /** The idempotency key of an operator's request, where there is one and the app keeps answers. */

@@ -31,7 +31,7 @@ export function checkRoute(route: RouteOptions, doors: Doors): RouteEntry {
   const access = route.config?.access
   if (access === undefined) throw new TypeError(`${name} does not declare who may call it`)
   if (path.includes('*')) throw new TypeError(`${name}: no wildcards in paths`)
-  checkAccess(access, method, doors)
+  checkAccess(access, doors)
   checkSchemas(route, name)
   return { method, path, access, schema: route.schema ?? {} }
 }

@@ -5,9 +5,9 @@ import { newUuid, randomOctets } from '../core/random.js'
 import { selfTest } from '../envelope/index.js'
 import {
   type App,
+  type CallerAccess,
   type HostAccess,
   hostRate,
-  type OperatorAccess,
   type Registry,
 } from '../http/index.js'
 import {
@@ -38,10 +38,7 @@ const MAC_KEY_OCTETS = 32
 
 /** The key provider service, ready to have its routes added to an app. Closing it ends connections to key servers and wipes keys. */
 export interface KeyProvider extends AsyncDisposable {
-  addRoutes(
-    app: App,
-    doors: { readonly hosts: HostAccess; readonly operators: OperatorAccess },
-  ): void
+  addRoutes(app: App, doors: { readonly hosts: HostAccess; readonly callers: CallerAccess }): void
   /** Makes and destroys the versions of primary keys that are due. Called every few seconds; one call at a time. */
   tick(nowMs: number): Promise<void>
 }
@@ -111,9 +108,9 @@ export async function openKeyProvider(deps: {
   })
   const audit = auditLog(deps.store, AUDIT_CHAIN)
   return {
-    addRoutes(app, { hosts, operators }) {
+    addRoutes(app, { hosts, callers }) {
       addHostRoutes(app, { release, hosts, rate, clock })
-      addOperatorRoutes(app, { providers, audit, operators, clock })
+      addOperatorRoutes(app, { providers, audit, callers, clock })
     },
     async tick(nowMs) {
       await providers.rotateDue(nowMs)

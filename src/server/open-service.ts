@@ -1,4 +1,5 @@
 import type { Static } from 'typebox'
+import { type Needs, onSite } from '../api/needs.js'
 import { type Attestation, openAttestation } from '../attestation/index.js'
 import { openControlPlane } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
@@ -7,10 +8,10 @@ import {
   type App,
   addHealthRoutes,
   addOpenApiRoute,
+  type CallerAccess,
   createApp,
   createRegistry,
   type HostAccess,
-  type OperatorAccess,
   quiet,
   type Registry,
 } from '../http/index.js'
@@ -25,13 +26,19 @@ import type { OpenService } from './service-keeper.js'
 const BODY_LIMIT_OCTETS = 64 * 1024
 const TICK_EVERY_MS = 2_000
 
+const METRICS_NEED: Readonly<Record<ServiceName, Needs>> = {
+  attestation: onSite('TrustedAdmin.ReadTrustedHosts'),
+  'key-provider': onSite('TrustedAdmin.ReadKMSTrust'),
+  'control-plane': onSite('System.Read'),
+}
+
 export interface ServiceDeps {
   readonly store: Store
   readonly config: Static<typeof AuthorityConfig>
   readonly publicUrl: string
   readonly issuer: string
   readonly build: string
-  readonly doors: { readonly operators: OperatorAccess; readonly hosts: HostAccess }
+  readonly doors: { readonly callers: CallerAccess; readonly hosts: HostAccess }
   readonly clock: Clock
   readonly logger: Logger
   readonly tpmSealerFor: TpmSealerFor
@@ -68,7 +75,7 @@ export async function openService(
       prefix: `/${service}`,
       state: () => 'ok',
       ...(insecureTest ? { insecureTest } : {}),
-      metrics: { registry, access: { operator: ['administrator', 'auditor'], service } },
+      metrics: { registry, access: { needs: METRICS_NEED[service], service } },
     })
     addOpenApiRoute(app, `/${service}/v1/openapi.json`, {
       title: `Sigillo ${service}`,

@@ -1,5 +1,6 @@
+import type { FastifyRequest } from 'fastify'
 import { sealOperations } from '../api/seal.js'
-import { type App, addOperation, type OperatorAccess } from '../http/index.js'
+import { type App, addOperation, type CallerAccess, actorOf as callerName } from '../http/index.js'
 import type { SealAdministration } from './seal-administration.js'
 import type { ServiceKeeper } from './service-keeper.js'
 
@@ -15,46 +16,44 @@ export function addSealRoutes(
   deps: {
     readonly service: ServiceKeeper['service']
     readonly administration: SealAdministration
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
   },
 ): void {
-  const { service, administration, operators } = deps
+  const { service, administration, callers } = deps
   const operations = sealOperations(service)
-  const read = { access: { operator: ['administrator', 'auditor'], service } } as const
-  const change = {
-    access: { operator: ['administrator'], service },
+  const forPeople = {
+    access: { people: service },
     requestsPerMinute: ATTEMPTS_PER_MINUTE,
   } as const
-  const actorOf = ({
-    request,
-  }: {
-    readonly request: Parameters<OperatorAccess['operatorOf']>[0]
-  }) => `operator:${operators.operatorOf(request).name}`
+  const actorOf = ({ request }: { readonly request: FastifyRequest }) =>
+    callerName(callers.callerOf(request))
 
-  addOperation(app, operations.status, read, () => administration.status())
-  addOperation(app, operations.unseal, change, async (input) => {
+  addOperation(app, operations.status, { access: { people: service } }, () =>
+    administration.status(),
+  )
+  addOperation(app, operations.unseal, forPeople, async (input) => {
     await administration.unseal(input.body, actorOf(input))
     return administration.status()
   })
-  addOperation(app, operations.forgetShares, change, async (input) => {
+  addOperation(app, operations.forgetShares, forPeople, async (input) => {
     await administration.forgetShares(actorOf(input))
     return administration.status()
   })
-  addOperation(app, operations.seal, change, async (input) => {
+  addOperation(app, operations.seal, forPeople, async (input) => {
     await administration.seal(actorOf(input))
     return administration.status()
   })
-  addOperation(app, operations.rotateRoot, change, async (input) => {
+  addOperation(app, operations.rotateRoot, forPeople, async (input) => {
     const { resealed, shares } = await administration.rotateRoot(input.body, actorOf(input))
     const status = await administration.status()
     return { status, resealed, ...(shares ? { shares: [...shares] } : {}) }
   })
-  addOperation(app, operations.addSeal, change, async (input) => {
+  addOperation(app, operations.addSeal, forPeople, async (input) => {
     const { sealId, shares } = await administration.addSeal(input.body, actorOf(input))
     const status = await administration.status()
     return { sealId, status, ...(shares ? { shares: [...shares] } : {}) }
   })
-  addOperation(app, operations.removeSeal, change, async (input) => {
+  addOperation(app, operations.removeSeal, forPeople, async (input) => {
     await administration.removeSeal(input.params.sealId, actorOf(input))
     return administration.status()
   })

@@ -7,22 +7,23 @@ import type { Logger } from '../core/logger.js'
 import { readSecretFile } from '../core/secret-file.js'
 import {
   type App,
+  actorOf,
   addHealthRoutes,
   addOpenApiRoute,
+  callerAccess,
   createApp,
   type HostAccess,
   hostAccess,
   type Listener,
   listen,
-  operatorAccess,
   type Refusal,
   type TlsFiles,
 } from '../http/index.js'
 import { KEY_PROVIDER_SEALED } from '../key-provider/index.js'
+import { findCaller, missingPrivilege, type PeopleTables } from '../people/index.js'
 import {
   appendAudit,
   type FoundationTables,
-  findOperator,
   openStore,
   purgeExpired,
   type SealedColumn,
@@ -88,13 +89,13 @@ export async function startAuthority(options: {
       : trustedKeys(config, issuer, undefined, clock)
 
     const apps = new Map<string, App>()
-    const operators = operatorsOf(store, clock)
+    const callers = callersOf(store, clock)
     const operatorApp = await createApp({
       logger,
       name: 'operator',
       bodyLimitOctets: SMALL_BODY_OCTETS,
       publicRequestsPerMinute: config.server.publicRequestsPerMinute,
-      operators,
+      callers,
     })
     const tpmSealerFor = configuredTpm(config.seal.tpmTcti, options.openTpm)
     const sealerFor = configuredSealers(config.seal, tpmSealerFor)
@@ -122,7 +123,7 @@ export async function startAuthority(options: {
         configured: sealerFor,
         oneOperatorMayGiveAllShares: config.seal.insecureSharesOfOneOperator,
       })
-      addSealRoutes(operatorApp, { service, administration, operators })
+      addSealRoutes(operatorApp, { service, administration, callers })
     }
     addOpenApiRoute(operatorApp, '/operator/v1/openapi.json', {
       title: 'Sigillo operator',
@@ -250,11 +251,13 @@ function trustedKeys(
   return remoteKeys({ issuer, caPem, clock })
 }
 
-function operatorsOf(store: Store, clock: Clock) {
-  return operatorAccess({
-    find: (token, service) => findOperator(store, { token, service, nowMs: clock.nowMs() }),
-    onForbidden: ({ name }, service, refusal) =>
-      auditRefusal(store, clock, service, `operator:${name}`, 'operator.authorize', refusal),
+function callersOf(store: Store, clock: Clock) {
+  const people = store.tables<PeopleTables & FoundationTables>()
+  return callerAccess({
+    find: (token, service) => findCaller(store, { token, service, nowMs: clock.nowMs() }),
+    missing: (caller, needs) => missingPrivilege(people, caller, needs, clock.nowMs()),
+    onForbidden: (caller, service, refusal) =>
+      auditRefusal(store, clock, service, actorOf(caller), 'caller.authorize', refusal),
   })
 }
 
@@ -288,7 +291,7 @@ function doorsOf(
   },
 ) {
   const { store, config, publicUrl, clock } = deps
-  const operators = operatorsOf(store, clock)
+  const callers = callersOf(store, clock)
   const hosts: HostAccess = hostAccess({
     publicUrl,
     audience: publicUrl,
@@ -299,7 +302,7 @@ function doorsOf(
     onRefused: (refusal) =>
       auditRefusal(store, clock, service, 'unknown', 'host.authenticate', refusal),
   })
-  return { operators, hosts }
+  return { callers, hosts }
 }
 
 function tlsOf({ server }: Static<typeof AuthorityConfig>): TlsFiles | undefined {

@@ -20,6 +20,8 @@ import { ticketHash, ticketText } from './tickets.js'
 /** Who asks, and when: what every act of an administrator is recorded with. */
 export interface Act {
   readonly operator: string
+  /** For audit records: `user:anna`. */
+  readonly actor: string
   readonly nowMs: number
 }
 
@@ -293,7 +295,7 @@ export async function record(
 ): Promise<void> {
   await tx.audit({
     atMs: act.nowMs,
-    actor: `operator:${act.operator}`,
+    actor: act.actor,
     action,
     subject,
     outcome: 'done',

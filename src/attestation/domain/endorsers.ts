@@ -178,7 +178,7 @@ export function createEndorsers(deps: {
     await store.transaction((tx) =>
       tx.audit({
         atMs: act.nowMs,
-        actor: `operator:${act.operator}`,
+        actor: act.actor,
         action: 'anchor.add',
         subject: 'anchor:insecure-test',
         outcome: 'refused',

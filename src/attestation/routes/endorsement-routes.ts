@@ -14,7 +14,7 @@ import {
   removeRevokedKey,
 } from '../../api/endorsement.js'
 import { type Clock, isoTime } from '../../core/clock.js'
-import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
+import { type App, addOperation, type CallerAccess } from '../../http/index.js'
 import { parseRevocationList } from '../../pki/index.js'
 import type { Endorsers } from '../domain/endorsers.js'
 import type { RevokedKeys } from '../domain/revoked-keys.js'
@@ -26,8 +26,7 @@ import type {
 } from '../ports.js'
 
 const SERVICE = 'attestation'
-const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
-const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const FOR_PEOPLE = { access: { people: SERVICE } } as const
 const PEM_BODY_OCTETS = 2 * 1024 * 1024
 
 /** Who endorses TPMs: authorities, their revocation lists, and single keys; and which keys nobody may have. */
@@ -36,16 +35,13 @@ export function addEndorsementRoutes(
   deps: {
     readonly endorsers: Endorsers
     readonly revokedKeys: RevokedKeys
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
   const { endorsers, revokedKeys, clock } = deps
-  const large = { ...CHANGE, bodyLimitOctets: PEM_BODY_OCTETS }
-  const actOf = (request: FastifyRequest) => ({
-    operator: deps.operators.operatorOf(request).name,
-    nowMs: clock.nowMs(),
-  })
+  const large = { ...FOR_PEOPLE, bodyLimitOctets: PEM_BODY_OCTETS }
+  const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
   addOperation(app, addAnchors, large, async ({ body, request }) => {
     const anchors = await endorsers.addAuthorities(actOf(request), {
@@ -55,11 +51,11 @@ export function addEndorsementRoutes(
     })
     return { anchors: anchors.map(anchorView) }
   })
-  addOperation(app, listAnchors, READ, async ({ query }) => {
+  addOperation(app, listAnchors, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await endorsers.listAuthorities(query)
     return { anchors: items.map(anchorView), ...next }
   })
-  addOperation(app, removeAnchor, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeAnchor, FOR_PEOPLE, async ({ params, request }) => {
     await endorsers.removeAuthority(actOf(request), params.fingerprint)
     return {}
   })
@@ -69,36 +65,36 @@ export function addEndorsementRoutes(
     const { stored, revokedHosts } = await endorsers.addRevocationList(actOf(request), octets)
     return { list: listView(stored), revokedHosts: [...revokedHosts] }
   })
-  addOperation(app, listRevocationLists, READ, async ({ query }) => {
+  addOperation(app, listRevocationLists, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await endorsers.listRevocationLists(query)
     return { lists: items.map(listView), ...next }
   })
-  addOperation(app, removeRevocationList, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeRevocationList, FOR_PEOPLE, async ({ params, request }) => {
     await endorsers.removeRevocationList(actOf(request), params.fingerprint)
     return {}
   })
 
-  addOperation(app, addEndorsementKey, CHANGE, async ({ body, request }) =>
+  addOperation(app, addEndorsementKey, FOR_PEOPLE, async ({ body, request }) =>
     keyView(await endorsers.addEndorsementKey(actOf(request), body)),
   )
-  addOperation(app, listEndorsementKeys, READ, async ({ query }) => {
+  addOperation(app, listEndorsementKeys, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await endorsers.listEndorsementKeys(query)
     return { keys: items.map(keyView), ...next }
   })
-  addOperation(app, removeEndorsementKey, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeEndorsementKey, FOR_PEOPLE, async ({ params, request }) => {
     await endorsers.removeEndorsementKey(actOf(request), params.fingerprint)
     return {}
   })
 
-  addOperation(app, addRevokedKey, CHANGE, async ({ body, request }) => {
+  addOperation(app, addRevokedKey, FOR_PEOPLE, async ({ body, request }) => {
     const { revokedKey, revokedHosts } = await revokedKeys.add(actOf(request), body)
     return { revokedKey: revokedKeyView(revokedKey), revokedHosts }
   })
-  addOperation(app, listRevokedKeys, READ, async ({ query }) => {
+  addOperation(app, listRevokedKeys, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await revokedKeys.list(query)
     return { keys: items.map(revokedKeyView), ...next }
   })
-  addOperation(app, removeRevokedKey, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeRevokedKey, FOR_PEOPLE, async ({ params, request }) => {
     await revokedKeys.remove(actOf(request), params.key)
     return {}
   })

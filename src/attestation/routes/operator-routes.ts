@@ -17,15 +17,14 @@ import {
 } from '../../api/hosts.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { newUuid, randomOctets } from '../../core/random.js'
-import { type App, addOperation, type OperatorAccess } from '../../http/index.js'
+import { type App, addOperation, type CallerAccess } from '../../http/index.js'
 import type { AuditLog } from '../../store/index.js'
 import type { Administration } from '../domain/administration.js'
 import type { StoredTicket } from '../ports.js'
 import { baseImageView } from './base-image-view.js'
 
 const SERVICE = 'attestation'
-const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
-const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const FOR_PEOPLE = { access: { people: SERVICE } } as const
 const DEFAULT_TICKET_TTL_SECONDS = 3600
 
 /** What administrators and auditors call. */
@@ -34,17 +33,14 @@ export function addOperatorRoutes(
   deps: {
     readonly administration: Administration
     readonly audit: AuditLog
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
   const { administration, audit, clock } = deps
-  const actOf = (request: FastifyRequest) => ({
-    operator: deps.operators.operatorOf(request).name,
-    nowMs: clock.nowMs(),
-  })
+  const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
-  addOperation(app, createTicket, CHANGE, async ({ body, request }) => {
+  addOperation(app, createTicket, FOR_PEOPLE, async ({ body, request }) => {
     const { text, ticket } = await administration.createTicket(actOf(request), {
       ticketId: newUuid(),
       random: randomOctets(32),
@@ -55,48 +51,50 @@ export function addOperatorRoutes(
     })
     return { ticket: text, details: ticketView(ticket) }
   })
-  addOperation(app, listTickets, READ, async ({ query }) => {
+  addOperation(app, listTickets, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await administration.listTickets(clock.nowMs(), query)
     return { tickets: items.map(ticketView), ...next }
   })
-  addOperation(app, revokeTicket, CHANGE, async ({ params, request }) => {
+  addOperation(app, revokeTicket, FOR_PEOPLE, async ({ params, request }) => {
     await administration.revokeTicket(actOf(request), params.ticketId)
     return {}
   })
 
-  addOperation(app, listHosts, READ, async ({ query: { cluster, ...page } }) =>
+  addOperation(app, listHosts, FOR_PEOPLE, async ({ query: { cluster, ...page } }) =>
     administration.listHosts(cluster === undefined ? {} : { cluster }, page),
   )
-  addOperation(app, getHost, READ, async ({ params }) => administration.getHost(params.hostId))
-  addOperation(app, getHostHistory, READ, async ({ params, query }) => {
+  addOperation(app, getHost, FOR_PEOPLE, async ({ params }) =>
+    administration.getHost(params.hostId),
+  )
+  addOperation(app, getHostHistory, FOR_PEOPLE, async ({ params, query }) => {
     const { items, ...next } = await administration.getHistory(params.hostId, query)
     return { verdicts: items.map(({ verdict }) => verdict), ...next }
   })
-  addOperation(app, listEvidenceBundles, READ, async ({ params, query }) => {
+  addOperation(app, listEvidenceBundles, FOR_PEOPLE, async ({ params, query }) => {
     const { items, ...next } = await administration.listBundles(params.hostId, query)
     return {
       bundles: items.map(({ bundleId, atMs }) => ({ bundleId, at: isoTime(atMs) })),
       ...next,
     }
   })
-  addOperation(app, getEvidenceBundle, READ, async ({ params }) =>
+  addOperation(app, getEvidenceBundle, FOR_PEOPLE, async ({ params }) =>
     administration.getBundle(params.hostId, params.bundleId),
   )
-  addOperation(app, approveHost, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, approveHost, FOR_PEOPLE, async ({ params, body, request }) =>
     administration.approveHost(actOf(request), params.hostId, body.ekFingerprint),
   )
-  addOperation(app, acceptHostReboot, CHANGE, async ({ params, request }) =>
+  addOperation(app, acceptHostReboot, FOR_PEOPLE, async ({ params, request }) =>
     administration.acceptReboot(actOf(request), params.hostId),
   )
-  addOperation(app, revokeHost, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, revokeHost, FOR_PEOPLE, async ({ params, body, request }) =>
     administration.revokeHost(actOf(request), params.hostId, body.reason),
   )
-  addOperation(app, removeHost, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeHost, FOR_PEOPLE, async ({ params, request }) => {
     await administration.removeHost(actOf(request), params.hostId)
     return {}
   })
 
-  addOperation(app, captureBaseImage, CHANGE, async ({ body, request }) =>
+  addOperation(app, captureBaseImage, FOR_PEOPLE, async ({ body, request }) =>
     baseImageView(
       await administration.captureBaseImage(actOf(request), {
         name: body.name,
@@ -105,17 +103,17 @@ export function addOperatorRoutes(
       }),
     ),
   )
-  addOperation(app, listBaseImages, READ, async ({ query: { cluster, ...page } }) => {
+  addOperation(app, listBaseImages, FOR_PEOPLE, async ({ query: { cluster, ...page } }) => {
     const { items, ...next } = await administration.listBaseImages(cluster, page)
     return { baseImages: items.map(baseImageView), ...next }
   })
-  addOperation(app, removeBaseImage, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeBaseImage, FOR_PEOPLE, async ({ params, request }) => {
     await administration.removeBaseImage(actOf(request), params.cluster, params.name)
     return {}
   })
 
-  addOperation(app, listAttestationAudit, READ, async ({ query }) => audit.list(query))
-  addOperation(app, verifyAttestationAudit, READ, async () => audit.verify())
+  addOperation(app, listAttestationAudit, FOR_PEOPLE, async ({ query }) => audit.list(query))
+  addOperation(app, verifyAttestationAudit, FOR_PEOPLE, async () => audit.verify())
 }
 
 function ticketView(ticket: StoredTicket) {

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import {
   ATTESTATION_EVENT_STREAM,
   createWebhook,
@@ -14,7 +15,7 @@ import {
 import type { Clock } from '../../core/clock.js'
 import { isoTime } from '../../core/clock.js'
 import { newUuid } from '../../core/random.js'
-import { type App, addEventStream, addOperation, type OperatorAccess } from '../../http/index.js'
+import { type App, addEventStream, addOperation, type CallerAccess } from '../../http/index.js'
 import type { SigningKeys } from '../adapters/signing-keys.js'
 import { type Introspection, introspect } from '../domain/introspection.js'
 import { pageOf, readPage } from '../domain/page.js'
@@ -23,8 +24,7 @@ import { eventView } from '../domain/webhooks.js'
 import type { AttestationStore, StoredSigningKey, StoredWebhook } from '../ports.js'
 
 const SERVICE = 'attestation'
-const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
-const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const FOR_PEOPLE = { access: { people: SERVICE } } as const
 const EVENTS_AT_ONCE = 200
 
 /** Tokens after they were issued, the keys that sign them, and events. */
@@ -36,17 +36,14 @@ export function addResultRoutes(
     readonly signingKeys: SigningKeys
     readonly issuer: string
     readonly audiences: readonly string[]
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
   const { store, results, signingKeys, clock } = deps
-  const actOf = (request: Parameters<OperatorAccess['operatorOf']>[0]) => ({
-    operator: deps.operators.operatorOf(request).name,
-    nowMs: clock.nowMs(),
-  })
+  const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
-  addOperation(app, introspectToken, CHANGE, async ({ body }) =>
+  addOperation(app, introspectToken, FOR_PEOPLE, async ({ body }) =>
     introspectionView(
       await introspect(
         {
@@ -60,20 +57,20 @@ export function addResultRoutes(
       ),
     ),
   )
-  addOperation(app, revokeToken, CHANGE, async ({ params, body, request }) => {
+  addOperation(app, revokeToken, FOR_PEOPLE, async ({ params, body, request }) => {
     await results.revokeToken(actOf(request), params.tokenId, body.reason)
     return {}
   })
 
-  addOperation(app, listSigningKeys, READ, async ({ query }) => {
+  addOperation(app, listSigningKeys, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await pageOf(signingKeys.list(), query, ({ kid }) => kid)
     return { keys: items.map(signingKeyView), ...next }
   })
-  addOperation(app, rotateSigningKey, CHANGE, async ({ body, request }) =>
+  addOperation(app, rotateSigningKey, FOR_PEOPLE, async ({ body, request }) =>
     signingKeyView(await results.rotateSigningKey(actOf(request), body.algorithm ?? 'ES256')),
   )
 
-  addOperation(app, listAttestationEvents, READ, async ({ query }) => {
+  addOperation(app, listAttestationEvents, FOR_PEOPLE, async ({ query }) => {
     const { items, ...next } = await store.transaction((tx) =>
       readPage(
         query,
@@ -85,7 +82,7 @@ export function addResultRoutes(
   })
   addEventStream(app, {
     ...ATTESTATION_EVENT_STREAM,
-    access: READ.access,
+    access: { needs: ATTESTATION_EVENT_STREAM.needs, service: SERVICE },
     newestId: () => store.transaction((tx) => tx.newestEvent()),
     eventsAfter: async (seq) =>
       (await store.transaction((tx) => tx.listEvents(seq, EVENTS_AT_ONCE))).map((event) => ({
@@ -95,19 +92,19 @@ export function addResultRoutes(
       })),
   })
 
-  addOperation(app, createWebhook, CHANGE, async ({ body, request }) => {
+  addOperation(app, createWebhook, FOR_PEOPLE, async ({ body, request }) => {
     const { secret, webhook } = await results.createWebhook(actOf(request), {
       webhookId: newUuid(),
       url: body.url,
     })
     return { secret, webhook: webhookView(webhook) }
   })
-  addOperation(app, listWebhooks, READ, async ({ query }) => {
+  addOperation(app, listWebhooks, FOR_PEOPLE, async ({ query }) => {
     const all = await store.transaction((tx) => tx.listWebhooks())
     const { items, ...next } = await pageOf(all, query, ({ webhookId }) => webhookId)
     return { webhooks: items.map(webhookView), ...next }
   })
-  addOperation(app, removeWebhook, CHANGE, async ({ params, request }) => {
+  addOperation(app, removeWebhook, FOR_PEOPLE, async ({ params, request }) => {
     await results.removeWebhook(actOf(request), params.webhookId)
     return {}
   })

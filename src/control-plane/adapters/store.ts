@@ -3,6 +3,7 @@ import { Value } from 'typebox/value'
 import { type EventView, VmReport } from '../../api/control-plane.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { type PeopleTables, readRights } from '../../people/index.js'
 import {
   appendAudit,
   type FoundationTables,
@@ -14,6 +15,7 @@ import {
 } from '../../store/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller, StoredVm } from '../ports.js'
 import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
+import { placeOfVm, placesOfVms } from './vm-places.js'
 
 interface ControlPlaneTables {
   control_plane_clusters: { name: string; created_at_ms: number }
@@ -43,7 +45,7 @@ interface ControlPlaneTables {
   }
 }
 
-type Tx = Transaction<ControlPlaneTables & HostKeyTables & FoundationTables>
+type Tx = Transaction<ControlPlaneTables & HostKeyTables & PeopleTables & FoundationTables>
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'control-plane'
@@ -74,6 +76,10 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
 
   return {
     ...hostKeyTransaction(tx),
+
+    rightsOf: ({ caller, nowMs }) => readRights(tx, caller, nowMs),
+    placeOfVm: (vmId) => placeOfVm(tx, vmId),
+    placesOfVms: (vmIds) => placesOfVms(tx, vmIds),
 
     async listClusters() {
       const rows = await tx

@@ -89,7 +89,7 @@ export async function recordDefault(
   await tx.addEvent({ atMs: act.nowMs, severity: 'info', type, subject, message, detail })
   await tx.audit({
     atMs: act.nowMs,
-    actor: `operator:${act.operator}`,
+    actor: act.actor,
     action: type,
     subject,
     outcome: 'done',

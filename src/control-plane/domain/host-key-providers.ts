@@ -226,7 +226,7 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
         if (!isBegun) await beginDeletion(tx, act, provider, options)
         const awaits = await awaitedHosts(tx, provider)
         const ends = awaits.length === 0 || (isBegun && options.force)
-        if (ends) await endDeletion(tx, provider, `operator:${act.operator}`, awaits, act.nowMs)
+        if (ends) await endDeletion(tx, provider, act.actor, awaits, act.nowMs)
         return { deleted: ends, awaits: ends ? [] : awaits }
       }),
   }
@@ -328,7 +328,7 @@ export async function recordChange(
   )
   await tx.audit({
     atMs: act.nowMs,
-    actor: `operator:${act.operator}`,
+    actor: act.actor,
     action: type,
     subject: `provider:${provider.name}`,
     outcome: 'done',

@@ -1,12 +1,20 @@
-import type { VmReport } from '../../api/control-plane.js'
+import type { EventView, VmReport } from '../../api/control-plane.js'
 import { PlatformError } from '../../core/errors.js'
+import type { Caller } from '../../http/index.js'
+import { SITE } from '../../people/index.js'
 import type { ControlPlaneStore, HostCaller, NewEvent, StoredVm } from '../ports.js'
+import { readableEvents } from './readable-events.js'
 
 /** Who asks, and when. */
 export interface Act {
+  readonly caller: Caller
   readonly operator: string
+  /** For audit records: `user:anna`. */
+  readonly actor: string
   readonly nowMs: number
 }
+
+const EVENTS_AT_ONCE = 1000
 
 /** Clusters, and the VMs that hosts report. */
 export function createInventory(store: ControlPlaneStore) {
@@ -20,7 +28,7 @@ export function createInventory(store: ControlPlaneStore) {
         )
         await tx.audit({
           atMs: act.nowMs,
-          actor: `operator:${act.operator}`,
+          actor: act.actor,
           action: 'cluster.create',
           subject: `cluster:${name}`,
           outcome: 'done',
@@ -29,13 +37,35 @@ export function createInventory(store: ControlPlaneStore) {
         return cluster
       }),
 
-    listClusters: () => store.transaction((tx) => tx.listClusters()),
+    /** Those that the caller may see, as of all that follow. */
+    listClusters: (act: Act) =>
+      store.transaction(async (tx) => {
+        const rights = await tx.rightsOf(act)
+        const clusters = await tx.listClusters()
+        return clusters.filter(({ name }) => rights.may('System.Read', { kind: 'cluster', name }))
+      }),
 
-    listVms: (filter: { readonly cluster?: string; readonly hostId?: string }) =>
-      store.transaction((tx) => tx.listVms(filter)),
+    listVms: (act: Act, filter: { readonly cluster?: string; readonly hostId?: string }) =>
+      store.transaction(async (tx) => {
+        const rights = await tx.rightsOf(act)
+        const vms = await tx.listVms(filter)
+        if (rights.may('System.Read', SITE)) return vms
+        const places = await tx.placesOfVms(vms.map(({ vmId }) => vmId))
+        return vms.filter(({ vmId }) => rights.may('System.Read', places.get(vmId) ?? SITE))
+      }),
 
-    listEvents: (afterSeq: number, limit: number) =>
-      store.transaction((tx) => tx.listEvents(afterSeq, limit)),
+    /** As many as `limit` of the events that the caller may see. */
+    async listEvents(act: Act, afterSeq: number, limit: number): Promise<readonly EventView[]> {
+      const found: EventView[] = []
+      let after = afterSeq
+      while (found.length < limit) {
+        const { events, last } = await readableEvents(store, act, after, EVENTS_AT_ONCE)
+        found.push(...events)
+        if (last === undefined) break
+        after = last
+      }
+      return found.slice(0, limit)
+    },
 
     /** Takes a host's word for its own VMs; a VM of another host is refused. */
     reportVm: (caller: HostCaller, vmId: string, report: VmReport, nowMs: number) =>

@@ -86,7 +86,7 @@ export function createNativeBackups(deps: {
         await tx.updateKeyProvider(providerId, { pendingBackup: { digest, version } })
         await tx.audit({
           atMs: act.nowMs,
-          actor: `operator:${act.operator}`,
+          actor: act.actor,
           action: 'key-provider.backup',
           subject: `provider:${name}`,
           outcome: 'allowed',

@@ -23,9 +23,9 @@ import { Secret } from '../../core/secret.js'
 import {
   type App,
   addOperation,
+  type CallerAccess,
   type HostAccess,
   type HostRate,
-  type OperatorAccess,
   RateLimitedError,
 } from '../../http/index.js'
 import type { WaitingRoom } from '../adapters/change-signal.js'
@@ -36,8 +36,7 @@ import { type TakeDeps, takeHostKey } from '../domain/take-host-key.js'
 import { attestedHost } from './host-caller.js'
 
 const SERVICE = 'control-plane'
-const READ = { access: { operator: ['administrator', 'auditor'], service: SERVICE } } as const
-const CHANGE = { access: { operator: ['administrator'], service: SERVICE } } as const
+const FOR_PEOPLE = { access: { people: SERVICE } } as const
 
 /** What a host may say of the keys that it holds: some 10 000 of them. */
 const REPORT_LIMIT_OCTETS = 256 * 1024
@@ -53,7 +52,7 @@ export function addHostKeyRoutes(
     readonly backups: NativeBackups
     readonly hosts: HostAccess
     readonly rate: HostRate
-    readonly operators: OperatorAccess
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
@@ -86,61 +85,58 @@ export function addHostKeyRoutes(
     takeHostKey(delivery, await hostOf(request), body, clock.nowMs()),
   )
 
-  const actOf = (request: Parameters<OperatorAccess['operatorOf']>[0]) => ({
-    operator: deps.operators.operatorOf(request).name,
-    nowMs: clock.nowMs(),
-  })
-  addOperation(app, createNativeProvider, CHANGE, async ({ body, request }) =>
+  const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
+  addOperation(app, createNativeProvider, FOR_PEOPLE, async ({ body, request }) =>
     providers.createNative(actOf(request), body),
   )
-  addOperation(app, createStandardProvider, CHANGE, async ({ body, request }) =>
+  addOperation(app, createStandardProvider, FOR_PEOPLE, async ({ body, request }) =>
     providers.createStandard(actOf(request), { ...body, force: body.force === true }),
   )
-  addOperation(app, setStandardKeyServers, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, setStandardKeyServers, FOR_PEOPLE, async ({ params, body, request }) =>
     providers.setKeyServers(actOf(request), params.provider, {
       keyServers: body.keyServers,
       force: body.force === true,
     }),
   )
-  addOperation(app, testStandardProvider, CHANGE, async ({ params }) =>
+  addOperation(app, testStandardProvider, FOR_PEOPLE, async ({ params }) =>
     providers.test(params.provider, clock.nowMs()),
   )
-  addOperation(app, listHostKeyProviders, READ, async () => ({
+  addOperation(app, listHostKeyProviders, FOR_PEOPLE, async () => ({
     providers: [...(await providers.list(clock.nowMs()))],
   }))
-  addOperation(app, getHostKeyProvider, READ, async ({ params }) =>
+  addOperation(app, getHostKeyProvider, FOR_PEOPLE, async ({ params }) =>
     providers.get(params.provider, clock.nowMs()),
   )
-  addOperation(app, listHostKeys, READ, async ({ params }) => ({
+  addOperation(app, listHostKeys, FOR_PEOPLE, async ({ params }) => ({
     keys: [...(await providers.listKeys(params.provider))],
   }))
-  addOperation(app, listHostKeyDeliveries, READ, async ({ params }) => ({
+  addOperation(app, listHostKeyDeliveries, FOR_PEOPLE, async ({ params }) => ({
     deliveries: [...(await providers.listDeliveries(params.provider))],
   }))
-  addOperation(app, setHostKeyProvider, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, setHostKeyProvider, FOR_PEOPLE, async ({ params, body, request }) =>
     providers.setClusters(actOf(request), params.provider, body.clusters),
   )
-  addOperation(app, rotateNativeProvider, CHANGE, async ({ params, request }) =>
+  addOperation(app, rotateNativeProvider, FOR_PEOPLE, async ({ params, request }) =>
     providers.rotate(actOf(request), params.provider),
   )
-  addOperation(app, deleteHostKeyProvider, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, deleteHostKeyProvider, FOR_PEOPLE, async ({ params, body, request }) =>
     providers.remove(actOf(request), params.provider, {
       reason: body.reason,
       force: body.force === true,
     }),
   )
-  addOperation(app, backupNativeProvider, CHANGE, async ({ params, body, request }) => {
+  addOperation(app, backupNativeProvider, FOR_PEOPLE, async ({ params, body, request }) => {
     using passphrase = new Secret(utf8(body.passphrase))
     const { file, digest } = await backups.make(actOf(request), params.provider, passphrase)
     return { file: toBase64url(file), digest }
   })
-  addOperation(app, confirmBackup, CHANGE, async ({ params, body, request }) =>
+  addOperation(app, confirmBackup, FOR_PEOPLE, async ({ params, body, request }) =>
     backups.confirm(actOf(request), params.provider, body.digest),
   )
   addOperation(
     app,
     restoreNativeProvider,
-    { ...CHANGE, bodyLimitOctets: BACKUP_LIMIT_OCTETS },
+    { ...FOR_PEOPLE, bodyLimitOctets: BACKUP_LIMIT_OCTETS },
     async ({ body, request }) => {
       using passphrase = new Secret(utf8(body.passphrase))
       return await backups.restore(actOf(request), {

@@ -98,7 +98,7 @@ export function createDestruction(deps: {
         const atMs = act.nowMs + wanted.afterDays * DAY_MS
         await tx.setDestruction(providerId, wanted.version, atMs)
         const { version, reason, abandon } = wanted
-        await record(tx, act.operator, act.nowMs, name, 'provider.destroy-scheduled', 'done', {
+        await record(tx, act.actor, act.nowMs, name, 'provider.destroy-scheduled', 'done', {
           ...{ version, reason, abandon, references },
           at: isoTime(atMs),
         })
@@ -112,7 +112,7 @@ export function createDestruction(deps: {
           throw new PlatformError('KEY_STATE', `version ${version} is not to be destroyed`)
         }
         await tx.setDestruction(providerId, version, undefined)
-        await record(tx, act.operator, act.nowMs, name, 'provider.destroy-cancelled', 'done', {
+        await record(tx, act.actor, act.nowMs, name, 'provider.destroy-cancelled', 'done', {
           version,
         })
       }),
@@ -200,7 +200,7 @@ async function versionOf(
 
 async function record(
   tx: KeyProviderTransaction,
-  operator: string,
+  actor: string,
   atMs: number,
   name: string,
   action: string,
@@ -208,5 +208,5 @@ async function record(
   detail: { readonly [name: string]: CanonicalValue },
 ): Promise<void> {
   const subject = `provider:${name}`
-  await tx.audit({ atMs, actor: `operator:${operator}`, action, subject, outcome, detail })
+  await tx.audit({ atMs, actor, action, subject, outcome, detail })
 }

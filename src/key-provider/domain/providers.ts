@@ -38,6 +38,8 @@ const RETRY_MS = 300_000
 /** Who asks, and when. */
 export interface Act {
   readonly operator: string
+  /** For audit records: `user:anna`. */
+  readonly actor: string
   readonly nowMs: number
 }
 
@@ -339,7 +341,7 @@ export function createProviderAdministration(deps: {
      */
     async rotateDue(nowMs: number): Promise<readonly string[]> {
       const all = await store.transaction((tx) => tx.listProviders())
-      const act = { operator: 'schedule', nowMs }
+      const act = { operator: 'schedule', actor: 'operator:schedule', nowMs }
       const rotated: string[] = []
       for (const provider of all) {
         const { name, providerId } = provider
@@ -403,7 +405,7 @@ async function record(
 ): Promise<void> {
   await tx.audit({
     atMs: act.nowMs,
-    actor: `operator:${act.operator}`,
+    actor: act.actor,
     action,
     subject: `provider:${name}`,
     outcome,

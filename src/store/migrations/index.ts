@@ -16,6 +16,7 @@ import { hostKeysMigration } from './0014-host-keys.js'
 import { revokedKeysMigration } from './0015-revoked-keys.js'
 import { defaultProvidersMigration } from './0016-default-providers.js'
 import { tpmKeysMigration } from './0017-tpm-keys.js'
+import { peopleMigration } from './0018-people.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -36,4 +37,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0015-revoked-keys': revokedKeysMigration,
   '0016-default-providers': defaultProvidersMigration,
   '0017-tpm-keys': tpmKeysMigration,
+  '0018-people': peopleMigration,
 }

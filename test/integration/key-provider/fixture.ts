@@ -10,20 +10,20 @@ import { newUuid } from '../../../src/core/random.js'
 import { Secret } from '../../../src/core/secret.js'
 import {
   type App,
+  callerAccess,
   createApp,
   createRegistry,
   hostAccess,
-  operatorAccess,
   type Registry,
 } from '../../../src/http/index.js'
 import { openKeyProvider } from '../../../src/key-provider/index.js'
+import { findCaller, missingPrivilege } from '../../../src/people/index.js'
 import { passphraseSealer } from '../../../src/seals/index.js'
 import { configuredTpm } from '../../../src/server/index.js'
 import {
   createOperator,
   createRootKey,
   type FoundationTables,
-  findOperator,
   idempotentAnswers,
   openStore,
   type RootKey,
@@ -97,8 +97,9 @@ export async function openFixture(
   }
   const signingKey = await generateSigningKey()
   const keys = await importJwks(publicJwks([signingKey]))
-  const operators = operatorAccess({
-    find: (token, service) => findOperator(store, { token, service, nowMs }),
+  const callers = callerAccess({
+    find: (token, service) => findCaller(store, { token, service, nowMs }),
+    missing: (caller, needs) => missingPrivilege(store.tables(), caller, needs, nowMs),
   })
   const hosts = hostAccess({
     publicUrl: URL_OF_AUTHORITY,
@@ -114,7 +115,7 @@ export async function openFixture(
     logger,
     name: 'key-provider',
     bodyLimitOctets: 64 * 1024,
-    operators,
+    callers,
     hosts,
     idempotency: idempotentAnswers(store, { service: 'key-provider', rootKey, clock }),
   })
@@ -124,7 +125,7 @@ export async function openFixture(
     tombstoneFile: join(folder, 'kp.db.tombstones'),
     tpm: { sealer: configuredTpm(tpmTcti, openTpm), pcrs: [0, 7] },
   })
-  keyProvider.addRoutes(app, { hosts, operators })
+  keyProvider.addRoutes(app, { hosts, callers })
   await app.ready()
   const { token } = await createOperator(store, {
     name: from === undefined ? 'admin' : `admin-${newUuid()}`,

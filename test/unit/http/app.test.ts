@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { ABOUT_SELF, onObject, onSite } from '../../../src/api/needs.js'
 import { operation } from '../../../src/api/operation.js'
 import { PlatformError } from '../../../src/core/errors.js'
 import type { Logger } from '../../../src/core/logger.js'
@@ -8,10 +9,11 @@ import {
   addHealthRoutes,
   addOperation,
   createRegistry,
+  noteCheck,
   routesOf,
 } from '../../../src/http/index.js'
 import { TokenError } from '../../../src/tokens/errors.js'
-import { ADMIN, AUDITOR, memoryLogger, testApp } from './harness.js'
+import { ADMIN, AUDITOR, callers, memoryLogger, testApp } from './harness.js'
 
 const closed = { additionalProperties: false }
 const Empty = Type.Object({}, closed)
@@ -23,8 +25,9 @@ const Thing = Type.Object(
   },
   closed,
 )
-const everyone = { operator: ['administrator', 'auditor'], service: 'test' } as const
-const administrators = { operator: ['administrator'], service: 'test' } as const
+const PEOPLE = { access: { people: 'test' } } as const
+const everyone = onSite('System.Read')
+const administrators = onSite('System.Read', 'Authorization.ModifyRoles')
 
 const SECRET_TEXT = 'SELECT dek FROM keys -- /etc/sigillo/root.key'
 
@@ -51,6 +54,7 @@ beforeEach(async () => {
   const get = operation({
     id: 'get',
     summary: '',
+    needs: everyone,
     method: 'GET',
     path: '/private',
     status: 200,
@@ -69,6 +73,7 @@ beforeEach(async () => {
   const put = operation({
     id: 'put',
     summary: '',
+    needs: administrators,
     method: 'PUT',
     path: '/private',
     status: 200,
@@ -86,8 +91,8 @@ beforeEach(async () => {
     answer: Empty,
   })
   addOperation(app, post, { access: 'public' }, async ({ body }) => body)
-  addOperation(app, get, { access: everyone }, async ({ query }) => query)
-  addOperation(app, put, { access: administrators }, async () => ({}))
+  addOperation(app, get, PEOPLE, async ({ query }) => query)
+  addOperation(app, put, PEOPLE, async () => ({}))
   addOperation(app, leak, { access: 'public' }, async ({ params: { id } }) => ({
     id,
     dek: 'secret',
@@ -103,12 +108,13 @@ beforeEach(async () => {
     operation({
       id: 'f2',
       summary: '',
+      needs: everyone,
       method: 'GET',
       path: '/private/fails',
       status: 200,
       answer: Empty,
     }),
-    { access: everyone },
+    PEOPLE,
     fail,
   )
 })
@@ -154,7 +160,48 @@ describe('operators', () => {
     expect((await app.inject({ url: '/private', headers: as(AUDITOR) })).statusCode).toBe(200)
     expect((await app.inject({ ...put, headers: as(ADMIN) })).statusCode).toBe(200)
     const refused = await app.inject({ ...put, headers: as(AUDITOR) })
-    expect([refused.statusCode, refused.json().code]).toEqual([403, 'FORBIDDEN'])
+    expect([refused.statusCode, refused.json()]).toEqual([
+      403,
+      expect.objectContaining({
+        code: 'FORBIDDEN',
+        detail: 'expected privilege Authorization.ModifyRoles on the site, found it missing',
+      }),
+    ])
+  })
+
+  const empty = { summary: '', method: 'GET', status: 200, answer: Empty } as const
+
+  test('an operation that declares no privileges does not register for people', async () => {
+    const bare = operation({ ...empty, id: 'bare', path: '/bare' })
+    const none = { on: 'site', privileges: [] } as unknown as typeof everyone
+    const lax = operation({ ...empty, id: 'lax', path: '/lax', needs: none })
+    const open = operation({ ...empty, id: 'open', path: '/open', needs: everyone })
+    const nothing = async () => ({})
+    expect(() => addOperation(app, bare, PEOPLE, nothing)).toThrow('declares no privileges')
+    expect(() => addOperation(app, lax, PEOPLE, nothing)).toThrow('needs no privilege')
+    expect(() => addOperation(app, open, { access: 'public' }, nothing)).toThrow('for people')
+    expect((await app.inject({ url: '/open', headers: as(ADMIN) })).statusCode).toBe(404)
+  })
+
+  test('an operation about the caller needs no privilege, and a caller all the same', async () => {
+    const own = operation({ ...empty, id: 'own', path: '/own', needs: ABOUT_SELF })
+    addOperation(app, own, PEOPLE, async () => ({}))
+    expect((await app.inject({ url: '/own', headers: as(AUDITOR) })).statusCode).toBe(200)
+    expect((await app.inject('/own')).statusCode).toBe(401)
+  })
+
+  test('an operation on an object that does not ask what its caller may do answers nothing', async () => {
+    const lax = operation({ ...empty, id: 'lax', path: '/lax', needs: onObject('System.Read') })
+    const keen = operation({ ...empty, id: 'keen', path: '/keen', needs: onObject('System.Read') })
+    addOperation(app, lax, PEOPLE, async () => ({}))
+    addOperation(app, keen, PEOPLE, async ({ request }) => {
+      noteCheck(callers.callerOf(request))
+      return {}
+    })
+    const [first, second] = await Promise.all(
+      ['/lax', '/keen'].map((url) => app.inject({ url, headers: as(AUDITOR) })),
+    )
+    expect([first?.statusCode, second?.statusCode]).toEqual([500, 200])
   })
 
   const strangers: readonly (readonly [claim: string, headers: Record<string, string>])[] = [
@@ -224,15 +271,11 @@ describe('operators', () => {
       summary: '',
       method: 'GET',
       path: '/other',
+      needs: everyone,
       status: 200,
       answer: Empty,
     })
-    addOperation(
-      app,
-      other,
-      { access: { operator: ['administrator'], service: 'other' } },
-      async () => ({}),
-    )
+    addOperation(app, other, { access: { people: 'other' } }, async () => ({}))
     expect((await app.inject({ url: '/other', headers: as(ADMIN) })).statusCode).toBe(401)
   })
 })
@@ -461,7 +504,7 @@ test('health is one word for anybody, figures are for operators', async () => {
   addHealthRoutes(service, {
     prefix: '/kp',
     state: () => state,
-    metrics: { registry, access: everyone },
+    metrics: { registry, access: { needs: everyone, service: 'test' } },
   })
   const sealed = await service.inject('/kp/health')
   expect([sealed.statusCode, sealed.json()]).toEqual([503, { status: 'sealed' }])

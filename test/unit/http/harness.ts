@@ -4,9 +4,9 @@ import type { Clock } from '../../../src/core/clock.js'
 import type { Logger } from '../../../src/core/logger.js'
 import {
   type AppOptions,
+  callerAccess,
   createApp,
-  type Operator,
-  operatorAccess,
+  type OperatorCaller,
 } from '../../../src/http/index.js'
 
 /** A logger whose lines a test can read. */
@@ -24,13 +24,23 @@ export function memoryLogger(): { readonly logger: Logger; readonly lines: strin
 export const ADMIN = `sgl_op_${'a'.repeat(43)}`
 export const AUDITOR = `sgl_op_${'b'.repeat(43)}`
 
-const OPERATORS: Readonly<Record<string, Operator>> = {
-  [ADMIN]: { name: 'anna', role: 'administrator' },
-  [AUDITOR]: { name: 'ugo', role: 'auditor' },
+const CALLERS: Readonly<Record<string, OperatorCaller>> = {
+  [ADMIN]: operator('anna', 'administrator'),
+  [AUDITOR]: operator('ugo', 'auditor'),
 }
 
-export const operators = operatorAccess({
-  find: async (token, service) => (service === 'test' ? OPERATORS[token] : undefined),
+function operator(name: string, role: OperatorCaller['role']): OperatorCaller {
+  return { kind: 'operator', operatorId: name, name, role, services: ['test'] }
+}
+
+/** The auditor has one privilege, the administrator all of them. */
+export const callers = callerAccess({
+  find: async (token, service) => (service === 'test' ? CALLERS[token] : undefined),
+  missing: async (caller, { privileges }) =>
+    privileges.find(
+      (one) =>
+        !(caller.kind === 'operator' && caller.role === 'administrator') && one !== 'System.Read',
+    ),
 })
 
 export function testApp(changes: Partial<AppOptions> = {}) {
@@ -38,7 +48,7 @@ export function testApp(changes: Partial<AppOptions> = {}) {
     logger: memoryLogger().logger,
     name: 'test',
     bodyLimitOctets: 2 * 1024 * 1024,
-    operators,
+    callers,
     ...changes,
   })
 }

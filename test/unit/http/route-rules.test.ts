@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import * as attestation from '../../../src/api/attestation.js'
 import * as controlPlane from '../../../src/api/control-plane.js'
 import * as keyProvider from '../../../src/api/key-provider.js'
+import type { Needs } from '../../../src/api/needs.js'
 import type { Operation } from '../../../src/api/operation.js'
-import { addOperation, routesOf } from '../../../src/http/index.js'
+import { addOperation, type PersonRule, routesOf } from '../../../src/http/index.js'
 import { testApp } from './harness.js'
 
 const closed = { additionalProperties: false }
@@ -39,7 +40,7 @@ describe('what does not register', () => {
   const { body: _, ...noBody } = good.schema
   const { response: __, ...noAnswer } = good.schema
   const { params: ___, ...noParams } = good.schema
-  const auditorsWrite = { operator: ['auditor'], service: 'test' } as const
+  const nothing = { on: 'site', privileges: [] } as unknown as Needs
   const cases: readonly (readonly [claim: string, message: string, route: RouteOptions])[] = [
     ['a route without access', 'does not declare who may call it', { ...good, config: {} }],
     ['a route without config', 'does not declare', { ...good, config: undefined as never }],
@@ -56,11 +57,15 @@ describe('what does not register', () => {
       { ...good, config: { access: 'local' } },
     ],
     [
-      'a route for no operator',
-      'for no operator',
-      { ...good, config: { access: { operator: [], service: 'test' } } },
+      'a route for people that needs no privilege',
+      'needs no privilege',
+      { ...good, config: { access: { needs: nothing, service: 'test' } } },
     ],
-    ['an auditor who writes', 'auditors only read', { ...good, config: { access: auditorsWrite } }],
+    [
+      'a route for people that does not say what they need',
+      'declares no privileges',
+      { ...good, config: { access: { service: 'test' } as unknown as PersonRule } },
+    ],
     ['a body without schema', 'no schema for its body', { ...good, schema: noBody }],
     ['an answer without schema', 'no schema for its answer', { ...good, schema: noAnswer }],
     ['parameters without schema', 'no schema for its parameters', { ...good, schema: noParams }],
@@ -121,7 +126,8 @@ test('every operation of the API has closed and bounded schemas', async () => {
   expect(operations.length).toBeGreaterThan(20)
   const refused = operations.flatMap((operation) => {
     try {
-      addOperation(app, operation, { access: 'public' }, async () => ({}))
+      const access = operation.needs ? { people: 'test' } : 'public'
+      addOperation(app, operation, { access }, async () => ({}))
       return []
     } catch (error) {
       return [String(error)]
