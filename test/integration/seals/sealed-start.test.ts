@@ -53,7 +53,7 @@ describe('an authority whose passphrase is not on the machine', () => {
     expect(await site.audit(SERVICE)).toContainEqual(
       expect.objectContaining({
         actor: 'operator:auditor',
-        action: 'operator.authorize',
+        action: 'caller.authorize',
         outcome: 'refused',
         detail: expect.objectContaining({ code: 'FORBIDDEN' }),
       }),

@@ -117,7 +117,7 @@ export async function openSealSite(
       try {
         const rows = db
           .prepare(
-            "select * from audit_records where chain = ? and (action like 'root-key.%' or action like 'operator.%') order by seq",
+            "select * from audit_records where chain = ? and (action like 'root-key.%' or action like 'caller.%') order by seq",
           )
           .all(chain) as readonly FoundationTables['audit_records'][]
         return rows.map(({ action, outcome, actor, detail }) => ({
