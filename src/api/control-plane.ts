@@ -17,7 +17,12 @@ const BASE = '/control-plane/v1'
 
 // ---------------------------------------------------------------- what hosts call
 
-export const VmState = Type.Union([Type.Literal('stopped'), Type.Literal('running')])
+/** `locked`: it does not run, and cannot be started, since its keys could not be had when they were wanted last. */
+export const VmState = Type.Union([
+  Type.Literal('stopped'),
+  Type.Literal('running'),
+  Type.Literal('locked'),
+])
 export type VmState = Static<typeof VmState>
 
 /** What of a VM has a key of its own. */
@@ -30,10 +35,27 @@ const WrappingKey = {
   version: Type.Integer({ minimum: 1 }),
 }
 
+/** Missing: the key is not where it should be. Unreachable: nobody can be asked now. Refused: not for this host. */
+export const LockReason = Type.Union([
+  Type.Literal('missing'),
+  Type.Literal('unreachable'),
+  Type.Literal('refused'),
+])
+export type LockReason = Static<typeof LockReason>
+
+/** Why a VM is locked. */
+export const VmLock = Exactly({
+  reason: LockReason,
+  code: Type.String({ pattern: '^[A-Z][A-Z0-9_]{1,63}$' }),
+  since: Time,
+})
+
 /** What a host tells of a VM: names and states, no keys. */
 export const VmReport = Exactly({
   name: Name,
   state: VmState,
+  /** Of a VM in the state `locked`. */
+  lock: Type.Optional(VmLock),
   /** Absent for a VM that is not encrypted. */
   provider: Type.Optional(Name),
   disks: Type.Array(

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
-import { VmState } from './control-plane.js'
+import { VmLock, VmState } from './control-plane.js'
 import { DefaultInForce } from './default-provider.js'
 import { HostKeyKind } from './host-keys.js'
 import { Assurance, Purpose } from './key-provider.js'
@@ -222,6 +222,8 @@ export const VmDetails = Exactly({
   vmId: Uuid,
   name: Name,
   state: VmState,
+  /** Why it is locked, if it is. */
+  lock: Type.Optional(Exactly({ ...VmLock.properties, message: Sentence })),
   provider: Type.Optional(Name),
   memoryMib: Type.Optional(Type.Integer()),
   cpus: Type.Optional(Type.Integer()),
@@ -422,6 +424,17 @@ export const startVm = operation({
   params: VmParams,
   body: Empty,
   answer: TaskView,
+})
+
+export const unlockVm = operation({
+  id: 'unlockVm',
+  summary: 'Try now to have the keys of a locked VM',
+  method: 'POST',
+  path: `${BASE}/vms/:vm/unlock`,
+  status: 200,
+  params: VmParams,
+  body: Empty,
+  answer: VmDetails,
 })
 
 export const stopVm = operation({

@@ -49,7 +49,7 @@ export interface AttestationLoopDeps {
   /** After each attestation that was accepted. */
   readonly onAttested: () => void
   /** After one that was refused: the host is not trusted as it is. */
-  readonly onRefused: () => void
+  readonly onRefused: (error: unknown) => void
 }
 
 /**
@@ -127,7 +127,7 @@ export function startAttestationLoop(deps: AttestationLoopDeps): AttestationLoop
     lastError = { code, message: messageOf(error), at: isoTime(clock.nowMs()) }
     if (code === 'ATTESTATION_REFUSED') {
       session = undefined
-      deps.onRefused()
+      deps.onRefused(error)
     }
     if (code === 'TPM_UNREACHABLE') await deps.loseTpm()
     const delayMs = retryDelayMs(failures, deps.random())

@@ -79,5 +79,16 @@ export const AgentConfig = Exactly({
       default: '/var/lib/sigillo-agent/vms',
       description: 'where VMs are kept; mode 0700',
     }),
+    onRevocation: Type.Union([Type.Literal('keep'), Type.Literal('stop')], {
+      default: 'keep',
+      description:
+        'what becomes of encrypted VMs that run when the host is refused or revoked: keep, or stop; none can be started',
+    }),
+    revocationGraceSeconds: Type.Integer({
+      default: 60,
+      minimum: 0,
+      maximum: 3600,
+      description: 'how long guests may take to power off before they are stopped for that',
+    }),
   }),
 })

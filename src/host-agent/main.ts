@@ -66,8 +66,13 @@ export async function startHostAgent(deps: {
     onAttested: () => {
       keeper.start()
       void vms.settleReleases()
+      void vms.reportUntold().then(() => vms.unlockAll())
     },
-    onRefused: () => keeper.forget(),
+    onRefused: (error) => {
+      keeper.forget()
+      const { onRevocation, revocationGraceSeconds: graceSeconds } = config.vm
+      void vms.refuseHost(error, onRevocation === 'stop' ? { graceSeconds } : 'keep')
+    },
   })
   const openTpmOfHost = async () => (await tpm.identity()).tpm
   const authority = createAuthority(client, () => loop.session(), clock)
@@ -76,6 +81,9 @@ export async function startHostAgent(deps: {
     ...{ authority, kept, logger },
     tpm: openTpmOfHost,
     random: deps.random,
+    onReceived: () => void vms.unlockAll(),
+    onMissing: (providers) => void vms.lockThoseWithoutKeys(providers),
+    onDoubt: () => void loop.attestNow(),
   })
   const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost), {
     take: createKeyTaker(authority, openTpmOfHost),
@@ -86,6 +94,7 @@ export async function startHostAgent(deps: {
     keys,
     certifier: createVtpmCertifier(authority, client),
     inventory: createInventory(authority),
+    random: deps.random,
     clock,
     logger,
   })

@@ -8,6 +8,8 @@ export function printVm(output: Output, vm: VmDetails): void {
       ['VM', vm.name],
       ['id', vm.vmId],
       ['state', vm.state],
+      ['locked', vm.lock && `${vm.lock.reason} (${vm.lock.code}) since ${vm.lock.since}`],
+      ['reason', vm.lock?.message],
       ['key provider', vm.provider ?? 'none: not encrypted'],
       ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
       ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],

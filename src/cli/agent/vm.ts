@@ -7,6 +7,7 @@ import {
   showVm,
   startVm,
   stopVm,
+  unlockVm,
   type VmCreate,
 } from '../../api/host-agent.js'
 import { fromBase64url } from '../../core/bytes.js'
@@ -80,7 +81,7 @@ export function addVmCommands(program: Command): void {
           ['VM', 'STATE', 'PROVIDER', 'DISKS', 'VTPM', 'ID'],
           ...vms.map((v) => [
             v.name,
-            v.state,
+            v.lock ? `locked: ${v.lock.reason} (${v.lock.code})` : v.state,
             v.provider ?? 'none',
             String(v.disks.length),
             v.vtpm ? 'yes' : 'no',
@@ -112,6 +113,17 @@ export function addVmCommands(program: Command): void {
       const started = await agent.client.call(startVm, { params: { vm: name }, body: {} })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('unlock <name>'))
+    .description('try now to have the keys of a locked VM; the agent tries by itself, too')
+    .addHelpText(
+      'after',
+      examples('sigillo-agent vm unlock web1', 'sigillo-agent vm unlock web1 --json'),
+    )
+    .action(async (name: string, _options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      printVm(agent.output, await agent.client.call(unlockVm, { params: { vm: name }, body: {} }))
     })
 
   withSocket(vm.command('stop <name>'))

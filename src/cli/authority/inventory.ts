@@ -50,7 +50,7 @@ export function addInventoryCommands(program: Command): void {
         ...vms.map(({ report, hostId, reportedAt }) => [
           report.name,
           hostId,
-          report.state,
+          report.lock ? `locked: ${report.lock.reason} (${report.lock.code})` : report.state,
           report.provider ?? 'none',
           String(report.disks.length),
           report.vtpm ? 'yes' : 'no',

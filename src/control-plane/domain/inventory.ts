@@ -1,4 +1,4 @@
-import type { EventView, VmReport } from '../../api/control-plane.js'
+import type { EventView, LockReason, VmReport } from '../../api/control-plane.js'
 import { PlatformError } from '../../core/errors.js'
 import type { Caller } from '../../http/index.js'
 import { SITE } from '../../people/index.js'
@@ -80,8 +80,9 @@ export function createInventory(store: ControlPlaneStore) {
           report,
           reportedAtMs: nowMs,
         })
-        const change = changeOf(before, report)
-        if (change) await tx.addEvent(info(nowMs, change.type, `vm:${vmId}`, change.message))
+        for (const event of eventsOf(before, { vmId, hostId: caller.hostId, report }, nowMs)) {
+          await tx.addEvent(event)
+        }
       }),
 
     forgetVm: (caller: HostCaller, vmId: string, nowMs: number) =>
@@ -108,15 +109,45 @@ function requireOwner(vm: StoredVm | undefined, caller: HostCaller, vmId: string
   }
 }
 
-function changeOf(
+function eventsOf(
   before: StoredVm | undefined,
-  report: VmReport,
-): { readonly type: string; readonly message: string } | undefined {
-  if (!before) return { type: 'vm.created', message: `VM ${report.name} made` }
-  if (before.report.state === report.state) return undefined
-  return report.state === 'running'
-    ? { type: 'vm.started', message: `VM ${report.name} started` }
-    : { type: 'vm.stopped', message: `VM ${report.name} stopped` }
+  { vmId, hostId, report }: Pick<StoredVm, 'vmId' | 'hostId' | 'report'>,
+  nowMs: number,
+): readonly NewEvent[] {
+  const { name, state, lock } = report
+  const tell = (type: string, message: string) => info(nowMs, type, `vm:${vmId}`, message)
+  const events: NewEvent[] = []
+  if (!before) events.push(tell('vm.created', `VM ${name} made`))
+  const was = before?.report.state ?? 'stopped'
+  if (was === 'locked' && state !== 'locked') {
+    const detail = { host: hostId, vm: name }
+    events.push({ ...tell('vm.unlocked', `VM ${name} unlocked`), detail })
+  }
+  if (state === 'locked' && (was !== 'locked' || lock?.reason !== before?.report.lock?.reason)) {
+    events.push(lockedEvent(tell('vm.locked', `VM ${name} is locked`), hostId, report))
+  }
+  if (state === 'running' && was !== 'running')
+    events.push(tell('vm.started', `VM ${name} started`))
+  if (state !== 'running' && was === 'running')
+    events.push(tell('vm.stopped', `VM ${name} stopped`))
+  return events
+}
+
+const LOCKED_SINCE: Readonly<Record<LockReason, string>> = {
+  missing: 'its key is missing',
+  unreachable: 'its key cannot be reached now',
+  refused: 'its host does not get its key',
+}
+
+/** An alarm: somebody has to bring the key back where it is missing. */
+function lockedEvent(event: NewEvent, host: string, { name, provider, lock }: VmReport): NewEvent {
+  const { reason = 'missing', code = 'INTERNAL' } = lock ?? {}
+  return {
+    ...event,
+    severity: reason === 'missing' ? 'error' : 'warning',
+    message: `${event.message} on ${host}: ${LOCKED_SINCE[reason]} (${code})`,
+    detail: { host, vm: name, ...(provider === undefined ? {} : { provider }), reason, code },
+  }
 }
 
 function info(atMs: number, type: string, subject: string, message: string): NewEvent {

@@ -3,6 +3,7 @@ import { Value } from 'typebox/value'
 import type { DefaultInForce } from '../../api/default-provider.js'
 import type { HostKeysNotRestored } from '../../api/host-agent.js'
 import {
+  type HostKeyProvider,
   type HostKeyReport,
   type HostKeysAnswer,
   HostKeysContent,
@@ -71,6 +72,12 @@ export function createKeyKeeper(deps: {
   readonly kept: KeptKeys
   readonly random: () => number
   readonly logger: Logger
+  /** Keys came that were not here before. */
+  readonly onReceived: () => void
+  /** Keys of these providers are not here that were, or are to be. */
+  readonly onMissing: (providers: readonly string[]) => void
+  /** The control plane does not take this host for trusted: an attestation finds out. */
+  readonly onDoubt: () => void
 }): KeyKeeper {
   const { authority, kept, logger } = deps
   const keyring = new Keyring()
@@ -93,9 +100,11 @@ export function createKeyKeeper(deps: {
     const signal = AbortSignal.any([current.ended.signal, current.turn.signal])
     const answer = await authority.call(syncHostKeys, { body }, signal)
     if (current.ended.signal.aborted) return true
+    const before = keyring.providers
     const erased = keyring.keepOnly(answer.providers)
     if (erased > 0) logger.info({ event: 'host-keys.erased', keys: erased }, 'keys were erased')
     kept.keepOnly(answer.providers)
+    const lost = namesOfLost(before, answer, missing)
     ;({ missing, revision, defaultProvider } = answer)
     failed = []
     for (const assurance of ['session', 'tpm'] as const) {
@@ -103,6 +112,7 @@ export function createKeyKeeper(deps: {
     }
     if (current.ended.signal.aborted) return true
     if (session.bindingKey) kept.save(keyring, session.bindingKey.storage)
+    if (lost.length > 0) deps.onMissing(lost)
     const isWhole = missing.length === 0 && failed.length === 0
     if (isWhole) notRestored = undefined
     return isWhole
@@ -136,6 +146,7 @@ export function createKeyKeeper(deps: {
       // What was not asked for is not kept
       keyring.keepOnly(keyring.providers)
       logger.info({ event: 'host-keys.received', keys: keys.length }, 'keys were received')
+      if (keys.length > 0) deps.onReceived()
     } finally {
       plaintext.fill(0)
     }
@@ -166,6 +177,7 @@ export function createKeyKeeper(deps: {
           failures += 1
           lastError = messageOf(error)
           logger.warn({ event: 'host-keys.failed', failures, err: error }, 'no keys were got')
+          if (isPlatformError(error, 'HOST_STATUS')) deps.onDoubt()
           answered(current)
         }
       }
@@ -269,4 +281,26 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   } catch (error) {
     if (!signal.aborted) throw error
   }
+}
+
+/** Providers with a version that this host is no longer to hold, or that the control plane does not have any more. */
+function namesOfLost(
+  before: readonly HostKeyProvider[],
+  { providers, missing }: HostKeysAnswer,
+  knownMissing: HostKeysAnswer['missing'],
+): readonly string[] {
+  const gone = before.filter(({ providerId, versions }) => {
+    const now = providers.find((one) => one.providerId === providerId)
+    return versions.some((version) => !now?.versions.includes(version))
+  })
+  const isKnown = (one: HostKeysAnswer['missing'][number]) =>
+    knownMissing.some(
+      ({ providerId, version, code }) =>
+        providerId === one.providerId && version === one.version && code === one.code,
+    )
+  const news = missing.filter((one) => !isKnown(one))
+  const lacking = providers.filter(({ providerId }) =>
+    news.some((one) => one.providerId === providerId),
+  )
+  return [...new Set([...gone, ...lacking].map(({ name }) => name))]
 }

@@ -17,6 +17,8 @@ export interface VmPaths {
   readonly plainHome: string
   /** Wrapped keys. */
   readonly keys: string
+  /** Why its keys could not be had; there only while it is locked. */
+  readonly lock: string
   /** Digest of the vTPM state when the VM last stopped. */
   readonly vtpmRecord: string
   /** State directory of swtpm. */
@@ -46,6 +48,7 @@ export function pathsOf(root: string): VmPaths {
     home: `${root}/home.enc`,
     plainHome: `${root}/home.json`,
     keys: `${root}/keys.json`,
+    lock: `${root}/lock.json`,
     vtpmRecord: `${root}/vtpm.json`,
     vtpm: `${root}/vtpm`,
     vtpmState: `${root}/vtpm/tpm2-00.permall`,

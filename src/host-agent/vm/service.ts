@@ -12,6 +12,8 @@ import { type CreateDeps, createVm } from './create-vm.js'
 import { createVmDisks, type VmDisks } from './disk-changes.js'
 import { diskFileOf, readDiskFile } from './disk-file.js'
 import { createVmEncryption, type VmEncryption } from './encryption.js'
+import { lockReasonOf } from './lock.js'
+import { createLockedVms, type LockedVms } from './locked-vms.js'
 import { OctetProgress } from './octet-progress.js'
 import type { EncryptionOptions } from './part-by-part.js'
 import type { Inventory, KeyClient, OnProgress, VtpmCertifier } from './ports.js'
@@ -22,6 +24,7 @@ import { removeVmDirectory } from './remove-vm.js'
 import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
 import { factsOf, type VmFacts } from './vm-facts.js'
+import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './unlock-loop.js'
 import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
@@ -49,6 +52,10 @@ export interface VmServiceOptions {
   readonly accelerator?: Accelerator | 'auto'
   readonly programs?: Partial<Programs>
   readonly firmware?: Firmware
+  /** Between attempts to have the keys of locked VMs; the defaults are for hosts. */
+  readonly unlockPauses?: UnlockPauses
+  /** From 0 to below 1, for pauses. */
+  readonly random?: () => number
 }
 
 /**
@@ -57,7 +64,13 @@ export interface VmServiceOptions {
  * VMs are named by their names or their ids. Every method throws `VM_NOT_FOUND` for one that no VM has, and errors of the key provider as they are. VMs run on
  * when the service is disposed of.
  */
-export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, AsyncDisposable {
+export interface VmService
+  extends VmEncryption,
+    VmPolicies,
+    VmDisks,
+    VmVtpms,
+    LockedVms,
+    AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
   /**
@@ -77,7 +90,11 @@ export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, A
   ): Promise<VmDetails>
   /** What is known without keys: no memory, processors or certificates. */
   list(): Promise<readonly VmDetails[]>
-  /** @throws PlatformError `VM_HOME_CORRUPT` */
+  /**
+   * A VM whose keys cannot be had now is shown as far as it is known without them.
+   *
+   * @throws PlatformError `VM_HOME_CORRUPT`
+   */
   show(name: string): Promise<VmDetails>
   /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
   start(name: string, onProgress?: OnProgress): Promise<VmDetails>
@@ -108,6 +125,8 @@ export interface VmService extends VmEncryption, VmPolicies, VmDisks, VmVtpms, A
    * @throws PlatformError the first of the key provider, or `VM_BUSY`, when all were tried
    */
   rewrapKeys(provider: string | undefined, onProgress?: OnProgress): Promise<void>
+  /** Tells the inventory what it could not be told before. Never throws. */
+  reportUntold(): Promise<void>
   /** Tells key providers of wrapped keys that are not needed any more, as far as they can be told now. */
   settleReleases(): Promise<void>
   /** What can be seen of a VM without its keys, by name or id; undefined where there is none. */
@@ -128,6 +147,12 @@ export function createVmService(options: VmServiceOptions): VmService {
   const host = new VmHost({
     directory: options.directory,
     ...{ programs, keys, inventory, clock, logger, assurance },
+    onLocked: () => unlocking.wake(),
+  })
+  const unlocking = createUnlockLoop(host, {
+    pauses: options.unlockPauses ?? DEFAULT_UNLOCK_PAUSES,
+    random: options.random ?? Math.random,
+    logger,
   })
   const { store, releases } = host
   let accelerator: Promise<Accelerator> | undefined
@@ -150,11 +175,37 @@ export function createVmService(options: VmServiceOptions): VmService {
     return accelerator
   }
 
+  const stop: VmService['stop'] = (
+    name,
+    { graceSeconds = DEFAULT_GRACE_SECONDS } = {},
+    onProgress = () => undefined,
+  ) =>
+    host.onFreeVm(name, async (vm) => {
+      const { descriptor, paths } = vm
+      const record = await findRunning(paths)
+      if (!record) {
+        await host.requireStopped(vm)
+        throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
+      }
+      const progress = new Progress(onProgress, STOP_STEPS)
+      await stopMachine(paths, record, {
+        graceSeconds,
+        onStep: (step) => progress.begin(step),
+      })
+      progress.begin('settle')
+      await host.settle(vm)
+      logger.info({ event: 'vm.stopped', vmId: descriptor.vmId, name }, 'a VM was stopped')
+      await host.report(vm)
+      progress.end()
+      return host.details(vm)
+    })
+
   return {
     ...createVmEncryption(host),
     ...createVmPolicies(host),
     ...createVmDisks(host),
     ...createVmVtpms(host, options),
+    ...createLockedVms(host, unlocking, stop),
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)
@@ -208,7 +259,12 @@ export function createVmService(options: VmServiceOptions): VmService {
 
     show: (name) =>
       host.onVm(name, (vm) =>
-        host.withKeys(vm, homeKey(vm.descriptor), (home) => host.details(vm, home)),
+        host
+          .withKeys(vm, homeKey(vm.descriptor), (home) => host.details(vm, home))
+          .catch((error: unknown) => {
+            if (lockReasonOf(error) === undefined) throw error
+            return host.details(vm)
+          }),
       ),
 
     start: (name, onProgress = () => undefined) =>
@@ -235,26 +291,7 @@ export function createVmService(options: VmServiceOptions): VmService {
         })
       }),
 
-    stop: (name, { graceSeconds = DEFAULT_GRACE_SECONDS } = {}, onProgress = () => undefined) =>
-      host.onFreeVm(name, async (vm) => {
-        const { descriptor, paths } = vm
-        const record = await findRunning(paths)
-        if (!record) {
-          await host.requireStopped(vm)
-          throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
-        }
-        const progress = new Progress(onProgress, STOP_STEPS)
-        await stopMachine(paths, record, {
-          graceSeconds,
-          onStep: (step) => progress.begin(step),
-        })
-        progress.begin('settle')
-        await host.settle(vm)
-        logger.info({ event: 'vm.stopped', vmId: descriptor.vmId, name }, 'a VM was stopped')
-        await host.report(vm)
-        progress.end()
-        return host.details(vm)
-      }),
+    stop,
 
     delete: (name) =>
       host.onFreeVm(name, async (vm) => {
@@ -343,6 +380,8 @@ export function createVmService(options: VmServiceOptions): VmService {
       progress.end()
     },
 
+    reportUntold: () => host.reportUntold(),
+
     settleReleases: () => releases.flush(),
 
     recover: async () => {
@@ -360,9 +399,11 @@ export function createVmService(options: VmServiceOptions): VmService {
           await host.report(found)
         })
       }
+      unlocking.wake()
     },
 
     [Symbol.asyncDispose]: async () => {
+      await unlocking[Symbol.asyncDispose]()
       host[Symbol.dispose]()
       await releases.settled()
     },

@@ -1,11 +1,13 @@
+import type { VmState } from '../../api/control-plane.js'
 import type { VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
-import type { Clock } from '../../core/clock.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { type Clock, isoTime } from '../../core/clock.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
 import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
+import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
 import { settleChange } from './pending-change.js'
 import type { Inventory, KeyClient } from './ports.js'
 import { watchProcess } from './processes.js'
@@ -13,6 +15,7 @@ import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
+import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
 import { readVtpmCertificates } from './vtpm.js'
 
@@ -27,6 +30,8 @@ export interface VmHostOptions {
   readonly logger: Logger
   /** With which keys are unwrapped. */
   readonly assurance: Assurance
+  /** A VM was locked: somebody should try again. */
+  readonly onLocked: () => void
 }
 
 /** What all operations on the VMs of one host have in common: who may do what when, keys for one operation, reports. */
@@ -39,10 +44,13 @@ export class VmHost implements Disposable {
   readonly logger: Logger
   readonly releases: KeyReleases
   readonly #inventory: Inventory
+  readonly #onLocked: () => void
   readonly #queue = new KeyedQueue()
   readonly #watches = new Map<string, Disposable>()
   /** By id: the long operation on a VM that is under way. */
   readonly #claims = new Map<string, string>()
+  /** VMs that the inventory has not been told the newest of, by id; undefined once they are gone. */
+  readonly #untold = new Map<string, string | undefined>()
 
   constructor(options: VmHostOptions) {
     this.store = new VmStore(options.directory, options.logger)
@@ -53,6 +61,7 @@ export class VmHost implements Disposable {
     this.logger = options.logger
     this.releases = new KeyReleases(options.directory, options.keys, options.logger)
     this.#inventory = options.inventory
+    this.#onLocked = options.onLocked
   }
 
   /** Runs what makes a VM of this name when operations on it that came before are done. */
@@ -109,7 +118,10 @@ export class VmHost implements Disposable {
     }
   }
 
-  /** Opens the keys of some objects and the home for one operation, and erases them after it. */
+  /**
+   * Opens the keys of some objects and the home for one operation, and erases them after it. A stopped VM is locked when
+   * its keys cannot be had, and unlocked when all of them can.
+   */
   async withKeys<T>(
     vm: StoredVm,
     objects: readonly KeyObject[],
@@ -122,34 +134,71 @@ export class VmHost implements Disposable {
     using opened =
       provider === undefined
         ? new VmKeys(new Map())
-        : await unwrapKeys(this.keys, { ...request, provider })
+        : await unwrapKeys(this.keys, { ...request, provider }).catch(async (error: unknown) => {
+            await this.lock(vm, error)
+            throw error
+          })
+    if (allKeys(vm.descriptor).every((object) => objects.includes(object))) await this.#unlock(vm)
     return await use(await this.store.readHome(vm, opened, records), opened)
+  }
+
+  /** Locks a VM whose keys cannot be had for this error. One that runs, or is plain, is not locked. */
+  async lock(vm: StoredVm, error: unknown): Promise<void> {
+    const { vmId, name, provider } = vm.descriptor
+    const reason = lockReasonOf(error)
+    if (reason === undefined || provider === undefined || (await findRunning(vm.paths))) return
+    if (!(await writeLock(vm.paths, error, reason, isoTime(this.clock.nowMs())))) return
+    this.logger.warn({ event: 'vm.locked', vmId, name, reason, err: error }, 'a VM is locked')
+    // whom the authority does not hear, or does not believe, tells it later
+    const isHeard = reason !== 'refused' && !isPlatformError(error, 'AUTHORITY_UNREACHABLE')
+    if (isHeard) await this.report(vm)
+    else this.#untold.set(vmId, name)
+    this.#onLocked()
   }
 
   async report(vm: StoredVm): Promise<void> {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
     try {
+      const { state, lock } = await this.#stateOf(vm, await findRunning(vm.paths))
       const keys = await this.store.readKeys(vm)
       await this.#inventory.report({
         ...{ vmId, name, vtpm },
         ...(provider === undefined ? {} : { provider }),
         keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
-        state: (await findRunning(vm.paths)) ? 'running' : 'stopped',
+        ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
         disks: disks.map(({ name, sizeOctets, plain }) => ({
           ...{ name, sizeOctets, encrypted: !plain },
         })),
       })
+      this.#untold.delete(vmId)
     } catch (error) {
+      this.#untold.set(vmId, name)
       const reason = messageOf(error)
       this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be reported')
     }
   }
 
   async reportGone(vmId: string): Promise<void> {
+    this.#untold.delete(vmId)
     await this.#inventory.forget(vmId).catch((error: unknown) => {
+      this.#untold.set(vmId, undefined)
       const reason = messageOf(error)
       this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be forgotten')
     })
+  }
+
+  /** Tells the inventory what it could not be told before. Never throws. */
+  async reportUntold(): Promise<void> {
+    for (const [vmId, name] of [...this.#untold]) {
+      if (name === undefined) await this.reportGone(vmId)
+      else {
+        await this.onVm(name, (vm) => this.report(vm)).catch((error: unknown) => {
+          // deleted meanwhile, and reported as that
+          const reason = messageOf(error)
+          this.logger.info({ event: 'vm.report-failed', vmId, reason }, 'a VM is not reported')
+        })
+      }
+    }
   }
 
   async settle(vm: StoredVm): Promise<void> {
@@ -190,7 +239,7 @@ export class VmHost implements Disposable {
     const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
     const record = await findRunning(vm.paths)
     return {
-      ...{ vmId, name, vtpm, createdAt, state: record ? 'running' : 'stopped' },
+      ...{ vmId, name, vtpm, createdAt, ...(await this.#stateOf(vm, record)) },
       ...(provider === undefined ? {} : { provider }),
       disks: vm.descriptor.disks.map(({ name, sizeOctets, plain }) => ({
         ...{ name, sizeOctets, format: plain ? 'raw' : 'luks1' },
@@ -220,10 +269,32 @@ export class VmHost implements Disposable {
     this.#watches.clear()
   }
 
+  async #stateOf(
+    { descriptor, paths }: StoredVm,
+    running: RunRecord | undefined,
+  ): Promise<{ readonly state: VmState; readonly lock?: VmLock }> {
+    if (running) return { state: 'running' }
+    const lock = descriptor.provider === undefined ? undefined : await readLock(paths)
+    return lock ? { state: 'locked', lock } : { state: 'stopped' }
+  }
+
+  async #unlock(vm: StoredVm): Promise<void> {
+    const { vmId, name } = vm.descriptor
+    // an alarm that could not be told is told before its end
+    if (this.#untold.has(vmId)) await this.report(vm)
+    if (!(await removeLock(vm.paths))) return
+    this.logger.info({ event: 'vm.unlocked', vmId, name }, 'a VM is unlocked')
+    await this.report(vm)
+  }
+
   #requireFree({ descriptor: { vmId, name } }: StoredVm): void {
     const operation = this.#claims.get(vmId)
     if (operation !== undefined) {
       throw new PlatformError('VM_BUSY', `VM ${name} is in the operation ${operation}`)
     }
   }
+}
+
+function withoutMessage({ message: _, ...lock }: VmLock): Omit<VmLock, 'message'> {
+  return lock
 }

@@ -153,10 +153,14 @@ describe('a VM with two disks and a virtual TPM', () => {
     await expect(host.vms.create(again)).rejects.toMatchObject({ code: 'VM_EXISTS' })
   })
 
-  test('shows nothing while the authority is away', async () => {
+  test('shows nothing of its home while the authority is away', async () => {
     host.keys.refusal = new PlatformError('AUTHORITY_UNREACHABLE', 'away')
-    await expect(host.vms.show('web-1')).rejects.toMatchObject({ code: 'AUTHORITY_UNREACHABLE' })
+    const shown = await host.vms.show('web-1')
+    expect(shown).toMatchObject({ state: 'locked', lock: { code: 'AUTHORITY_UNREACHABLE' } })
+    expect(shown).not.toHaveProperty('memoryMib')
+    expect(shown).not.toHaveProperty('vtpmCertificates')
     host.keys.refusal = undefined
+    expect(await host.vms.unlock('web-1')).toMatchObject({ state: 'stopped' })
   })
 
   test('does not read outside a disk, or a disk that is not there', async () => {

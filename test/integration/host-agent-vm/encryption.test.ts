@@ -237,6 +237,7 @@ describe('new keys', () => {
       code: 'AUTHORITY_UNREACHABLE',
     })
     host.keys.refusal = undefined
+    await host.vms.unlock('vm')
     expect((await readdir(folder)).length).toBe(6)
   })
 })

@@ -64,7 +64,12 @@ export async function startAgent(
   lab: Lab,
   site: TestSite,
   name: string,
-  options: { readonly cluster?: string; readonly bindingKey?: boolean } = {},
+  options: {
+    readonly cluster?: string
+    readonly bindingKey?: boolean
+    /** Settings of the agent that differ, as environment variables: `SIGILLO_AGENT_…`. */
+    readonly settings?: Readonly<Record<string, string>>
+  } = {},
 ): Promise<TestAgent> {
   const tpm = await lab.manufacture(name)
   await tpm.boot(GOOD_BOOT)
@@ -90,6 +95,7 @@ export async function startAgent(
       SIGILLO_AGENT_TPM_BINDING_KEY: String(options.bindingKey ?? true),
       SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
       SIGILLO_AGENT_VM_DIRECTORY: vmDirectory,
+      ...options.settings,
     },
   })
   const socket = createClient({ baseUrl: 'http://localhost', socketPath: socketFile })
