@@ -426,17 +426,6 @@ export const startVm = operation({
   answer: TaskView,
 })
 
-export const unlockVm = operation({
-  id: 'unlockVm',
-  summary: 'Try now to have the keys of a locked VM',
-  method: 'POST',
-  path: `${BASE}/vms/:vm/unlock`,
-  status: 200,
-  params: VmParams,
-  body: Empty,
-  answer: VmDetails,
-})
-
 export const stopVm = operation({
   id: 'stopVm',
   summary: 'Stop a VM: ask the guest, then power off',

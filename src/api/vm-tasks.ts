@@ -66,6 +66,13 @@ export const VM_TASKS = {
     cancellable: false,
     privileges: () => ['VirtualMachine.Interact.PowerOff'],
   }),
+  'vm.unlock': kind({
+    summary: 'Try now to have the keys of a locked VM',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['Cryptographer.RegisterVM'],
+  }),
   'vm.delete': kind({
     summary: 'Delete a stopped VM: key slots are erased first',
     on: 'vm',

@@ -22,6 +22,7 @@ import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
+import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
 import { addVmRoutes } from './routes/vm-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
@@ -94,6 +95,7 @@ export function addAgentRoutes(
 
   addVmRoutes(app, deps)
   addVtpmRoutes(app, deps)
+  addLockedVmRoutes(app, deps)
   addPolicyRoutes(app, deps)
 }
 

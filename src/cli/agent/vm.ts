@@ -7,9 +7,9 @@ import {
   showVm,
   startVm,
   stopVm,
-  unlockVm,
   type VmCreate,
 } from '../../api/host-agent.js'
+import { unlockVm } from '../../api/locked-vms.js'
 import { fromBase64url } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { table } from '../output.js'

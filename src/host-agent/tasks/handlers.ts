@@ -59,6 +59,10 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, call, { onProgress }) => vms.stop(vmOf(call), call.request, onProgress),
     rest: (request, before, now) => (before?.isRunning && !now?.isRunning ? undefined : request),
   },
+  'vm.unlock': {
+    run: ({ vms }, call) => vms.unlock(vmOf(call)),
+    rest: (request) => request,
+  },
   'vm.delete': {
     run: async ({ vms }, call) => {
       await vms.delete(vmOf(call))
