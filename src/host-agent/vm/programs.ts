@@ -31,6 +31,9 @@ export const SECOND_KEY = '/dev/fd/6'
 /** Of util-linux, as `unshare`. */
 const SETPRIV = 'setpriv'
 
+/** Who is not root makes process namespaces in a user namespace only, in which the user stays who it is. */
+const WITHOUT_ROOT = process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']
+
 /** All that programs get of the environment. */
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
 
@@ -186,7 +189,8 @@ export function shorten(text: string): string {
 /** Arguments of `setpriv`. The kernel ends the whole process namespace of the program when the agent ends. */
 function boundToAgent(script: string, program: string, args: readonly string[]): readonly string[] {
   return [
-    ...['--pdeathsig', 'KILL', '--', 'unshare', '--pid', '--fork', '--kill-child=KILL', '--'],
+    ...['--pdeathsig', 'KILL', '--', 'unshare', ...WITHOUT_ROOT],
+    ...['--pid', '--fork', '--kill-child=KILL', '--'],
     ...['/bin/sh', '-c', script, 'sh', program, ...args],
   ]
 }
