@@ -232,6 +232,8 @@ export const VmDetails = Exactly({
   disks: Type.Array(Exactly({ name: Name, sizeOctets: Type.Integer(), format: Type.String() })),
   accelerator: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
+  /** Of a VM that was handed over to another host, and is locked here. */
+  handedOverAt: Type.Optional(Time),
   createdAt: Time,
 })
 export type VmDetails = Static<typeof VmDetails>

@@ -1,4 +1,5 @@
 import type { Static, TObject } from 'typebox'
+import { VmExport, VmImport } from './agent-vm-moves.js'
 import { Empty, Exactly, Name } from './common.js'
 import type { VmReport } from './control-plane.js'
 import {
@@ -158,6 +159,30 @@ export const VM_TASKS = {
     request: Empty,
     cancellable: false,
     privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
+  'vm.export': kind({
+    summary: 'Write a stopped VM to a directory as it is, encrypted; or hand it over',
+    on: 'vm',
+    request: VmExport,
+    cancellable: true,
+    privileges: ({ move }) =>
+      move
+        ? ['VirtualMachine.Inventory.Unregister', 'Resource.ColdMigrate', 'Cryptographer.Migrate']
+        : ['VirtualMachine.Provisioning.Clone', 'Cryptographer.Access'],
+  }),
+  'vm.import': kind({
+    summary: 'Make an exported VM one of this host, with the id and the keys that it has',
+    on: 'host',
+    request: VmImport,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
+  }),
+  'vm.take-back': kind({
+    summary: 'Unlock a VM that was handed over and that no host took',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
   }),
   'keys.rewrap': kind({
     summary: 'Have keys of the VMs of a host wrapped anew: their data keys stay (shallow recrypt)',

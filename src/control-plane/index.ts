@@ -39,6 +39,7 @@ import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
 import { createDefaultProviders } from './domain/default-providers.js'
 import { describeHostKeys } from './domain/describe-host-keys.js'
+import { createHandOvers } from './domain/hand-overs.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
 import { createNativeBackups } from './domain/native-backup.js'
@@ -47,6 +48,7 @@ import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.
 import { watchHostKeys } from './domain/watch-host-keys.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
 import { addDefaultProviderRoutes } from './routes/default-provider-routes.js'
+import { addHandOverRoutes } from './routes/hand-over-routes.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
 
@@ -112,6 +114,7 @@ export async function openControlPlane(deps: {
     addRoutes(app, { hosts, callers }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
       addDefaultProviderRoutes(app, { defaults, callers, clock })
+      addHandOverRoutes(app, { handOvers: createHandOvers(store), hosts, callers, clock })
       addHostKeyRoutes(app, {
         delivery,
         waiting,

@@ -32,6 +32,12 @@ export interface ControlPlaneTransaction extends HostKeyTransaction {
   saveVm(vm: StoredVm): Promise<void>
   removeVm(vmId: string): Promise<void>
 
+  findHandOver(vmId: string): Promise<StoredHandOver | undefined>
+  listHandOvers(): Promise<readonly StoredHandOver[]>
+  /** In the place of one that there may be. */
+  saveHandOver(handOver: StoredHandOver): Promise<void>
+  removeHandOver(vmId: string): Promise<void>
+
   addEvent(event: NewEvent): Promise<void>
   listEvents(afterSeq: number, limit: number): Promise<readonly EventView[]>
   newestEvent(): Promise<number>
@@ -83,6 +89,17 @@ export interface StoredVm {
   readonly cluster: string
   readonly report: VmReport
   readonly reportedAtMs: number
+}
+
+/** A VM that its host gives to whoever shows the ticket. */
+export interface StoredHandOver {
+  readonly vmId: string
+  readonly exportId: string
+  readonly hostId: string
+  readonly cluster: string
+  /** SHA-256 of the ticket. */
+  readonly ticketDigest: Uint8Array
+  readonly offeredAtMs: number
 }
 
 export interface NewEvent {

@@ -93,7 +93,12 @@ export async function startHostAgent(deps: {
     directory: config.vm.directory,
     keys,
     certifier: createVtpmCertifier(authority, client),
-    inventory: createInventory(authority),
+    inventory: createInventory(authority, async () => {
+      await loop.session()
+      const { cluster } = loop.status()
+      if (cluster === undefined) throw new TypeError('an attested host has a cluster')
+      return { hostId: config.hostId, cluster }
+    }),
     random: deps.random,
     clock,
     logger,

@@ -16,6 +16,7 @@ export function printVm(output: Output, vm: VmDetails): void {
       ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
       ['accelerator', vm.accelerator],
       ['process', vm.pid === undefined ? undefined : String(vm.pid)],
+      ['handed over', vm.handedOverAt && `${vm.handedOverAt}: locked here`],
       ['made', vm.createdAt],
     ]),
     ...vm.disks.map((d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.format}`),

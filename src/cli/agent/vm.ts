@@ -18,6 +18,7 @@ import { collect, integer, size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
+import { addMoveCommands } from './vm-moves.js'
 import { addPolicyCommands } from './vm-policy.js'
 import { printVm } from './vm-text.js'
 import { addVtpmCommands } from './vm-vtpm.js'
@@ -41,6 +42,7 @@ export function addVmCommands(program: Command): void {
   addDiskCommands(vm)
   addVtpmCommands(vm)
   addPolicyCommands(vm)
+  addMoveCommands(vm)
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')

@@ -13,7 +13,13 @@ import {
   recordOnce,
   type Store,
 } from '../../store/index.js'
-import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller, StoredVm } from '../ports.js'
+import type {
+  ControlPlaneStore,
+  ControlPlaneTransaction,
+  HostCaller,
+  StoredHandOver,
+  StoredVm,
+} from '../ports.js'
 import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
 import { placeOfVm, placesOfVms } from './vm-places.js'
 
@@ -25,6 +31,14 @@ interface ControlPlaneTables {
     cluster: string
     report: string
     reported_at_ms: number
+  }
+  control_plane_hand_overs: {
+    vm_id: string
+    export_id: string
+    host_id: string
+    cluster: string
+    ticket_digest: Uint8Array
+    offered_at_ms: number
   }
   control_plane_events: {
     seq: Generated<number>
@@ -136,6 +150,43 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
       await tx.deleteFrom('control_plane_vms').where('vm_id', '=', vmId).execute()
     },
 
+    async findHandOver(vmId) {
+      const row = await tx
+        .selectFrom('control_plane_hand_overs')
+        .selectAll()
+        .where('vm_id', '=', vmId)
+        .executeTakeFirst()
+      return row && storedHandOver(row)
+    },
+
+    async listHandOvers() {
+      const rows = await tx
+        .selectFrom('control_plane_hand_overs')
+        .selectAll()
+        .orderBy('offered_at_ms')
+        .execute()
+      return rows.map(storedHandOver)
+    },
+
+    async saveHandOver(handOver) {
+      const columns = {
+        export_id: handOver.exportId,
+        host_id: handOver.hostId,
+        cluster: handOver.cluster,
+        ticket_digest: handOver.ticketDigest,
+        offered_at_ms: handOver.offeredAtMs,
+      }
+      await tx
+        .insertInto('control_plane_hand_overs')
+        .values({ vm_id: handOver.vmId, ...columns })
+        .onConflict((conflict) => conflict.column('vm_id').doUpdateSet(columns))
+        .execute()
+    },
+
+    async removeHandOver(vmId) {
+      await tx.deleteFrom('control_plane_hand_overs').where('vm_id', '=', vmId).execute()
+    },
+
     async addEvent({ atMs, detail, ...event }) {
       await tx
         .insertInto('control_plane_events')
@@ -201,6 +252,17 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
     async audit(entry) {
       await appendAudit(tx, { chain: AUDIT_CHAIN, ...entry })
     },
+  }
+}
+
+function storedHandOver(row: ControlPlaneTables['control_plane_hand_overs']): StoredHandOver {
+  return {
+    vmId: row.vm_id,
+    exportId: row.export_id,
+    hostId: row.host_id,
+    cluster: row.cluster,
+    ticketDigest: new Uint8Array(row.ticket_digest),
+    offeredAtMs: row.offered_at_ms,
   }
 }
 

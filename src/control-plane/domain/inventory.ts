@@ -73,6 +73,8 @@ export function createInventory(store: ControlPlaneStore) {
         await tx.admit(caller, nowMs)
         const before = await tx.findVm(vmId)
         requireOwner(before, caller, vmId)
+        // a host that says again that it has the VM did not give it away after all
+        await tx.removeHandOver(vmId)
         await tx.saveVm({
           vmId,
           hostId: caller.hostId,
@@ -91,6 +93,7 @@ export function createInventory(store: ControlPlaneStore) {
         const before = await tx.findVm(vmId)
         requireOwner(before, caller, vmId)
         if (!before) return
+        await tx.removeHandOver(vmId)
         await tx.removeVm(vmId)
         const message = `VM ${before.report.name} deleted on ${caller.hostId}`
         await tx.addEvent(info(nowMs, 'vm.deleted', `vm:${vmId}`, message))

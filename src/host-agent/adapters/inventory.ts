@@ -1,23 +1,44 @@
 import { forgetVm, reportVm, type VmReport } from '../../api/control-plane.js'
+import { offerVm, takeVm, withdrawVm } from '../../api/vm-moves.js'
+import { toBase64url } from '../../core/bytes.js'
 import { parseEnvelope } from '../../envelope/index.js'
-import type { Inventory } from '../vm/ports.js'
+import type { Inventory, InventoryVm } from '../vm/ports.js'
 import type { Authority } from './authority.js'
 
-/** Reports of VMs to the control plane. */
-export function createInventory(authority: Authority): Inventory {
+/**
+ * Reports of VMs to the control plane.
+ *
+ * @param place who this host is, once it is attested
+ */
+export function createInventory(authority: Authority, place: Inventory['place']): Inventory {
   return {
-    async report({ vmId, keys, ...report }) {
-      const wrapping = keys.map(({ object, wrapped }) => ({ object, ...wrappingKeyOf(wrapped) }))
-      const home = keys.find(({ object }) => object === 'home')
-      const key = home ? { key: wrappingKeyOf(home.wrapped) } : {}
-      await authority.call(reportVm, {
-        params: { vmId },
-        body: { ...report, ...key, keys: wrapping },
-      })
+    place,
+    async report({ vmId, ...vm }) {
+      await authority.call(reportVm, { params: { vmId }, body: reportOf(vm) })
     },
     async forget(vmId) {
       await authority.call(forgetVm, { params: { vmId } })
     },
+    async offer(vmId, { exportId, ticketDigest }) {
+      const body = { exportId, ticketDigest: toBase64url(ticketDigest) }
+      await authority.call(offerVm, { params: { vmId }, body })
+    },
+    async withdraw(vmId) {
+      await authority.call(withdrawVm, { params: { vmId } })
+    },
+    async take({ vmId, ...vm }, { exportId, ticket }) {
+      const body = { exportId, ticket: toBase64url(ticket), report: reportOf(vm) }
+      await authority.call(takeVm, { params: { vmId }, body })
+    },
+  }
+}
+
+function reportOf({ keys, ...report }: Omit<InventoryVm, 'vmId'>): VmReport {
+  const home = keys.find(({ object }) => object === 'home')
+  return {
+    ...report,
+    ...(home ? { key: wrappingKeyOf(home.wrapped) } : {}),
+    keys: keys.map(({ object, wrapped }) => ({ object, ...wrappingKeyOf(wrapped) })),
   }
 }
 

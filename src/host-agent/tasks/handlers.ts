@@ -149,6 +149,19 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, call) => vms.removeVtpm(vmOf(call)),
     rest: (request, before, now) => (before?.vtpm && now?.vtpm === false ? undefined : request),
   },
+  'vm.export': {
+    run: ({ vms }, call, following) => vms.export(vmOf(call), call.request, following),
+    // It sees by itself whether the VM was handed over by this export
+    rest: (request) => request,
+  },
+  'vm.import': {
+    run: ({ vms }, { request }, following) => vms.import(request, following),
+    rest: (request) => request,
+  },
+  'vm.take-back': {
+    run: ({ vms }, call) => vms.takeBack(vmOf(call)),
+    rest: (request) => request,
+  },
   'keys.rewrap': {
     run: async ({ vms }, { request }, { onProgress }) => {
       await vms.rewrapKeys(request.provider, onProgress)

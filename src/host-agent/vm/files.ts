@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { isErrno } from './errno.js'
 
 const PRIVATE_FILE = 0o600
@@ -72,6 +72,17 @@ export async function readPrivateFile(
   } finally {
     await file.close()
   }
+}
+
+/** Whether there is something of this name, which may be a link. */
+export async function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (!isErrno(error, 'ENOENT')) throw error
+      return false
+    },
+  )
 }
 
 /** Brings a file or the entries of a directory to the disk. */

@@ -56,6 +56,16 @@ export class KeyReleases {
     })
   }
 
+  /** Strikes keys of a VM that another host has now: it needs them, whoever noted them here. */
+  async keepRecords(vmId: string, records: readonly KeyRecord[]): Promise<void> {
+    const needed = new Set(records.map(({ wrapped }) => wrapped))
+    await this.#inTurn(async () => {
+      const before = await this.#read()
+      const left = before.filter((one) => one.vmId !== vmId || !needed.has(one.wrapped))
+      if (left.length < before.length) await this.#write(left)
+    })
+  }
+
   /** Notes the keys of a directory that is about to be removed; one without readable records has none. */
   async noteAllOf(vmId: string, root: string): Promise<void> {
     const records = await readRecord(pathsOf(root).keys, KeyRecords, 'keys.json').catch(

@@ -3,6 +3,9 @@ export const CREATING = '.new-'
 /** Directory of a VM that is being deleted: nothing in it is used again. */
 export const DELETING = '.old-'
 
+/** Directory of a VM that is being imported. Its keys are those of the export, which outlives it. */
+export const IMPORTING = '.imp-'
+
 /** Longest path of a unix socket on Linux, without the final zero. */
 export const MAX_SOCKET_PATH = 107
 
@@ -26,6 +29,8 @@ export interface VmPaths {
   readonly vtpmState: string
   readonly vtpmCertificates: string
   readonly nvram: string
+  /** There when the VM was handed over to another host: it must not be used here. */
+  readonly exported: string
   /** Sockets, pid files and messages of the programs; there only while the VM runs, or after a crash. */
   readonly run: string
   readonly runRecord: string
@@ -54,6 +59,7 @@ export function pathsOf(root: string): VmPaths {
     vtpmState: `${root}/vtpm/tpm2-00.permall`,
     vtpmCertificates: `${root}/vtpm/certs`,
     nvram: `${root}/nvram.fd`,
+    exported: `${root}/exported.json`,
     run: `${root}/run`,
     runRecord: `${root}/run/run.json`,
     change: `${root}/change`,

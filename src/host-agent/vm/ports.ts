@@ -65,6 +65,20 @@ export interface InventoryVm extends Omit<VmReport, 'key' | 'keys'> {
 export interface Inventory {
   report(vm: InventoryVm): Promise<void>
   forget(vmId: string): Promise<void>
+  /** Who this host is. */
+  place(): Promise<{ readonly hostId: string; readonly cluster: string }>
+  /** Hands a VM of this host over to the host that shows the ticket with this SHA-256. Failures count. */
+  offer(
+    vmId: string,
+    offer: { readonly exportId: string; readonly ticketDigest: Uint8Array },
+  ): Promise<void>
+  /** Ends a hand-over that no host took. @throws PlatformError `VM_HAND_OVER` */
+  withdraw(vmId: string): Promise<void>
+  /** Makes a VM one of this host. @throws PlatformError `VM_HAND_OVER` */
+  take(
+    vm: InventoryVm,
+    by: { readonly exportId: string; readonly ticket: Uint8Array },
+  ): Promise<void>
 }
 
 /** Called before each step and within it. `percent` is of the whole operation and never falls; `octets` are copied. */

@@ -86,6 +86,14 @@ export const VtpmRecord = Exactly({
 })
 export type VtpmRecord = Static<typeof VtpmRecord>
 
+/** `exported.json` */
+export const ExportedMark = Exactly({
+  format: Type.Literal(1),
+  exportId: Uuid,
+  exportedAt: Time,
+})
+export type ExportedMark = Static<typeof ExportedMark>
+
 export const ProcessIdentity = Exactly({
   pid: Type.Integer({ minimum: 2 }),
   startTicks: Type.String({ pattern: '^[0-9]{1,20}$' }),

@@ -12,6 +12,8 @@ import { type CreateDeps, createVm } from './create-vm.js'
 import { createVmDisks, type VmDisks } from './disk-changes.js'
 import { diskFileOf, readDiskFile } from './disk-file.js'
 import { createVmEncryption, type VmEncryption } from './encryption.js'
+import { isThere } from './files.js'
+import { pathsOf } from './layout.js'
 import { lockReasonOf } from './lock.js'
 import { createLockedVms, type LockedVms } from './locked-vms.js'
 import { OctetProgress } from './octet-progress.js'
@@ -27,6 +29,7 @@ import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './un
 import { factsOf, type VmFacts } from './vm-facts.js'
 import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
+import { createVmMoves, type VmMoves } from './vm-moves.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { checkSpec, requireNoId } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
@@ -70,6 +73,7 @@ export interface VmService
     VmDisks,
     VmVtpms,
     LockedVms,
+    VmMoves,
     AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
@@ -206,6 +210,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVmDisks(host),
     ...createVmVtpms(host, options),
     ...createLockedVms(host, unlocking, stop),
+    ...createVmMoves(host),
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)
@@ -294,16 +299,22 @@ export function createVmService(options: VmServiceOptions): VmService {
     stop,
 
     delete: (name) =>
-      host.onFreeVm(name, async (vm) => {
-        const { vmId } = vm.descriptor
-        await host.requireStopped(vm)
-        const root = await store.takeAway(vm)
-        await releases.noteAllOf(vmId, root)
-        await removeVmDirectory(programs, root)
-        void releases.flush()
-        logger.info({ event: 'vm.deleted', vmId, name }, 'a VM was deleted')
-        await host.reportGone(vmId)
-      }),
+      host.onFreeVm(
+        name,
+        async (vm) => {
+          const { vmId } = vm.descriptor
+          await host.requireStopped(vm)
+          // Of a VM that was handed over, only what is left here goes: its keys are those of the other host
+          if (vm.exported) await releases.keepRecords(vmId, await store.readKeys(vm))
+          const root = await store.takeAway(vm)
+          if (!vm.exported) await releases.noteAllOf(vmId, root)
+          await removeVmDirectory(programs, root)
+          void releases.flush()
+          logger.info({ event: 'vm.deleted', vmId, name }, 'a VM was deleted')
+          if (!vm.exported) await host.reportGone(vmId)
+        },
+        { evenExported: true },
+      ),
 
     readDisk: (name, diskName, offset, length, level = assurance) =>
       host.onFreeVm(name, async (vm) => {
@@ -351,7 +362,8 @@ export function createVmService(options: VmServiceOptions): VmService {
     rewrapKeys: async (provider, onProgress = () => undefined) => {
       await store.prepare()
       const vms = (await store.list()).filter(
-        ({ descriptor }) =>
+        ({ descriptor, exported }) =>
+          !exported &&
           descriptor.provider !== undefined &&
           (provider === undefined || descriptor.provider === provider),
       )
@@ -387,9 +399,14 @@ export function createVmService(options: VmServiceOptions): VmService {
     recover: async () => {
       await store.prepare()
       for (const root of await store.leftovers()) {
-        await releases.noteAllOf(root.slice(-UUID_CHARACTERS), root)
+        const isExported = await isThere(pathsOf(root).exported)
+        if (!isExported) await releases.noteAllOf(root.slice(-UUID_CHARACTERS), root)
         await removeVmDirectory(programs, root)
         logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished VM was removed')
+      }
+      for (const root of await store.unfinishedImports()) {
+        await removeVmDirectory(programs, root)
+        logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished import was removed')
       }
       for (const vm of await store.list()) {
         await host.onVm(vm.descriptor.name, async (found) => {

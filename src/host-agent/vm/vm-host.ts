@@ -9,7 +9,7 @@ import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
 import { settleChange } from './pending-change.js'
-import type { Inventory, KeyClient } from './ports.js'
+import type { Inventory, InventoryVm, KeyClient } from './ports.js'
 import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
@@ -18,6 +18,12 @@ import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
 import { readVtpmCertificates } from './vtpm.js'
+
+/** Which VMs an operation is for that others are not for. */
+interface AlsoFor {
+  /** Those that were handed over to another host. */
+  readonly evenExported?: boolean
+}
 
 type Size = Pick<Home, 'memoryMib' | 'cpus'>
 
@@ -43,8 +49,8 @@ export class VmHost implements Disposable {
   readonly clock: Clock
   readonly logger: Logger
   readonly releases: KeyReleases
-  readonly #inventory: Inventory
   readonly #onLocked: () => void
+  readonly inventory: Inventory
   readonly #queue = new KeyedQueue()
   readonly #watches = new Map<string, Disposable>()
   /** By id: the long operation on a VM that is under way. */
@@ -60,8 +66,8 @@ export class VmHost implements Disposable {
     this.clock = options.clock
     this.logger = options.logger
     this.releases = new KeyReleases(options.directory, options.keys, options.logger)
-    this.#inventory = options.inventory
     this.#onLocked = options.onLocked
+    this.inventory = options.inventory
   }
 
   /** Runs what makes a VM of this name when operations on it that came before are done. */
@@ -83,10 +89,17 @@ export class VmHost implements Disposable {
     })
   }
 
-  /** As `onVm`, for operations that need the VM for themselves. @throws PlatformError `VM_BUSY` */
-  onFreeVm<T>(name: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
+  /** As `onVm`, for operations that need the VM for themselves. @throws PlatformError `VM_BUSY`, `VM_EXPORTED` */
+  onFreeVm<T>(
+    name: string,
+    task: (vm: StoredVm) => Promise<T>,
+    { evenExported = false }: AlsoFor = {},
+  ): Promise<T> {
     return this.onVm(name, (vm) => {
       this.#requireFree(vm)
+      if (vm.exported && !evenExported) {
+        throw new PlatformError('VM_EXPORTED', `VM ${name} was handed over to another host`)
+      }
       return task(vm)
     })
   }
@@ -95,14 +108,20 @@ export class VmHost implements Disposable {
    * Runs a long operation on a stopped VM. It can be listed and shown meanwhile; all else is refused with `VM_BUSY`.
    * Wrapped keys that it drops are released.
    *
-   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`
+   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`
    */
-  async claim<T>(name: string, operation: string, task: (vm: StoredVm) => Promise<T>): Promise<T> {
-    const vm = await this.onFreeVm(name, async (free) => {
+  async claim<T>(
+    name: string,
+    operation: string,
+    task: (vm: StoredVm) => Promise<T>,
+    alsoFor: AlsoFor = {},
+  ): Promise<T> {
+    const take = async (free: StoredVm) => {
       await this.requireStopped(free)
       this.#claims.set(free.descriptor.vmId, operation)
       return free
-    })
+    }
+    const vm = await this.onFreeVm(name, take, alsoFor)
     const { vmId } = vm.descriptor
     try {
       const before = await this.store.readKeys(vm)
@@ -156,20 +175,31 @@ export class VmHost implements Disposable {
     this.#onLocked()
   }
 
-  async report(vm: StoredVm): Promise<void> {
+  /** What the inventory is told of a VM. */
+  async inventoryVm(vm: StoredVm): Promise<InventoryVm> {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
+    const { state, lock } = await this.#stateOf(vm, await findRunning(vm.paths))
+    const keys = await this.store.readKeys(vm)
+    return {
+      ...{ vmId, name, vtpm },
+      ...(provider === undefined ? {} : { provider }),
+      keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
+      ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
+      disks: disks.map(({ name, sizeOctets, plain }) => ({
+        ...{ name, sizeOctets, encrypted: !plain },
+      })),
+    }
+  }
+
+  /** A VM that was handed over is not this host's to report. */
+  async report(vm: StoredVm): Promise<void> {
+    const { vmId, name } = vm.descriptor
+    if (vm.exported) {
+      this.#untold.delete(vmId)
+      return
+    }
     try {
-      const { state, lock } = await this.#stateOf(vm, await findRunning(vm.paths))
-      const keys = await this.store.readKeys(vm)
-      await this.#inventory.report({
-        ...{ vmId, name, vtpm },
-        ...(provider === undefined ? {} : { provider }),
-        keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
-        ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
-        disks: disks.map(({ name, sizeOctets, plain }) => ({
-          ...{ name, sizeOctets, encrypted: !plain },
-        })),
-      })
+      await this.inventory.report(await this.inventoryVm(vm))
       this.#untold.delete(vmId)
     } catch (error) {
       this.#untold.set(vmId, name)
@@ -180,7 +210,7 @@ export class VmHost implements Disposable {
 
   async reportGone(vmId: string): Promise<void> {
     this.#untold.delete(vmId)
-    await this.#inventory.forget(vmId).catch((error: unknown) => {
+    await this.inventory.forget(vmId).catch((error: unknown) => {
       this.#untold.set(vmId, undefined)
       const reason = messageOf(error)
       this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be forgotten')
@@ -246,6 +276,7 @@ export class VmHost implements Disposable {
       })),
       ...(home ? { memoryMib: home.memoryMib, cpus: home.cpus } : {}),
       ...(home && vtpm ? { vtpmCertificates: [...(await readVtpmCertificates(vm.paths))] } : {}),
+      ...(vm.exported ? { handedOverAt: vm.exported.exportedAt } : {}),
       ...(record ? { accelerator: record.accelerator, pid: record.qemu.pid } : {}),
     }
   }

@@ -4,12 +4,13 @@ import { canonicalJson } from '../../core/canonical-json.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
-import { readPrivateFile, syncPath } from './files.js'
+import { isThere, readPrivateFile, syncPath } from './files.js'
 import { openHome } from './home.js'
-import { CREATING, DELETING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
+import { CREATING, DELETING, IMPORTING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
 import {
   Descriptor,
   descriptorOf,
+  ExportedMark,
   Home,
   type KeyRecord,
   KeyRecords,
@@ -25,6 +26,8 @@ const PLAIN_PATH = /^(\/[A-Za-z0-9._-]+)+$/
 export interface StoredVm {
   readonly descriptor: Descriptor
   readonly paths: VmPaths
+  /** Of a VM that was handed over to another host. */
+  readonly exported?: ExportedMark
 }
 
 /** The directory with the VMs of this host: one directory for each, named by its id. */
@@ -146,6 +149,12 @@ export class VmStore {
     return names.map((name) => `${this.directory}/${name}`)
   }
 
+  /** Directories of VMs that were being imported when an agent ended. */
+  async unfinishedImports(): Promise<readonly string[]> {
+    const names = await this.#entries((name) => name.startsWith(IMPORTING))
+    return names.map((name) => `${this.directory}/${name}`)
+  }
+
   async #entries(isWanted: (name: string) => boolean): Promise<readonly string[]> {
     const entries = await readdir(this.directory, { withFileTypes: true })
     return entries.flatMap((entry) =>
@@ -159,6 +168,12 @@ export class VmStore {
     if (descriptor.vmId !== vmId) {
       throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `vm.json is of VM ${descriptor.vmId}`)
     }
-    return { descriptor, paths }
+    const exported = await readExported(paths)
+    return { descriptor, paths, ...(exported ? { exported } : {}) }
   }
+}
+
+/** @throws PlatformError `VM_DESCRIPTOR_CORRUPT`: a mark that cannot be read does not unlock a VM */
+async function readExported({ exported }: VmPaths): Promise<ExportedMark | undefined> {
+  return (await isThere(exported)) ? readRecord(exported, ExportedMark, 'exported.json') : undefined
 }

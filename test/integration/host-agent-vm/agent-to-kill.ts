@@ -53,3 +53,8 @@ if (operation.addDisk) {
   const disk = { name: 'added', sizeOctets: 1024 * 1024 }
   await vms.addDisk(operation.addDisk, disk, { onProgress })
 }
+if (operation.export) {
+  const { name, directory } = operation.export
+  await vms.export(name, { directory, move: true }, { onProgress })
+}
+if (operation.import) await vms.import({ directory: operation.import }, { onProgress })

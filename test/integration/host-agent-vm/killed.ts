@@ -54,3 +54,13 @@ export function changeAndDie(
     step,
   })
 }
+
+export function moveAndDie(
+  host: { readonly directory: string; readonly kek: Uint8Array },
+  operation:
+    | { readonly export: { readonly name: string; readonly directory: string } }
+    | { readonly import: string },
+  step: string,
+): Promise<void> {
+  return die({ ...host, operation, step })
+}

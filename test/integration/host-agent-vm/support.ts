@@ -150,18 +150,74 @@ function issue(
   })
 }
 
+/** What a control plane keeps of VMs that go from host to host. */
+export class SharedInventory {
+  readonly owners = new Map<string, string>()
+  readonly offers = new Map<
+    string,
+    { readonly exportId: string; readonly ticketDigest: Uint8Array }
+  >()
+}
+
 export class MemoryInventory implements Inventory {
   readonly vms = new Map<string, InventoryVm>()
+  readonly #shared: SharedInventory
+  readonly #place: { readonly hostId: string; readonly cluster: string }
+
+  constructor(shared = new SharedInventory(), place = { hostId: 'host-a', cluster: 'lab' }) {
+    this.#shared = shared
+    this.#place = place
+  }
+
+  async place() {
+    return this.#place
+  }
+
+  async offer(vmId: string, offer: { exportId: string; ticketDigest: Uint8Array }): Promise<void> {
+    this.#require(vmId)
+    this.#shared.offers.set(vmId, offer)
+  }
+
+  async withdraw(vmId: string): Promise<void> {
+    this.#require(vmId)
+    this.#shared.offers.delete(vmId)
+  }
+
+  async take(vm: InventoryVm, by: { exportId: string; ticket: Uint8Array }): Promise<void> {
+    const owner = this.#shared.owners.get(vm.vmId)
+    const offer = this.#shared.offers.get(vm.vmId)
+    const digest = createHash('sha256').update(by.ticket).digest()
+    const isHandedOver = offer?.exportId === by.exportId && digest.equals(offer.ticketDigest)
+    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    if (owner !== undefined && owner !== this.#place.hostId && !isHandedOver) {
+      throw new PlatformError('VM_HAND_OVER', `VM ${vm.vmId} is of ${owner}`)
+    }
+    this.#shared.offers.delete(vm.vmId)
+    this.#shared.owners.set(vm.vmId, this.#place.hostId)
+    this.vms.set(vm.vmId, vm)
+  }
+
+  #require(vmId: string): void {
+    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    const owner = this.#shared.owners.get(vmId)
+    if (owner !== undefined && owner !== this.#place.hostId) {
+      throw new PlatformError('VM_HAND_OVER', `VM ${vmId} is of ${owner}`)
+    }
+  }
+
   /** Reports fail while this is set. */
   isAway = false
 
   async report(vm: InventoryVm): Promise<void> {
-    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    this.#require(vm.vmId)
+    this.#shared.owners.set(vm.vmId, this.#place.hostId)
+    this.#shared.offers.delete(vm.vmId)
     this.vms.set(vm.vmId, vm)
   }
 
   async forget(vmId: string): Promise<void> {
-    if (this.isAway) throw new PlatformError('AUTHORITY_UNREACHABLE', 'away')
+    this.#require(vmId)
+    this.#shared.owners.delete(vmId)
     this.vms.delete(vmId)
   }
 }

@@ -1,0 +1,58 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { exportVm, importVm, takeBackVm } from '../../api/agent-vm-moves.js'
+import { examples } from '../run.js'
+import { connectAgent, followTask, withSocket } from './connection.js'
+import { printVm } from './vm-text.js'
+
+/** VMs that leave this host and come to it, encrypted as they are. */
+export function addMoveCommands(vm: Command): void {
+  withSocket(vm.command('export <name> <directory>'))
+    .description('write a stopped VM to a new directory, encrypted as it is')
+    .option('--move', 'hand it over: the host that imports it has it, and it is locked here')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm export web1 /mnt/shared/web1 --move',
+        'sigillo-agent vm export web1 /backup/web1-monday',
+      ),
+    )
+    .action(
+      async (name: string, directory: string, options: { move?: boolean }, command: Command) => {
+        await using agent = connectAgent(command)
+        const body = { directory: resolve(directory), move: options.move === true }
+        const started = await agent.client.call(exportVm, { params: { vm: name }, body })
+        const task = await followTask(agent, started)
+        if (task.vm) printVm(agent.output, task.vm)
+      },
+    )
+
+  withSocket(vm.command('import <directory>'))
+    .description('make an exported VM one of this host: same id, same keys')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm import /mnt/shared/web1',
+        'sigillo-agent vm import /mnt/shared/web1 --json',
+      ),
+    )
+    .action(async (directory: string, _options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const body = { directory: resolve(directory) }
+      const task = await followTask(agent, await agent.client.call(importVm, { body }))
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vm.command('take-back <name>'))
+    .description('unlock a VM that was handed over and that no host took')
+    .addHelpText(
+      'after',
+      examples('sigillo-agent vm take-back web1', 'sigillo-agent vm take-back web1 --json'),
+    )
+    .action(async (name: string, _options: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const started = await agent.client.call(takeBackVm, { params: { vm: name }, body: {} })
+      const task = await followTask(agent, started)
+      if (task.vm) printVm(agent.output, task.vm)
+    })
+}
