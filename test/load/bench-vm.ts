@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -9,9 +9,11 @@ import { DEFAULT_PROGRAMS } from '../../src/host-agent/vm/programs.js'
 import { createTestHost, type TestHost, writePlain } from '../integration/host-agent-vm/support.js'
 
 /**
- * Measures encryption, new keys and decryption of a disk with a file system, each beside one `qemu-img convert` of the same disk
+ * Measures encryption, deep recrypt and decryption of a disk with a file system, each beside one `qemu-img convert` of the same disk
  * from the same format into the same format, and beside one that does not encrypt, in the same run, and checks by SHA-256 after each that the guest would see the same. Every figure includes bringing the
  * result to the disk.
+ *
+ * Between encryption and deep recrypt comes a shallow one, which copies nothing.
  *
  * `npm run bench:vm -- [--mib 1024] [--rounds 3] [--transcript] [--json]`. `--transcript` prints progress as it comes.
  */
@@ -71,6 +73,8 @@ try {
     await measure('encrypt', () => host.vms.encrypt('vm', { provider: 'kp' }, watched('encrypt')))
     await check(host, 'encrypted', digest)
     await makeVolume('two')
+    await rewrap(host)
+    await check(host, 'under the same keys, wrapped anew', digest)
     await measure('LUKS to LUKS', () => convert(join(folder, 'one.luks'), join(folder, 'two.luks')))
     await rm(join(folder, 'one.luks'))
     await measure('recrypt', () => host.vms.recrypt('vm', {}, watched('recrypt')))
@@ -119,6 +123,17 @@ function watched(operation: string) {
       tell(`${operation}  ${String(percent).padStart(3)} %  ${copied.padEnd(18)}  ${step}`)
     },
   }
+}
+
+/** Every key of the VM is wrapped anew, and none is another. */
+async function rewrap(host: TestHost): Promise<void> {
+  const [vm] = await host.vms.list()
+  const read = () => readFile(`${host.directory}/${vm?.vmId}/keys.json`, 'utf8')
+  const before = await read()
+  const begun = performance.now()
+  await host.vms.rewrapKeys('kp')
+  tell(`shallow recrypt  100 %  in ${Math.round(performance.now() - begun)} ms`)
+  if ((await read()) === before) throw new Error('expected keys that are wrapped anew')
 }
 
 /** A line with the seconds since the start. */
