@@ -6,13 +6,18 @@ import { describeSettings } from '../src/core/config.js'
 import { ERROR_CODES } from '../src/core/error-codes.js'
 import { AgentConfig } from '../src/host-agent/config.js'
 import { AuthorityConfig } from '../src/server/index.js'
+import { missingTests, vsphereTable } from './vsphere-features.js'
 
 const pages: Readonly<Record<string, string>> = {
   'docs/errors.md': errorsPage(),
+  'docs/features.md': featuresPage(),
   'docs/privileges.md': privilegesPage(),
   'docs/settings.md': settingsPage(),
 }
 
+const missing = missingTests()
+if (missing.length > 0)
+  throw new Error(`docs/features.md names tests that are not there: ${missing.join('; ')}`)
 const stale = Object.entries(pages).filter(([file, text]) => readOrEmpty(file) !== text)
 if (process.argv.includes('--check')) {
   for (const [file] of stale) process.stderr.write(`${file} is not up to date: npm run docs\n`)
@@ -87,6 +92,20 @@ function privilegesPage(): string {
       ([name, { description, privileges }]) =>
         `| \`${name}\` | ${description} | ${privileges.map((one) => `\`${one}\``).join(' ')} |`,
     ),
+    '',
+  ].join('\n')
+}
+
+/** Written by hand but for the table beside vSphere, at its end. */
+function featuresPage(): string {
+  const heading = '## Beside vSphere'
+  const [byHand = ''] = readOrEmpty('docs/features.md').split(heading)
+  return [
+    `${byHand}${heading}`,
+    '',
+    'Made of `scripts/vsphere-features.ts` by `npm run docs`, which finds each of the tests.',
+    '',
+    ...vsphereTable(),
     '',
   ].join('\n')
 }
