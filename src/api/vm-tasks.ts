@@ -196,6 +196,10 @@ export const VM_TASKS = {
 export type VmTaskKind = keyof typeof VM_TASKS
 export type VmTaskRequest<K extends VmTaskKind> = Static<(typeof VM_TASKS)[K]['request']>
 
+export function isVmTaskKind(text: string): text is VmTaskKind {
+  return Object.hasOwn(VM_TASKS, text)
+}
+
 function kind<S extends TObject>(description: KindOf<S>): KindOf<S> {
   return description
 }

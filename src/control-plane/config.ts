@@ -22,6 +22,30 @@ export const ControlPlaneSection = Exactly({
     description:
       'requests of one host for keys in a minute; a new key of a standard provider is one',
   }),
+  tasksPerHost: Type.Integer({
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'tasks of one host that did not end; more are refused',
+  }),
+  taskExpirySeconds: Type.Integer({
+    default: 86_400,
+    minimum: 1,
+    maximum: 31_536_000,
+    description: 'how long a task waits for its host before it fails, unless it says so itself',
+  }),
+  taskSilenceSeconds: Type.Integer({
+    default: 86_400,
+    minimum: 60,
+    maximum: 31_536_000,
+    description: 'how long a host may say nothing of a task that it has before that is lost',
+  }),
+  taskRetentionDays: Type.Integer({
+    default: 30,
+    minimum: 1,
+    maximum: 3650,
+    description: 'how long tasks are remembered that ended',
+  }),
   hostKeyDeliverySeconds: Type.Integer({
     default: 90,
     minimum: 1,

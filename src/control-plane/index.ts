@@ -33,8 +33,9 @@ import { createWaitingRoom } from './adapters/change-signal.js'
 import { kdkSeal } from './adapters/kdk-seal.js'
 import { keyServerKeks } from './adapters/key-server-keks.js'
 import { keySource } from './adapters/key-source.js'
-import { hostKeyMetrics } from './adapters/metrics.js'
+import { hostKeyMetrics, taskMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, controlPlaneStore } from './adapters/store.js'
+import { createTaskRoom } from './adapters/task-room.js'
 import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
 import { createDefaultProviders } from './domain/default-providers.js'
@@ -44,13 +45,16 @@ import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
 import { createNativeBackups } from './domain/native-backup.js'
 import { readableEvents } from './domain/readable-events.js'
+import { createVmTasks } from './domain/tasks.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
 import { watchHostKeys } from './domain/watch-host-keys.js'
+import { watchTasks } from './domain/watch-tasks.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
 import { addDefaultProviderRoutes } from './routes/default-provider-routes.js'
 import { addHandOverRoutes } from './routes/hand-over-routes.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
+import { addTaskRoutes } from './routes/task-routes.js'
 
 export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
 export { ControlPlaneSection } from './config.js'
@@ -103,6 +107,10 @@ export async function openControlPlane(deps: {
   const notBefore = new Map<string, number>()
   const providers = createHostKeyProviders({ ...shared, newId: newUuid })
   const defaults = createDefaultProviders(shared)
+  const room = createTaskRoom((version) => store.transaction((tx) => tx.taskChangesAfter(version)))
+  const tasks = createVmTasks({ store, changes: room, rules: config, newId: newUuid })
+  const countTasks = taskMetrics(deps.registry)
+  const taskRate = hostRate(config.hostRequestsPerMinute)
   const backups = createNativeBackups({
     ...shared,
     files: {
@@ -125,6 +133,7 @@ export async function openControlPlane(deps: {
         callers,
         clock,
       })
+      addTaskRoutes(app, { tasks, store, room, hosts, rate: taskRate, callers, clock })
       addOperation(app, getVtpmAuthority, { access: 'public' }, async () => ({
         pem: authority.certificatePem,
       }))
@@ -136,7 +145,16 @@ export async function openControlPlane(deps: {
         { deliverySeconds: config.hostKeyDeliverySeconds, nowMs },
       )
       await describeHostKeys({ store, keyServers }, notBefore, nowMs)
+      await watchTasks(
+        { store, changes: room },
+        {
+          silenceSeconds: config.taskSilenceSeconds,
+          retentionDays: config.taskRetentionDays,
+          nowMs,
+        },
+      )
       await metrics.update(store)
+      await countTasks.update(store)
     },
     [Symbol.asyncDispose]: () => keyServers[Symbol.asyncDispose](),
   }

@@ -3,13 +3,14 @@ import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Caller } from '../http/index.js'
 import type { Place, Rights } from '../people/index.js'
 import type { HostKeyTransaction } from './host-key-ports.js'
+import type { TaskTransaction } from './task-ports.js'
 
 /** The database, one transaction at a time. */
 export interface ControlPlaneStore {
   transaction<R>(work: (tx: ControlPlaneTransaction) => Promise<R>): Promise<R>
 }
 
-export interface ControlPlaneTransaction extends HostKeyTransaction {
+export interface ControlPlaneTransaction extends HostKeyTransaction, TaskTransaction {
   /**
    * What the caller of a request may do, as of this transaction. An act on an object asks for it before it does anything:
    * `(await tx.rightsOf(act)).require(['VirtualMachine.Interact.PowerOn'], await tx.placeOfVm(vmId))`.

@@ -161,6 +161,12 @@ export const ERROR_CODES = {
 
   // tasks of a host agent
   TASK_CANCELLED: { status: 409, title: 'the task was cancelled' },
+  TASK_EXPIRED: { status: 503, title: 'the host did not take the task in time' },
+  TASK_HOST: { status: 409, title: 'no host of the cluster can do the task' },
+  TASK_JOURNAL: { status: 500, title: 'the agent cannot keep its tasks on the disk' },
+  TASK_KIND: { status: 409, title: 'the agent of the host does not know this kind of task' },
+  TASK_LOST: { status: 503, title: 'nobody knows what became of the task' },
+  TASK_QUEUE_FULL: { status: 429, title: 'too many tasks wait for the host' },
   TASK_UNCANCELLABLE: { status: 409, title: 'the task has ended, or cannot be cancelled' },
 
   // host agent

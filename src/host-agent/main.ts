@@ -23,6 +23,9 @@ import { KeptKeys } from './host-keys/kept-keys.js'
 import { createLocalKeys } from './host-keys/local-keys.js'
 import { createKeyTaker } from './host-keys/take-key.js'
 import { addAgentRoutes } from './routes.js'
+import { createTaskExchange } from './tasks/exchange.js'
+import { TaskJournal } from './tasks/journal.js'
+import { createTaskRunner } from './tasks/runner.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService } from './vm/index.js'
 
@@ -67,9 +70,11 @@ export async function startHostAgent(deps: {
       keeper.start()
       void vms.settleReleases()
       void vms.reportUntold().then(() => vms.unlockAll())
+      if (areTasksKnown) exchange.start()
     },
     onRefused: (error) => {
       keeper.forget()
+      exchange.stop()
       const { onRevocation, revocationGraceSeconds: graceSeconds } = config.vm
       void vms.refuseHost(error, onRevocation === 'stop' ? { graceSeconds } : 'keep')
     },
@@ -106,6 +111,13 @@ export async function startHostAgent(deps: {
   const tasks = createTasks(({ kind, error }, err) => {
     logger.error({ event: 'task.failed', kind, code: error?.code, err }, 'task failed')
   })
+  let areTasksKnown = false
+  const runner = createTaskRunner({
+    journal: new TaskJournal(config.stateDirectory),
+    ...{ vms, keeper, tasks, clock, logger },
+    onChange: (isEnd) => exchange.changed(isEnd),
+  })
+  const exchange = createTaskExchange({ authority, runner, random: deps.random, logger })
   const app = await createApp({
     logger,
     name: 'host-agent',
@@ -123,12 +135,21 @@ export async function startHostAgent(deps: {
   mkdirSync(dirname(config.socket), { recursive: true, mode: 0o700 })
   const listener = await listen(app, `unix:${config.socket}`)
   await vms.recover()
+  try {
+    runner.recover()
+    areTasksKnown = true
+  } catch (err) {
+    // Without it nobody knows what was done: none is taken, and all else works
+    logger.error({ event: 'tasks.unknown', err }, 'tasks of the control plane are not taken')
+  }
   void loop.attestNow()
   logger.info({ event: 'agent.started', hostId: config.hostId }, 'agent started')
 
   let closed: Promise<void> | undefined
   const close = async (): Promise<void> => {
     await listener.close()
+    runner.close()
+    await exchange[Symbol.asyncDispose]()
     await tasks.settled()
     await vms[Symbol.asyncDispose]()
     await keeper[Symbol.asyncDispose]()

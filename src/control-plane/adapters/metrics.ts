@@ -1,3 +1,4 @@
+import type { TaskState } from '../../api/tasks.js'
 import { Counter, Gauge, type Registry } from '../../http/index.js'
 import type { KeyErrorCounter, KeyErrorKind } from '../host-key-ports.js'
 import type { ControlPlaneStore } from '../ports.js'
@@ -39,6 +40,35 @@ export function hostKeyMetrics(registry: Registry): {
           counts.reduce((sum, one) => sum + (one[state] ?? 0), 0),
         )
       }
+    },
+  }
+}
+
+const TASK_STATES = [
+  'queued',
+  'sent',
+  'running',
+  'cancelling',
+  'done',
+  'failed',
+  'cancelled',
+  'lost',
+] as const satisfies readonly TaskState[]
+
+/** Tasks that are remembered, by their states. */
+export function taskMetrics(registry: Registry): {
+  update(store: ControlPlaneStore): Promise<void>
+} {
+  const tasks = new Gauge({
+    name: 'control_plane_tasks',
+    help: 'Tasks for hosts, by their state',
+    labelNames: ['state'],
+    registers: [registry],
+  })
+  return {
+    async update(store) {
+      const counts = await store.transaction((tx) => tx.countTasks())
+      for (const state of TASK_STATES) tasks.set({ state }, counts[state] ?? 0)
     },
   }
 }

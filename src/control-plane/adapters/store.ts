@@ -21,6 +21,7 @@ import type {
   StoredVm,
 } from '../ports.js'
 import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
+import { type TaskTables, taskTransaction } from './task-store.js'
 import { placeOfVm, placesOfVms } from './vm-places.js'
 
 interface ControlPlaneTables {
@@ -59,7 +60,9 @@ interface ControlPlaneTables {
   }
 }
 
-type Tx = Transaction<ControlPlaneTables & HostKeyTables & PeopleTables & FoundationTables>
+type Tx = Transaction<
+  ControlPlaneTables & HostKeyTables & TaskTables & PeopleTables & FoundationTables
+>
 
 /** The name of the service's audit chain. */
 export const AUDIT_CHAIN = 'control-plane'
@@ -90,6 +93,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
 
   return {
     ...hostKeyTransaction(tx),
+    ...taskTransaction(tx),
 
     rightsOf: ({ caller, nowMs }) => readRights(tx, caller, nowMs),
     placeOfVm: (vmId) => placeOfVm(tx, vmId),

@@ -7,4 +7,4 @@ export type {
   VtpmCertifier,
 } from './ports.js'
 export { createVmService, type VmService, type VmServiceOptions } from './service.js'
-export type { VmFacts } from './vm-facts.js'
+export { VmFacts } from './vm-facts.js'

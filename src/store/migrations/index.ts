@@ -18,6 +18,7 @@ import { defaultProvidersMigration } from './0016-default-providers.js'
 import { tpmKeysMigration } from './0017-tpm-keys.js'
 import { peopleMigration } from './0018-people.js'
 import { handOversMigration } from './0024-hand-overs.js'
+import { tasksMigration } from './0019-tasks.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -40,4 +41,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0017-tpm-keys': tpmKeysMigration,
   '0018-people': peopleMigration,
   '0024-hand-overs': handOversMigration,
+  '0019-tasks': tasksMigration,
 }

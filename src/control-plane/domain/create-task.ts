@@ -1,0 +1,128 @@
+import { PRIVILEGES, type Privilege } from '../../api/privileges.js'
+import type { NewVmTask, VmTaskView } from '../../api/tasks.js'
+import { VM_TASKS } from '../../api/vm-tasks.js'
+import { PlatformError } from '../../core/errors.js'
+import { type Place, type Rights, SITE } from '../../people/index.js'
+import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
+import type { StoredTask, TaskSignal, TrustedHost } from '../task-ports.js'
+import type { Act } from './inventory.js'
+import { addTaskEvent, auditTask } from './task-events.js'
+import { taskView } from './task-view.js'
+
+export interface TaskRules {
+  /** Tasks of one host that did not end. */
+  readonly tasksPerHost: number
+  /** How long a task waits for its host unless it says so itself. */
+  readonly taskExpirySeconds: number
+}
+
+export interface TaskDeps {
+  readonly store: ControlPlaneStore
+  readonly changes: TaskSignal
+  readonly rules: TaskRules
+  readonly newId: () => string
+}
+
+/**
+ * Queues an operation for the host of a VM, or for a host that is named or chosen. What its caller may do, the task, its
+ * audit record and its event are of one transaction. A host that is not trusted now gets it once it is.
+ *
+ * @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND`, `NOT_FOUND` for a host, `TASK_HOST`, `TASK_QUEUE_FULL`
+ */
+export async function createTask(
+  { store, changes, rules, newId }: TaskDeps,
+  act: Act,
+  wanted: NewVmTask,
+): Promise<VmTaskView> {
+  const { kind, request } = wanted
+  const taskId = newId()
+  const { makesVm } = VM_TASKS[kind]
+  const { task, view } = await store.transaction(async (tx) => {
+    const { hostId, cluster } = await placeTask(tx, await tx.rightsOf(act), wanted)
+    const open = await tx.countTasksOf(hostId, ['queued', 'sent', 'running', 'cancelling'])
+    if (open >= rules.tasksPerHost) {
+      const message = `expected at most ${rules.tasksPerHost} open tasks of host ${hostId}, found ${open}`
+      throw new PlatformError('TASK_QUEUE_FULL', message)
+    }
+    const { expiresInSeconds = rules.taskExpirySeconds } = wanted
+    const task = await tx.insertTask({
+      ...{ taskId, kind, hostId, cluster, askedBy: act.actor },
+      request: Object.fromEntries(Object.entries(request)),
+      vmId: wanted.vmId ?? (makesVm ? taskId : undefined),
+      ...{ state: 'queued', held: false, progress: { percent: 0 } },
+      createdAtMs: act.nowMs,
+      expiresAtMs: act.nowMs + expiresInSeconds * 1000,
+    })
+    await addTaskEvent(tx, task, act.nowMs)
+    await auditTask(tx, task, { ...act, action: 'task.create' })
+    return { task, view: await taskView(tx, task) }
+  })
+  changes.raise(task, true)
+  return view
+}
+
+/** Which host is to do it, once it is known that the caller may have it done there. */
+async function placeTask(
+  tx: ControlPlaneTransaction,
+  rights: Rights,
+  wanted: NewVmTask,
+): Promise<Pick<StoredTask, 'hostId' | 'cluster'>> {
+  if (VM_TASKS[wanted.kind].on === 'host') return placeOnHost(tx, rights, wanted)
+  const { vmId = '' } = wanted
+  const vm = await tx.findVm(vmId)
+  const place = await tx.placeOfVm(vmId)
+  if (!vm) {
+    rights.require(['System.Read'], place)
+    throw new PlatformError('VM_NOT_FOUND', `no host reported a VM ${vmId}`)
+  }
+  const { makesVm } = VM_TASKS[wanted.kind]
+  const ofNewVm = (privilege: Privilege) =>
+    makesVm === true && PRIVILEGES[privilege].checkedOn === 'cluster'
+  const needed = privilegesOf(wanted, vm.report)
+  rights.require(
+    needed.filter((one) => !ofNewVm(one)),
+    place,
+  )
+  rights.require(needed.filter(ofNewVm), newVmIn(vm.cluster))
+  return vm
+}
+
+async function placeOnHost(
+  tx: ControlPlaneTransaction,
+  rights: Rights,
+  wanted: NewVmTask,
+): Promise<TrustedHost> {
+  const { hostId, cluster } = wanted
+  const { makesVm } = VM_TASKS[wanted.kind]
+  const placeIn = (name: string): Place => (makesVm ? newVmIn(name) : { kind: 'cluster', name })
+  const needed = privilegesOf(wanted, undefined)
+  if (hostId === undefined) {
+    if (cluster === undefined) {
+      throw new PlatformError('REQUEST_INVALID', 'expected a host or a cluster, found neither')
+    }
+    rights.require(needed, placeIn(cluster))
+    const [chosen] = await tx.listTrustedHosts(cluster)
+    if (chosen) return chosen
+    throw new PlatformError('TASK_HOST', `no host of cluster ${cluster} is trusted now`)
+  }
+  const host = await tx.hostTrust(hostId)
+  rights.require(needed, host ? placeIn(host.cluster) : SITE)
+  if (!host) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
+  if (cluster !== undefined && cluster !== host.cluster) {
+    const message = `expected a host of cluster ${cluster}, found ${hostId} in ${host.cluster}`
+    throw new PlatformError('TASK_HOST', message)
+  }
+  return { hostId, cluster: host.cluster }
+}
+
+function privilegesOf(
+  wanted: NewVmTask,
+  vm: Parameters<(typeof VM_TASKS)['vm.clone']['privileges']>[1],
+): readonly Privilege[] {
+  // The schema of the body ties the request to its kind
+  return VM_TASKS[wanted.kind].privileges(wanted.request as never, vm)
+}
+
+function newVmIn(cluster: string): Place {
+  return { kind: 'vm', cluster, tags: [] }
+}
