@@ -17,8 +17,8 @@ import { revokedKeysMigration } from './0015-revoked-keys.js'
 import { defaultProvidersMigration } from './0016-default-providers.js'
 import { tpmKeysMigration } from './0017-tpm-keys.js'
 import { peopleMigration } from './0018-people.js'
-import { handOversMigration } from './0024-hand-overs.js'
 import { tasksMigration } from './0019-tasks.js'
+import { handOversMigration } from './0024-hand-overs.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
