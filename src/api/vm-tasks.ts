@@ -184,6 +184,20 @@ export const VM_TASKS = {
     cancellable: false,
     privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
   }),
+  'vm.accept-vtpm-state': kind({
+    summary: 'Start a stopped VM from a state of its virtual TPM that is refused as an older one',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
+  'vm.restore-vtpm-state': kind({
+    summary: 'Put the copy of the last state of a virtual TPM in the place of a damaged one',
+    on: 'vm',
+    request: Empty,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
   'keys.rewrap': kind({
     summary: 'Have keys of the VMs of a host wrapped anew: their data keys stay (shallow recrypt)',
     on: 'host',

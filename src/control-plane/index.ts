@@ -47,6 +47,7 @@ import { createNativeBackups } from './domain/native-backup.js'
 import { readableEvents } from './domain/readable-events.js'
 import { createVmTasks } from './domain/tasks.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
+import { createVtpmStates } from './domain/vtpm-states.js'
 import { watchHostKeys } from './domain/watch-host-keys.js'
 import { watchTasks } from './domain/watch-tasks.js'
 import type { ControlPlaneStore, HostCaller } from './ports.js'
@@ -55,6 +56,7 @@ import { addHandOverRoutes } from './routes/hand-over-routes.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
 import { addTaskRoutes } from './routes/task-routes.js'
+import { addVtpmRoutes } from './routes/vtpm-routes.js'
 
 export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
 export { ControlPlaneSection } from './config.js'
@@ -121,6 +123,7 @@ export async function openControlPlane(deps: {
   return {
     addRoutes(app, { hosts, callers }) {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
+      addVtpmRoutes(app, { states: createVtpmStates(store), hosts, callers, clock })
       addDefaultProviderRoutes(app, { defaults, callers, clock })
       addHandOverRoutes(app, { handOvers: createHandOvers(store), hosts, callers, clock })
       addHostKeyRoutes(app, {

@@ -4,13 +4,17 @@ import type { Caller } from '../http/index.js'
 import type { Place, Rights } from '../people/index.js'
 import type { HostKeyTransaction } from './host-key-ports.js'
 import type { TaskTransaction } from './task-ports.js'
+import type { VtpmTransaction } from './vtpm-ports.js'
 
 /** The database, one transaction at a time. */
 export interface ControlPlaneStore {
   transaction<R>(work: (tx: ControlPlaneTransaction) => Promise<R>): Promise<R>
 }
 
-export interface ControlPlaneTransaction extends HostKeyTransaction, TaskTransaction {
+export interface ControlPlaneTransaction
+  extends HostKeyTransaction,
+    TaskTransaction,
+    VtpmTransaction {
   /**
    * What the caller of a request may do, as of this transaction. An act on an object asks for it before it does anything:
    * `(await tx.rightsOf(act)).require(['VirtualMachine.Interact.PowerOn'], await tx.placeOfVm(vmId))`.
@@ -42,8 +46,6 @@ export interface ControlPlaneTransaction extends HostKeyTransaction, TaskTransac
   addEvent(event: NewEvent): Promise<void>
   listEvents(afterSeq: number, limit: number): Promise<readonly EventView[]>
   newestEvent(): Promise<number>
-
-  saveCertificate(certificate: StoredCertificate): Promise<void>
 
   /**
    * Accepts one host request: records the proof as used and reads the status of the host, both in this transaction.
@@ -111,13 +113,4 @@ export interface NewEvent {
   readonly message: string
   /** For programs; never a secret. */
   readonly detail?: { readonly [name: string]: CanonicalValue }
-}
-
-export interface StoredCertificate {
-  readonly fingerprint: string
-  readonly vmId: string
-  readonly kind: 'ek' | 'platform'
-  readonly hostId: string
-  readonly certificate: Uint8Array
-  readonly issuedAtMs: number
 }

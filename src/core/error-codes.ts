@@ -156,6 +156,10 @@ export const ERROR_CODES = {
   VM_HAND_OVER: { status: 409, title: 'the VM is of another host, which did not hand it over' },
   VTPM_STATE_MISSING: { status: 500, title: 'the state of the virtual TPM is not there' },
   VTPM_STATE_CORRUPT: { status: 500, title: 'the state of the virtual TPM does not verify' },
+  VTPM_STATE_TRUNCATED: { status: 500, title: 'the state of the virtual TPM is cut off or empty' },
+  VTPM_STATE_PLAIN: { status: 500, title: 'the state of the virtual TPM is not encrypted' },
+  VTPM_STATE_FOREIGN: { status: 500, title: 'the state of the virtual TPM is that of another VM' },
+  VTPM_STATE_INTACT: { status: 409, title: 'the state of the virtual TPM needs no help' },
   VTPM_STATE_ROLLBACK: { status: 500, title: 'the state of the virtual TPM is an older one' },
   VTPM_CERTIFICATE: { status: 502, title: 'a certificate of the virtual TPM is not acceptable' },
 

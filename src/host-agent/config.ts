@@ -91,4 +91,10 @@ export const AgentConfig = Exactly({
       description: 'how long guests may take to power off before they are stopped for that',
     }),
   }),
+  vtpm: Exactly({
+    rollback: Type.Union([Type.Literal('refuse'), Type.Literal('warn')], {
+      default: 'refuse',
+      description: 'what becomes of an older state of a virtual TPM that was put back',
+    }),
+  }),
 })

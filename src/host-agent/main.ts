@@ -15,6 +15,7 @@ import { createAuthority } from './adapters/authority.js'
 import { createInventory } from './adapters/inventory.js'
 import { createKeyClient } from './adapters/key-client.js'
 import { createVtpmCertifier } from './adapters/vtpm-certifier.js'
+import { createVtpmWitness } from './adapters/vtpm-witness.js'
 import { startAttestationLoop } from './attestation-loop.js'
 import type { AgentConfig } from './config.js'
 import { createTasks } from './domain/tasks.js'
@@ -105,6 +106,8 @@ export async function startHostAgent(deps: {
       return { hostId: config.hostId, cluster }
     }),
     random: deps.random,
+    vtpmRollback: config.vtpm.rollback,
+    vtpmWitness: createVtpmWitness(authority),
     clock,
     logger,
   })

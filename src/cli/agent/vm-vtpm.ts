@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
-import { addVtpm } from '../../api/vtpm.js'
+import { acceptVtpmState, addVtpm, restoreVtpmState } from '../../api/vtpm.js'
+import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
@@ -19,5 +20,40 @@ export function addVtpmCommands(vm: Command): void {
       const started = await agent.client.call(addVtpm, { params: { vm: name }, body: {} })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vtpm.command('accept-state <vm>'))
+    .description('start from a state that is refused as an older one, such as that of a backup')
+    .option('--yes', 'do it without being asked again')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm vtpm accept-state web1 --yes',
+        'sigillo-agent vm vtpm accept-state web1 --yes --json',
+      ),
+    )
+    .action(async (name: string, options: { yes?: boolean }, command: Command) => {
+      if (!options.yes) {
+        const message = `what the virtual TPM of VM ${name} did since that state is undone, counters too; say --yes to do it`
+        throw new PlatformError('REQUEST_INVALID', message)
+      }
+      await using agent = connectAgent(command)
+      const params = { vm: name }
+      printVm(agent.output, await agent.client.call(acceptVtpmState, { params, body: {} }))
+    })
+
+  withSocket(vtpm.command('restore-state <vm>'))
+    .description('put the copy of the last recorded state in the place of a damaged one')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm vtpm restore-state web1',
+        'sigillo-agent vm vtpm restore-state web1 --json',
+      ),
+    )
+    .action(async (name: string, _: unknown, command: Command) => {
+      await using agent = connectAgent(command)
+      const params = { vm: name }
+      printVm(agent.output, await agent.client.call(restoreVtpmState, { params, body: {} }))
     })
 }

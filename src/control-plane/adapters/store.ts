@@ -23,6 +23,7 @@ import type {
 import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
 import { type TaskTables, taskTransaction } from './task-store.js'
 import { placeOfVm, placesOfVms } from './vm-places.js'
+import { type VtpmTables, vtpmTransaction } from './vtpm-store.js'
 
 interface ControlPlaneTables {
   control_plane_clusters: { name: string; created_at_ms: number }
@@ -50,18 +51,10 @@ interface ControlPlaneTables {
     message: string
     detail: string | null
   }
-  control_plane_vtpm_certificates: {
-    fingerprint: string
-    vm_id: string
-    kind: string
-    host_id: string
-    certificate: Uint8Array
-    issued_at_ms: number
-  }
 }
 
 type Tx = Transaction<
-  ControlPlaneTables & HostKeyTables & TaskTables & PeopleTables & FoundationTables
+  ControlPlaneTables & HostKeyTables & TaskTables & VtpmTables & PeopleTables & FoundationTables
 >
 
 /** The name of the service's audit chain. */
@@ -94,6 +87,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
   return {
     ...hostKeyTransaction(tx),
     ...taskTransaction(tx),
+    ...vtpmTransaction(tx),
 
     rightsOf: ({ caller, nowMs }) => readRights(tx, caller, nowMs),
     placeOfVm: (vmId) => placeOfVm(tx, vmId),
@@ -223,20 +217,6 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
           ? {}
           : { detail: JSON.parse(detail) as NonNullable<EventView['detail']> }),
       }))
-    },
-
-    async saveCertificate(certificate) {
-      await tx
-        .insertInto('control_plane_vtpm_certificates')
-        .values({
-          fingerprint: certificate.fingerprint,
-          vm_id: certificate.vmId,
-          kind: certificate.kind,
-          host_id: certificate.hostId,
-          certificate: certificate.certificate,
-          issued_at_ms: certificate.issuedAtMs,
-        })
-        .execute()
     },
 
     async admit(caller) {

@@ -95,6 +95,7 @@ export function createInventory(store: ControlPlaneStore) {
         if (!before) return
         await tx.removeHandOver(vmId)
         await tx.removeVm(vmId)
+        await tx.removeVtpmStates(vmId)
         const message = `VM ${before.report.name} deleted on ${caller.hostId}`
         await tx.addEvent(info(nowMs, 'vm.deleted', `vm:${vmId}`, message))
       }),
@@ -103,7 +104,8 @@ export function createInventory(store: ControlPlaneStore) {
 
 export type Inventory = ReturnType<typeof createInventory>
 
-function requireOwner(vm: StoredVm | undefined, caller: HostCaller, vmId: string): void {
+/** @throws PlatformError `FORBIDDEN` for a VM that another host reported */
+export function requireOwner(vm: StoredVm | undefined, caller: HostCaller, vmId: string): void {
   if (vm && vm.hostId !== caller.hostId) {
     throw new PlatformError(
       'FORBIDDEN',

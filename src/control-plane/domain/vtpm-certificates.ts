@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { PlatformError } from '../../core/errors.js'
 import type { ControlPlaneStore, HostCaller } from '../ports.js'
+import { requireOwner } from './inventory.js'
 
 export interface CertificateRequest {
   readonly vmId: string
@@ -32,12 +32,7 @@ export async function certifyVtpm(
   await deps.store.transaction(async (tx) => {
     await tx.admit(caller, nowMs)
     const vm = await tx.findVm(request.vmId)
-    if (vm && vm.hostId !== caller.hostId) {
-      throw new PlatformError(
-        'FORBIDDEN',
-        `expected a VM of host ${caller.hostId}, found ${request.vmId} elsewhere`,
-      )
-    }
+    requireOwner(vm, caller, request.vmId)
     await tx.saveCertificate({
       fingerprint,
       vmId: request.vmId,

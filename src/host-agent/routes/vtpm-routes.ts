@@ -1,6 +1,6 @@
-import { addVtpm } from '../../api/vtpm.js'
+import { acceptVtpmState, addVtpm, restoreVtpmState } from '../../api/vtpm.js'
 import { type App, addOperation } from '../../http/index.js'
-import { type StartDeps, startTask } from '../tasks/start-task.js'
+import { finishTask, type StartDeps, startTask } from '../tasks/start-task.js'
 
 const LOCAL = { access: 'local' } as const
 
@@ -8,5 +8,11 @@ const LOCAL = { access: 'local' } as const
 export function addVtpmRoutes(app: App, deps: StartDeps): void {
   addOperation(app, addVtpm, LOCAL, async ({ params: { vm }, body }) =>
     startTask(deps, 'vm.add-vtpm', { vm, request: body }),
+  )
+  addOperation(app, acceptVtpmState, LOCAL, ({ params: { vm }, body }) =>
+    finishTask(deps, 'vm.accept-vtpm-state', { vm, request: body }),
+  )
+  addOperation(app, restoreVtpmState, LOCAL, ({ params: { vm }, body }) =>
+    finishTask(deps, 'vm.restore-vtpm-state', { vm, request: body }),
   )
 }

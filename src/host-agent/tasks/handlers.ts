@@ -162,6 +162,15 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, call) => vms.takeBack(vmOf(call)),
     rest: (request) => request,
   },
+  'vm.accept-vtpm-state': {
+    run: ({ vms }, call) => vms.acceptVtpmState(vmOf(call)),
+    // A state that was accepted is not accepted again: that it needs no help is said
+    rest: (request) => request,
+  },
+  'vm.restore-vtpm-state': {
+    run: ({ vms }, call) => vms.restoreVtpmState(vmOf(call)),
+    rest: (request) => request,
+  },
   'keys.rewrap': {
     run: async ({ vms }, { request }, { onProgress }) => {
       await vms.rewrapKeys(request.provider, onProgress)

@@ -134,18 +134,19 @@ export async function changeVtpmKeys(
   if (provider === undefined) throw new TypeError('a plain VM has no virtual TPM')
   const onStep = (step: string) => progress.begin(`vtpm: ${step}`)
   using keys = makeKeys(VTPM_KEYS)
-  await host.withKeys(vm, ['home', ...VTPM_KEYS], (home, opened) =>
-    changeVm(host, vm, { onStep, signal }, async (staged) => {
+  await host.withKeys(vm, ['home', ...VTPM_KEYS], async (home, opened) => {
+    await host.vtpmStates.require(vm, opened.of('vtpm'))
+    await changeVm(host, vm, { onStep, signal }, async (staged) => {
       onStep('keys')
       const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects: VTPM_KEYS, keys })
       onStep('state')
       await recryptVtpm(vm.paths, staged, { old: opened.of('vtpm'), fresh: keys.of('vtpm') })
       return {
         ...{ home, homeKey: opened.of('home'), newKeys, goneKeys: [] },
-        files: { put: ['vtpm/tpm2-00.permall', 'vtpm.json'] },
+        files: { put: ['vtpm/tpm2-00.permall', 'vtpm-backup.permall', 'vtpm.json'] },
       }
-    }),
-  )
+    })
+  })
 }
 
 /** Takes the virtual TPM out of the VM, with all that the guest has sealed to it. */
@@ -161,7 +162,7 @@ export async function removeVtpm(
       homeKey: opened.of('home'),
       newKeys: [],
       goneKeys: VTPM_KEYS,
-      files: { drop: ['vtpm', 'vtpm.json'] },
+      files: { drop: ['vtpm', 'vtpm-backup.permall', 'vtpm.json'] },
     })),
   )
 }

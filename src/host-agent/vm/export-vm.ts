@@ -29,7 +29,6 @@ import { allocatedOctets, filesOf } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
 import type { VmKeys } from './vm-keys.js'
 import type { StoredVm } from './vm-store.js'
-import { checkVtpm } from './vtpm.js'
 
 const OVERHEAD_OCTETS = 1024 * 1024
 /** In the directory of an export that is not whole: of which VM it is. What lies there is ours to remove. */
@@ -66,7 +65,7 @@ export async function exportVm(
   if (provider === undefined) throw new TypeError('a plain VM has no key to authenticate with')
   progress.begin('check')
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
-  if (home.vtpm) await checkVtpm(paths, opened.of('vtpm'))
+  if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
   const place = await host.inventory.place()
   const files = await filesOf(paths.root, descriptor)
   const partial = await prepareTarget(directory, vmId)

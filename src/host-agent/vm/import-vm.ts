@@ -28,7 +28,7 @@ import type { VmHost } from './vm-host.js'
 import { unwrapKeys, type VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
-import { checkVtpm } from './vtpm.js'
+import { checkVtpm, readVtpmRecord, recordVtpmState } from './vtpm-record.js'
 
 const MAX_RECORD_OCTETS = 256 * 1024
 const OVERHEAD_OCTETS = 4 * 1024 * 1024
@@ -199,7 +199,11 @@ async function verifyCopy(
     if (isEncrypted(file)) await verifyDisk(host.programs, file, keys.of(`disk-${disk.name}`))
     else await checkDiskFile(file)
   }
-  if (home.vtpm) await checkVtpm(copy.paths, keys.of('vtpm'))
+  if (home.vtpm) {
+    const state = await checkVtpm(copy.paths, keys.of('vtpm'))
+    const { generation } = await readVtpmRecord(copy.paths)
+    await recordVtpmState(copy.paths, state, generation)
+  }
   await syncPath(copy.paths.root)
 }
 

@@ -5,6 +5,7 @@ export type {
   KeyClient,
   KeyToUnwrap,
   VtpmCertifier,
+  VtpmWitness,
 } from './ports.js'
 export { createVmService, type VmService, type VmServiceOptions } from './service.js'
 export { VmFacts } from './vm-facts.js'

@@ -24,6 +24,8 @@ export interface VmPaths {
   readonly lock: string
   /** Digest of the vTPM state when the VM last stopped. */
   readonly vtpmRecord: string
+  /** A copy of the state that `vtpmRecord` names. */
+  readonly vtpmBackup: string
   /** State directory of swtpm. */
   readonly vtpm: string
   readonly vtpmState: string
@@ -55,6 +57,7 @@ export function pathsOf(root: string): VmPaths {
     keys: `${root}/keys.json`,
     lock: `${root}/lock.json`,
     vtpmRecord: `${root}/vtpm.json`,
+    vtpmBackup: `${root}/vtpm-backup.permall`,
     vtpm: `${root}/vtpm`,
     vtpmState: `${root}/vtpm/tpm2-00.permall`,
     vtpmCertificates: `${root}/vtpm/certs`,

@@ -1,6 +1,8 @@
 import type { VmReport } from '../../api/control-plane.js'
 import type { Assurance, KeyContext, Purpose } from '../../api/key-provider.js'
+import type { VtpmStateNote } from '../../api/vtpm-states.js'
 import type { Secret } from '../../core/secret.js'
+import type { WitnessAnswer } from './vtpm-standing.js'
 
 interface KeyToWrap {
   readonly purpose: Purpose
@@ -78,6 +80,18 @@ export interface Inventory {
   take(
     vm: InventoryVm,
     by: { readonly exportId: string; readonly ticket: Uint8Array },
+  ): Promise<void>
+}
+
+/** Where the states of virtual TPMs are known in their order, out of reach of whoever can write to the directory of a VM. */
+export interface VtpmWitness {
+  ask(vmId: string, digest: string): Promise<WitnessAnswer>
+  /** Tells of the state that is the one to start from now. */
+  note(vmId: string, note: VtpmStateNote): Promise<void>
+  /** Tells that a state was refused, and why. */
+  complain(
+    vmId: string,
+    problem: { readonly code: string; readonly message: string },
   ): Promise<void>
 }
 

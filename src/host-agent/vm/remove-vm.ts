@@ -25,7 +25,7 @@ export async function removeVmDirectory(programs: Programs, root: string): Promi
     await eraseDisk(programs, `${root}/${name}`)
   }
   const paths = pathsOf(root)
-  for (const file of [paths.keys, paths.home, paths.vtpmState, paths.nvram]) {
+  for (const file of [paths.keys, paths.home, paths.vtpmState, paths.vtpmBackup, paths.nvram]) {
     try {
       await overwriteWithZeros(file, ALL_OCTETS)
     } catch (error) {

@@ -21,7 +21,7 @@ import {
   readRecord,
 } from './records.js'
 import type { VmKeys } from './vm-keys.js'
-import { checkVtpm, markVtpmRunning, markVtpmStopped } from './vtpm.js'
+import { checkVtpm, markVtpmRunning, markVtpmStopped } from './vtpm-record.js'
 
 const POLL_MS = 10
 const LISTEN_TIMEOUT_MS = 20_000
@@ -124,7 +124,7 @@ export async function startMachine(
     return record
   } catch (error) {
     for (const identity of started.reverse()) await endProcess(identity, KILL_TIMEOUT_MS)
-    await settleMachine(paths, home.vtpm)
+    await settleMachine(paths, home.vtpm, { wasSeen: true })
     throw error
   }
 }
@@ -169,9 +169,14 @@ export function isUnsettled(paths: VmPaths): Promise<boolean> {
  * Only processes that were started for this VM are ended: by their recorded identity, or by a pid file of theirs and
  * the directory of the VM on their command line.
  *
+ * @param run.wasSeen whether this process saw all of the run, so that the state which is there is the one it left
  * @throws PlatformError `VM_PROCESS` when one does not end
  */
-export async function settleMachine(paths: VmPaths, hasVtpm: boolean): Promise<void> {
+export async function settleMachine(
+  paths: VmPaths,
+  hasVtpm: boolean,
+  run: { readonly wasSeen: boolean },
+): Promise<void> {
   const record = await readRunRecord(paths).catch(() => undefined)
   const qemu = record?.qemu ?? (await identifyByPidFile(paths.qemuPid, paths.run))
   const swtpm = record?.swtpm ?? (await identifyByPidFile(paths.swtpmPid, paths.run))
@@ -185,7 +190,7 @@ export async function settleMachine(paths: VmPaths, hasVtpm: boolean): Promise<v
       throw programFailed('swtpm', `(process ${swtpm.pid}) does not end`)
     }
   }
-  if (hasVtpm) await markVtpmStopped(paths)
+  if (hasVtpm) await markVtpmStopped(paths, run.wasSeen)
   await rm(paths.run, { recursive: true, force: true })
 }
 

@@ -18,7 +18,7 @@ import { lockReasonOf } from './lock.js'
 import { createLockedVms, type LockedVms } from './locked-vms.js'
 import { OctetProgress } from './octet-progress.js'
 import type { EncryptionOptions } from './part-by-part.js'
-import type { Inventory, KeyClient, OnProgress, VtpmCertifier } from './ports.js'
+import type { Inventory, KeyClient, OnProgress, VtpmCertifier, VtpmWitness } from './ports.js'
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
 import type { Accelerator, Home, KeyRecord } from './records.js'
@@ -34,6 +34,7 @@ import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { checkSpec, requireNoId } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
 import { createVmVtpms, type VmVtpms } from './vtpm-changes.js'
+import type { RollbackPolicy } from './vtpm-states.js'
 
 const MAX_READ_OCTETS = 1024 * 1024
 const DEFAULT_GRACE_SECONDS = 30
@@ -53,6 +54,10 @@ export interface VmServiceOptions {
   readonly assurance?: Assurance
   /** `auto`, the default, takes KVM where a guest really runs under it. */
   readonly accelerator?: Accelerator | 'auto'
+  /** What becomes of an older state of a virtual TPM that was put back: `refuse` unless told. */
+  readonly vtpmRollback?: RollbackPolicy
+  /** Without one, only the records beside the states say which is the newest. */
+  readonly vtpmWitness?: VtpmWitness
   readonly programs?: Partial<Programs>
   readonly firmware?: Firmware
   /** Between attempts to have the keys of locked VMs; the defaults are for hosts. */
@@ -151,6 +156,8 @@ export function createVmService(options: VmServiceOptions): VmService {
   const host = new VmHost({
     directory: options.directory,
     ...{ programs, keys, inventory, clock, logger, assurance },
+    vtpmRollback: options.vtpmRollback ?? 'refuse',
+    vtpmWitness: options.vtpmWitness,
     onLocked: () => unlocking.wake(),
   })
   const unlocking = createUnlockLoop(host, {
@@ -240,6 +247,7 @@ export function createVmService(options: VmServiceOptions): VmService {
             const total = home.disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
             const progress = new OctetProgress(onProgress, total)
             const vtpm = vtpmOfClone(home, request.vtpm)
+            if (vtpm === 'copy') await host.vtpmStates.require(vm, opened.of('vtpm'))
             const source = { vm, home, keys: opened }
             const { vmId = newUuid() } = request
             const made = { name: request.name, vmId, vtpm, compare, signal, progress }
@@ -281,6 +289,7 @@ export function createVmService(options: VmServiceOptions): VmService {
         return host.withKeys(vm, allKeys(descriptor), async (home, opened) => {
           progress.begin('accelerator')
           const chosen = await chooseAccelerator()
+          if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
           const record = await startMachine(
             { vmId: descriptor.vmId, paths, home },
             {

@@ -9,7 +9,7 @@ import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
 import { settleChange } from './pending-change.js'
-import type { Inventory, InventoryVm, KeyClient } from './ports.js'
+import type { Inventory, InventoryVm, KeyClient, VtpmWitness } from './ports.js'
 import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
@@ -18,6 +18,7 @@ import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
 import { readVtpmCertificates } from './vtpm.js'
+import { type RollbackPolicy, VtpmStates } from './vtpm-states.js'
 
 /** Which VMs an operation is for that others are not for. */
 interface AlsoFor {
@@ -38,6 +39,8 @@ export interface VmHostOptions {
   readonly assurance: Assurance
   /** A VM was locked: somebody should try again. */
   readonly onLocked: () => void
+  readonly vtpmRollback: RollbackPolicy
+  readonly vtpmWitness: VtpmWitness | undefined
 }
 
 /** What all operations on the VMs of one host have in common: who may do what when, keys for one operation, reports. */
@@ -49,6 +52,7 @@ export class VmHost implements Disposable {
   readonly clock: Clock
   readonly logger: Logger
   readonly releases: KeyReleases
+  readonly vtpmStates: VtpmStates
   readonly #onLocked: () => void
   readonly inventory: Inventory
   readonly #queue = new KeyedQueue()
@@ -66,6 +70,10 @@ export class VmHost implements Disposable {
     this.clock = options.clock
     this.logger = options.logger
     this.releases = new KeyReleases(options.directory, options.keys, options.logger)
+    this.vtpmStates = new VtpmStates({
+      ...{ store: this.store, logger: options.logger },
+      ...{ rollback: options.vtpmRollback, witness: options.vtpmWitness },
+    })
     this.#onLocked = options.onLocked
     this.inventory = options.inventory
   }
@@ -200,7 +208,8 @@ export class VmHost implements Disposable {
     }
     try {
       await this.inventory.report(await this.inventoryVm(vm))
-      this.#untold.delete(vmId)
+      if (await this.vtpmStates.tell(vm)) this.#untold.delete(vmId)
+      else this.#untold.set(vmId, name)
     } catch (error) {
       this.#untold.set(vmId, name)
       const reason = messageOf(error)
@@ -231,10 +240,13 @@ export class VmHost implements Disposable {
     }
   }
 
+  /** The end of a run that was watched was seen, whoever ended it. */
   async settle(vm: StoredVm): Promise<void> {
-    this.#watches.get(vm.descriptor.vmId)?.[Symbol.dispose]()
-    this.#watches.delete(vm.descriptor.vmId)
-    await settleMachine(vm.paths, vm.descriptor.vtpm)
+    const { vmId, vtpm } = vm.descriptor
+    const watch = this.#watches.get(vmId)
+    watch?.[Symbol.dispose]()
+    this.#watches.delete(vmId)
+    await settleMachine(vm.paths, vtpm, { wasSeen: watch !== undefined })
   }
 
   /** A guest that powered itself off leaves a vTPM state to be recorded. */

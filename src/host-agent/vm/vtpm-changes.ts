@@ -27,6 +27,18 @@ export interface VmVtpms {
    * @throws PlatformError `VTPM_EXISTS`, `VM_HOME_PLAIN`, `VTPM_CERTIFICATE`
    */
   addVtpm(name: string, following?: Following): Promise<VmDetails>
+  /**
+   * Makes a state that is refused as an older one the one to start from. The control plane records it first.
+   *
+   * @throws PlatformError `VM_PLAIN` where there is no virtual TPM; `VTPM_STATE_INTACT`, `VTPM_STATE_…`
+   */
+  acceptVtpmState(name: string): Promise<VmDetails>
+  /**
+   * Puts the copy of the recorded state in the place of one that is missing, damaged or older.
+   *
+   * @throws PlatformError `VM_PLAIN` where there is no virtual TPM; `VTPM_STATE_INTACT`, `VTPM_STATE_…` of the copy
+   */
+  restoreVtpmState(name: string): Promise<VmDetails>
 }
 
 export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCertifier }): VmVtpms {
@@ -62,12 +74,30 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
             return {
               home: { ...home, vtpm: true },
               ...{ homeKey: opened.of('home'), newKeys, goneKeys: [] },
-              files: { put: ['vtpm', 'vtpm.json'] },
+              files: { put: ['vtpm', 'vtpm-backup.permall', 'vtpm.json'] },
             }
           }),
         )
         progress.end()
         return changed(vm, 'vm.vtpm-added')
+      }),
+
+    acceptVtpmState: (name) =>
+      host.claim(name, 'accept-vtpm-state', async (vm) => {
+        requireVtpm(vm)
+        await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
+          host.vtpmStates.accept(vm, opened.of('vtpm')),
+        )
+        return changed(vm, 'vm.vtpm-state-accepted')
+      }),
+
+    restoreVtpmState: (name) =>
+      host.claim(name, 'restore-vtpm-state', async (vm) => {
+        requireVtpm(vm)
+        await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
+          host.vtpmStates.restore(vm, opened.of('vtpm')),
+        )
+        return changed(vm, 'vm.vtpm-state-restored')
       }),
   }
 }
@@ -79,4 +109,9 @@ function providerForVtpm({ descriptor: { name, provider, vtpm } }: StoredVm): st
     throw new PlatformError('VM_HOME_PLAIN', 'a virtual TPM needs an encrypted home')
   }
   return provider
+}
+
+/** @throws PlatformError `VM_PLAIN` */
+function requireVtpm({ descriptor: { name, vtpm } }: StoredVm): void {
+  if (!vtpm) throw new PlatformError('VM_PLAIN', `VM ${name} has no virtual TPM`)
 }

@@ -44,7 +44,15 @@ export function parseVtpmState(octets: Uint8Array): VtpmState {
   expectValue('least version', LEAST_VERSION, reader.u8(), 1)
   expectValue('header size', HEADER_OCTETS, reader.u16(), 2)
   expectValue('flags', FLAGS_ENCRYPTED, reader.u16(), 4)
-  expectValue('total size', octets.length, reader.u32(), 6)
+  const totalSize = reader.u32()
+  if (totalSize > octets.length) {
+    throw new DecodeError(
+      'DECODE_TRUNCATED',
+      octets.length,
+      `expected ${totalSize} octets in the state of the virtual TPM`,
+    )
+  }
+  expectValue('total size', octets.length, totalSize, 6)
   const elements = new Map<number, Uint8Array>()
   while (reader.remaining > 0) {
     const offset = reader.offset
@@ -70,6 +78,12 @@ export function parseVtpmState(octets: Uint8Array): VtpmState {
     HEADER_OCTETS,
   )
   return state
+}
+
+/** Whether these octets begin as a state file that is not encrypted: with the seeds of the TPM in the clear. */
+export function isPlainVtpmState(octets: Uint8Array): boolean {
+  const [version, , , , flagsHigh, flagsLow] = octets
+  return version === VERSION && flagsHigh === 0 && flagsLow === 0
 }
 
 /**

@@ -1,26 +1,23 @@
-import { createHash, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { timingSafeEqual, toHex, view } from '../../core/bytes.js'
-import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import { timingSafeEqual, view } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
-import { isErrno } from './errno.js'
-import {
-  makePrivateDirectory,
-  readPrivateFile,
-  replacePrivateFile,
-  syncPath,
-  writePrivateFile,
-} from './files.js'
+import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import type { VtpmCertifier } from './ports.js'
 import { type Programs, runChecked } from './programs.js'
-import { encodeRecord, readRecord, VtpmRecord } from './records.js'
 import { openCertificateJob, type VtpmCertificateName } from './vtpm-certificates.js'
+import {
+  checkVtpm,
+  corrupt,
+  readVtpmRecord,
+  readVtpmState,
+  recordVtpmState,
+} from './vtpm-record.js'
 import {
   decryptVtpmState,
   encryptVtpmState,
-  MAX_VTPM_STATE_OCTETS,
-  parseVtpmState,
   type VtpmState,
   verifyVtpmState,
 } from './vtpm-state.js'
@@ -69,7 +66,7 @@ export async function makeVtpm(options: {
   })()
   await rm(directory, { recursive: true })
 
-  const state = await readVtpmState(paths)
+  const state = await readVtpmState(paths.vtpmState)
   if (!verifyVtpmState(state.parsed, dek)) throw corrupt('does not verify after manufacture')
   checkCertificatesInside(state.parsed, dek, issued)
   await makePrivateDirectory(paths.vtpmCertificates)
@@ -80,28 +77,7 @@ export async function makeVtpm(options: {
     )
   }
   for (const path of [paths.vtpmState, paths.vtpmCertificates, paths.vtpm]) await syncPath(path)
-  await writeVtpmRecord(paths, { state: 'stopped', generation: 1, digest: state.digest })
-}
-
-/**
- * Checks before a start that the state is there (swtpm would make a new TPM without a word), that it was written under
- * the key, and that it is the one that the VM stopped with. After a crash of host or agent only the first two can be
- * known.
- *
- * @throws PlatformError `VTPM_STATE_MISSING`, `VTPM_STATE_CORRUPT` (also for a wrong key), `VTPM_STATE_ROLLBACK`
- */
-export async function checkVtpm(paths: VmPaths, dek: Secret): Promise<void> {
-  const record = await readVtpmRecord(paths)
-  const { parsed, digest } = await readVtpmState(paths)
-  if (!verifyVtpmState(parsed, dek)) {
-    throw corrupt('does not verify under its key: it was altered, or the key is another')
-  }
-  if (record.state === 'stopped' && digest !== record.digest) {
-    throw new PlatformError(
-      'VTPM_STATE_ROLLBACK',
-      `expected the state of generation ${record.generation} with SHA-256 ${record.digest}, found ${digest}`,
-    )
-  }
+  await recordVtpmState(paths, state, 1)
 }
 
 /**
@@ -114,16 +90,17 @@ export async function recryptVtpm(
   staged: VmPaths,
   keys: { readonly old: Secret; readonly fresh: Secret },
 ): Promise<void> {
-  await checkVtpm(paths, keys.old)
-  const { parsed } = await readVtpmState(paths)
+  const { parsed } = await checkVtpm(paths, keys.old)
   using plain = decryptVtpmState(parsed, keys.old)
   await writePrivateFile(staged.vtpmState, encryptVtpmState(plain, keys.fresh))
-  const { parsed: fresh, digest } = await readVtpmState(staged)
-  using back = decryptVtpmState(fresh, keys.fresh)
+  const fresh = await readVtpmState(staged.vtpmState)
+  using back = decryptVtpmState(fresh.parsed, keys.fresh)
   const isSame = plain.use((one) => back.use((other) => timingSafeEqual(one, other)))
-  if (!verifyVtpmState(fresh, keys.fresh) || !isSame) throw corrupt('is another after encryption')
+  if (!verifyVtpmState(fresh.parsed, keys.fresh) || !isSame) {
+    throw corrupt('is another after encryption')
+  }
   const { generation } = await readVtpmRecord(paths)
-  await writeVtpmRecord(staged, { state: 'stopped', generation: generation + 1, digest })
+  await recordVtpmState(staged, fresh, generation + 1)
 }
 
 /**
@@ -147,29 +124,6 @@ export async function copyVtpm(
   for (const path of [copy.vtpmCertificates, copy.vtpm]) await syncPath(path)
 }
 
-/** From now on the recorded digest does not bind: swtpm writes the state as it likes. */
-export async function markVtpmRunning(paths: VmPaths): Promise<void> {
-  const record = await readVtpmRecord(paths)
-  await writeVtpmRecord(paths, { ...record, state: 'running' })
-}
-
-/**
- * Brings the state to the disk (swtpm does not) and records it as the one to start from. Nothing is done when the VM
- * was not marked as running, or when the state is missing or cannot be read: the next start says so.
- */
-export async function markVtpmStopped(paths: VmPaths): Promise<void> {
-  const record = await readVtpmRecord(paths)
-  if (record.state === 'stopped') return
-  try {
-    await syncPath(paths.vtpmState)
-    await syncPath(paths.vtpm)
-    const { digest } = await readVtpmState(paths)
-    await writeVtpmRecord(paths, { state: 'stopped', generation: record.generation + 1, digest })
-  } catch (error) {
-    if (!isStateError(error)) throw error
-  }
-}
-
 /** Certificates of the vTPM, PEM: RSA endorsement key, P-384 endorsement key, platform. */
 export async function readVtpmCertificates(paths: VmPaths): Promise<readonly string[]> {
   const certificates: string[] = []
@@ -189,23 +143,6 @@ function setupArguments(paths: VmPaths, directory: string, vmId: string): readon
   ]
 }
 
-async function readVtpmState(
-  paths: VmPaths,
-): Promise<{ readonly parsed: VtpmState; readonly digest: string }> {
-  const octets = await readPrivateFile(paths.vtpmState, MAX_VTPM_STATE_OCTETS).catch((cause) => {
-    throw corrupt(`cannot be read: ${messageOf(cause)}`, cause)
-  })
-  if (octets === undefined) {
-    throw new PlatformError('VTPM_STATE_MISSING', `expected ${paths.vtpmState}`)
-  }
-  const digest = toHex(createHash('sha256').update(octets).digest())
-  try {
-    return { parsed: parseVtpmState(octets), digest }
-  } catch (cause) {
-    throw corrupt(messageOf(cause), cause)
-  }
-}
-
 /** NV memory has exactly the certificates that were issued: they are in the plain state as they are. */
 function checkCertificatesInside(
   state: VtpmState,
@@ -223,25 +160,4 @@ function checkCertificatesInside(
   } finally {
     plain.dispose()
   }
-}
-
-function readVtpmRecord(paths: VmPaths): Promise<VtpmRecord> {
-  return readRecord(paths.vtpmRecord, VtpmRecord, 'vtpm.json')
-}
-
-function writeVtpmRecord(paths: VmPaths, record: Omit<VtpmRecord, 'format'>): Promise<void> {
-  const content: VtpmRecord = { format: 1, ...record }
-  return replacePrivateFile(paths.root, 'vtpm.json', encodeRecord(content))
-}
-
-function isStateError(error: unknown): boolean {
-  return (
-    isPlatformError(error, 'VTPM_STATE_CORRUPT') ||
-    isPlatformError(error, 'VTPM_STATE_MISSING') ||
-    isErrno(error, 'ENOENT')
-  )
-}
-
-function corrupt(what: string, cause?: unknown): PlatformError {
-  return new PlatformError('VTPM_STATE_CORRUPT', `the state of the virtual TPM ${what}`, { cause })
 }

@@ -1,10 +1,11 @@
-import { generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   createCluster,
   forgetVm,
   getVtpmAuthority,
   issueVtpmCertificate,
+  listControlPlaneAudit,
   listEvents,
   listVms,
   reportVm,
@@ -14,6 +15,14 @@ import {
 import { addAnchors } from '../../../src/api/endorsement.js'
 import { takeHostKey } from '../../../src/api/host-keys.js'
 import { revokeHost } from '../../../src/api/hosts.js'
+import {
+  checkVtpmState,
+  listVtpmCertificates,
+  listVtpmStates,
+  noteVtpmState,
+  reportVtpmProblem,
+  type VtpmStateCause,
+} from '../../../src/api/vtpm-states.js'
 import { fromBase64url, toBase64url } from '../../../src/core/bytes.js'
 import { type Authority, createAuthority } from '../../../src/host-agent/adapters/authority.js'
 import { parseCertificates, verifyEkCertificate } from '../../../src/pki/index.js'
@@ -108,6 +117,94 @@ describe('the inventory', () => {
   })
 })
 
+describe('states of virtual TPMs', () => {
+  const digest = (text: string) => createHash('sha256').update(text).digest('hex')
+  const params = { vmId: VM }
+  const note = (
+    as: Authority,
+    generation: number,
+    text: string,
+    cause: VtpmStateCause = 'recorded',
+  ) => as.call(noteVtpmState, { params, body: { generation, digest: digest(text), cause } })
+  const standing = async (text: string) =>
+    (await a.call(checkVtpmState, { params, query: { digest: digest(text) } })).standing
+  const newEvents = async (afterSeq: number) =>
+    (await site.admin.call(listEvents, { query: { afterSeq } })).events
+  const newest = async () => (await newEvents(0)).at(-1)?.seq ?? 0
+
+  test('are known in their order', async () => {
+    expect(await standing('one')).toBe('none')
+    await note(a, 1, 'one')
+    await note(a, 1, 'one')
+    await note(a, 2, 'two')
+    expect(await standing('two')).toBe('newest')
+    expect(await standing('one')).toBe('superseded')
+    expect(await standing('three')).toBe('unknown')
+  })
+
+  test('do not go back, and the attempt is an event', async () => {
+    const before = await newest()
+    for (const [generation, text] of [
+      [3, 'one'],
+      [2, 'three'],
+      [1, 'one'],
+    ] as const) {
+      await expect(note(a, generation, text)).rejects.toMatchObject({ code: 'VTPM_STATE_ROLLBACK' })
+    }
+    expect(await standing('two')).toBe('newest')
+    expect((await newEvents(before)).map(({ type, severity }) => `${type} ${severity}`)).toEqual(
+      Array(3).fill('vtpm.state-rolled-back error'),
+    )
+  })
+
+  test('go back when somebody answers for it, which is an event and audited', async () => {
+    const before = await newest()
+    await note(a, 3, 'one', 'accepted')
+    expect(await standing('one')).toBe('newest')
+    expect(await newEvents(before)).toMatchObject([
+      { type: 'vtpm.state-accepted', detail: { generation: 3, hostId: 'a' } },
+    ])
+    const { records } = await site.admin.call(listControlPlaneAudit, {
+      query: { subject: `vm:${VM}` },
+    })
+    expect(records.map(({ action }) => action)).toContain('vtpm.state-accepted')
+  })
+
+  test('that were refused are told of', async () => {
+    const before = await newest()
+    const body = { code: 'VTPM_STATE_CORRUPT', message: 'it does not verify' }
+    await a.call(reportVtpmProblem, { params, body })
+    expect(await newEvents(before)).toMatchObject([
+      { type: 'vtpm.state-refused', severity: 'error', detail: { code: 'VTPM_STATE_CORRUPT' } },
+    ])
+  })
+
+  test('are of the host that has the VM, and of nobody else', async () => {
+    for (const call of [
+      () => note(b, 4, 'four'),
+      () => b.call(checkVtpmState, { params, query: { digest: digest('one') } }),
+      () => b.call(reportVtpmProblem, { params, body: { code: 'X_Y', message: 'no' } }),
+    ]) {
+      await expect(call()).rejects.toMatchObject({ code: 'FORBIDDEN' })
+    }
+  })
+
+  test('are listed in pages, the newest first', async () => {
+    const first = await site.admin.call(listVtpmStates, { params, query: { limit: 2 } })
+    expect(first.states.map(({ generation }) => generation)).toEqual([3, 2])
+    const { next = '' } = first
+    const rest = await site.admin.call(listVtpmStates, { params, query: { after: next } })
+    expect(rest.states).toMatchObject([{ generation: 1, digest: digest('one'), hostId: 'a' }])
+    expect(rest.next).toBeUndefined()
+  })
+
+  test('are forgotten with their VM', async () => {
+    await a.call(forgetVm, { params })
+    expect(await standing('one')).toBe('none')
+    await report(a)
+  })
+})
+
 describe('a certificate of a virtual TPM', () => {
   test('is for the key that was sent, under the authority of the site, and names the host', async () => {
     const certificate = fromBase64url((await certify(a)).certificate)
@@ -126,6 +223,20 @@ describe('a certificate of a virtual TPM', () => {
     const names = new X509Certificate(certificate).subjectAltName
     expect(names).toContain('a')
     expect(names).toContain(VM)
+  })
+
+  test('is listed for its VM, in pages', async () => {
+    const one = fromBase64url((await certify(a)).certificate)
+    const { certificates } = await site.admin.call(listVtpmCertificates, { query: { vmId: VM } })
+    expect(certificates.map(({ pem }) => new X509Certificate(pem).fingerprint256)).toContain(
+      new X509Certificate(one).fingerprint256,
+    )
+    const first = await site.admin.call(listVtpmCertificates, { query: { vmId: VM, limit: 1 } })
+    const after = first.next ?? ''
+    const rest = await site.admin.call(listVtpmCertificates, { query: { vmId: VM, after } })
+    expect([...first.certificates, ...rest.certificates]).toEqual(certificates)
+    const others = await site.admin.call(listVtpmCertificates, { query: { vmId: OTHER_VM } })
+    expect(others.certificates).toEqual([])
   })
 
   test('is not issued for a VM of another host', async () => {

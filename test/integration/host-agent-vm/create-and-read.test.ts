@@ -126,7 +126,7 @@ describe('a VM with two disks and a virtual TPM', () => {
     expect(await findWideModes(host.directory)).toEqual([])
     expect((await readdir(`${host.directory}/${vmId}`)).sort()).toEqual([
       ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd'],
-      ...['vm.json', 'vtpm', 'vtpm.json'],
+      ...['vm.json', 'vtpm', 'vtpm-backup.permall', 'vtpm.json'],
     ])
   })
 
@@ -185,7 +185,7 @@ describe('refused', () => {
     host.keys.wrongFor = 'home'
     await expect(host.vms.show('web-1')).rejects.toMatchObject({ code: 'VM_HOME_CORRUPT' })
     host.keys.wrongFor = 'vtpm'
-    await expect(host.vms.start('web-1')).rejects.toMatchObject({ code: 'VTPM_STATE_CORRUPT' })
+    await expect(host.vms.start('web-1')).rejects.toMatchObject({ code: 'VM_KEY_WRONG' })
     host.keys.wrongFor = undefined
   })
 
