@@ -6,12 +6,17 @@ import {
   Empty,
   Exactly,
   Name,
+  Next,
+  NumberedPageQuery,
   Octets,
+  PageQuery,
+  Sentence,
   Time,
   Uuid,
 } from './common.js'
 import { onObject, onSite } from './needs.js'
 import { operation } from './operation.js'
+import { Tag } from './tags.js'
 
 const BASE = '/control-plane/v1'
 
@@ -148,14 +153,33 @@ export const listClusters = operation({
   method: 'GET',
   path: `${BASE}/clusters`,
   status: 200,
-  answer: Exactly({ clusters: Type.Array(ClusterView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ clusters: Type.Array(ClusterView), next: Next }),
 })
+
+/** The storage policy of the home or a disk, and how that is beside it. */
+const PartPolicy = Exactly({
+  policy: Name,
+  given: Type.Boolean({ description: 'false: nobody gave one, and this says what is' }),
+  compliance: Type.Union([
+    Type.Literal('compliant'),
+    Type.Literal('out-of-date'),
+    Type.Literal('not-compliant'),
+  ]),
+  reason: Type.Optional(Sentence),
+})
+export type PartPolicy = Static<typeof PartPolicy>
 
 export const VmView = Exactly({
   vmId: Uuid,
   hostId: Name,
   cluster: Name,
   reportedAt: Time,
+  tags: Type.Array(Tag),
+  policies: Exactly({
+    home: PartPolicy,
+    disks: Type.Array(Exactly({ name: Name, ...PartPolicy.properties })),
+  }),
   report: VmReport,
 })
 export type VmView = Static<typeof VmView>
@@ -167,8 +191,19 @@ export const listVms = operation({
   method: 'GET',
   path: `${BASE}/vms`,
   status: 200,
-  query: Exactly({ cluster: Type.Optional(Name), hostId: Type.Optional(Name) }),
-  answer: Exactly({ vms: Type.Array(VmView) }),
+  query: Exactly({
+    cluster: Type.Optional(Name),
+    hostId: Type.Optional(Name),
+    provider: Type.Optional({ ...Name, description: 'of the home' }),
+    keyVersion: Type.Optional(
+      Type.Integer({ minimum: 1, description: 'one of its keys is wrapped with this version' }),
+    ),
+    encrypted: Type.Optional(Type.Boolean({ description: 'whether the home is' })),
+    state: Type.Optional(VmState),
+    tag: Type.Optional({ ...Tag, description: 'this tag, or one in this folder' }),
+    ...PageQuery,
+  }),
+  answer: Exactly({ vms: Type.Array(VmView), next: Next }),
 })
 
 export const EventView = Exactly({
@@ -191,11 +226,8 @@ export const listEvents = operation({
   method: 'GET',
   path: `${BASE}/events`,
   status: 200,
-  query: Exactly({
-    afterSeq: Type.Optional(Type.Integer({ minimum: 0 })),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
-  }),
-  answer: Exactly({ events: Type.Array(EventView) }),
+  query: Exactly(NumberedPageQuery),
+  answer: Exactly({ events: Type.Array(EventView), next: Next }),
 })
 
 export const CONTROL_PLANE_EVENT_STREAM = {

@@ -73,6 +73,9 @@ export const syncHostKeys = operation({
     revision: Type.Integer(),
     providers: Type.Array(HostKeyProvider),
     defaultProvider: Type.Optional(DefaultInForce),
+    encryptionOff: Type.Optional(
+      Type.Literal(true, { description: 'nothing is to be encrypted on this host' }),
+    ),
     sealed: Exactly({ session: SealedKeys, tpm: SealedKeys }),
     missing: Type.Array(
       Exactly({ providerId: Uuid, version: Version, code: Type.String(), message: Sentence }),

@@ -4,6 +4,7 @@ import type { EvidenceBundle, VerdictView } from '../api/hosts.js'
 import type { Policy } from '../api/policies.js'
 import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
+import type { StoredPage } from '../core/page.js'
 import type { Secret } from '../core/secret.js'
 import type { BootQuestions } from '../eventlog/index.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
@@ -42,12 +43,6 @@ export interface EndorsementTransaction {
   /** Replaces the reason where the key is there already. */
   saveRevokedKey(key: StoredRevokedKey): Promise<void>
   removeRevokedKey(key: string): Promise<boolean>
-}
-
-/** Items in the order of their list: behind one, and how many at most. */
-export interface StoredPage {
-  readonly after?: string | undefined
-  readonly limit?: number | undefined
 }
 
 export interface AttestationTransaction extends EndorsementTransaction {

@@ -5,12 +5,14 @@ import { addEndorsementCommands } from './authority/endorsement.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
+import { addInventoryHostCommands } from './authority/inventory-hosts.js'
 import { addNativeCommands } from './authority/native.js'
 import { addOperatorCommands } from './authority/operator.js'
 import { addPolicyCommands } from './authority/policy.js'
 import { addKmipTest, addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
 import { addStandardCommands } from './authority/standard.js'
+import { addStoragePolicyCommands } from './authority/storage-policy.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { addTokenCommands } from './authority/token.js'
 import { addWebhookCommands } from './authority/webhook.js'
@@ -39,6 +41,8 @@ export function sigilloProgram(): Command {
   addStandardCommands(program)
   addDefaultProviderCommands(program)
   addInventoryCommands(program)
+  addInventoryHostCommands(program)
+  addStoragePolicyCommands(program)
   addOperatorCommands(program)
   addAuditCommands(program)
   addVerifyCommands(program)

@@ -42,9 +42,12 @@ import { createDefaultProviders } from './domain/default-providers.js'
 import { describeHostKeys } from './domain/describe-host-keys.js'
 import { createHandOvers } from './domain/hand-overs.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
+import { createHosts } from './domain/hosts.js'
 import { createInventory, type Inventory } from './domain/inventory.js'
 import { createNativeBackups } from './domain/native-backup.js'
 import { readableEvents } from './domain/readable-events.js'
+import { createStoragePolicies } from './domain/storage-policies.js'
+import { createTags } from './domain/tags.js'
 import { createVmTasks } from './domain/tasks.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
 import { createVtpmStates } from './domain/vtpm-states.js'
@@ -55,6 +58,8 @@ import { addDefaultProviderRoutes } from './routes/default-provider-routes.js'
 import { addHandOverRoutes } from './routes/hand-over-routes.js'
 import { attestedHost } from './routes/host-caller.js'
 import { addHostKeyRoutes } from './routes/host-key-routes.js'
+import { addInventoryRoutes } from './routes/inventory-routes.js'
+import { addStoragePolicyRoutes } from './routes/storage-policy-routes.js'
 import { addTaskRoutes } from './routes/task-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
 
@@ -113,6 +118,7 @@ export async function openControlPlane(deps: {
   const tasks = createVmTasks({ store, changes: room, rules: config, newId: newUuid })
   const countTasks = taskMetrics(deps.registry)
   const taskRate = hostRate(config.hostRequestsPerMinute)
+  const inventoryHosts = createHosts(store, waiting)
   const backups = createNativeBackups({
     ...shared,
     files: {
@@ -126,6 +132,14 @@ export async function openControlPlane(deps: {
       addVtpmRoutes(app, { states: createVtpmStates(store), hosts, callers, clock })
       addDefaultProviderRoutes(app, { defaults, callers, clock })
       addHandOverRoutes(app, { handOvers: createHandOvers(store), hosts, callers, clock })
+      addInventoryRoutes(app, {
+        inventory,
+        inventoryHosts,
+        tags: createTags(store),
+        callers,
+        clock,
+      })
+      addStoragePolicyRoutes(app, { store, policies: createStoragePolicies(store), callers, clock })
       addHostKeyRoutes(app, {
         delivery,
         waiting,
@@ -147,6 +161,7 @@ export async function openControlPlane(deps: {
         { store, errors },
         { deliverySeconds: config.hostKeyDeliverySeconds, nowMs },
       )
+      await inventoryHosts.watch(nowMs)
       await describeHostKeys({ store, keyServers }, notBefore, nowMs)
       await watchTasks(
         { store, changes: room },
@@ -215,23 +230,23 @@ function addOperatorRoutes(
     const { name, createdAtMs } = await inventory.createCluster(actOf(request), body.name)
     return { name, createdAt: isoTime(createdAtMs) }
   })
-  addOperation(app, listClusters, FOR_PEOPLE, async ({ request }) => ({
-    clusters: (await inventory.listClusters(actOf(request))).map(({ name, createdAtMs }) => ({
+  addOperation(app, listClusters, FOR_PEOPLE, async ({ query, request }) => {
+    const { items, ...next } = await inventory.listClusters(actOf(request), query)
+    const clusters = items.map(({ name, createdAtMs }) => ({
       name,
       createdAt: isoTime(createdAtMs),
-    })),
-  }))
-  addOperation(app, listVms, FOR_PEOPLE, async ({ query, request }) => ({
-    vms: (await inventory.listVms(actOf(request), query)).map(({ reportedAtMs, ...vm }) => ({
-      ...vm,
-      reportedAt: isoTime(reportedAtMs),
-    })),
-  }))
-  addOperation(app, listEvents, FOR_PEOPLE, async ({ query, request }) => ({
-    events: [
-      ...(await inventory.listEvents(actOf(request), query.afterSeq ?? 0, query.limit ?? 100)),
-    ],
-  }))
+    }))
+    return { clusters, ...next }
+  })
+  addOperation(app, listVms, FOR_PEOPLE, async ({ query, request }) => {
+    const { after, limit, ...filter } = query
+    const { items, ...next } = await inventory.listVms(actOf(request), filter, { after, limit })
+    return { vms: [...items], ...next }
+  })
+  addOperation(app, listEvents, FOR_PEOPLE, async ({ query, request }) => {
+    const { items, ...next } = await inventory.listEvents(actOf(request), query)
+    return { events: [...items], ...next }
+  })
   addEventStream(app, {
     ...CONTROL_PLANE_EVENT_STREAM,
     access: { needs: CONTROL_PLANE_EVENT_STREAM.needs, service: SERVICE },

@@ -1,8 +1,10 @@
 import type { EventView, VmReport } from '../api/control-plane.js'
 import type { CanonicalValue } from '../core/canonical-json.js'
+import type { StoredPage } from '../core/page.js'
 import type { Caller } from '../http/index.js'
 import type { Place, Rights } from '../people/index.js'
 import type { HostKeyTransaction } from './host-key-ports.js'
+import type { InventoryTransaction, VmFilter } from './inventory-ports.js'
 import type { TaskTransaction } from './task-ports.js'
 import type { VtpmTransaction } from './vtpm-ports.js'
 
@@ -13,6 +15,7 @@ export interface ControlPlaneStore {
 
 export interface ControlPlaneTransaction
   extends HostKeyTransaction,
+    InventoryTransaction,
     TaskTransaction,
     VtpmTransaction {
   /**
@@ -30,10 +33,8 @@ export interface ControlPlaneTransaction
   insertCluster(cluster: StoredCluster): Promise<void>
 
   findVm(vmId: string): Promise<StoredVm | undefined>
-  listVms(filter: {
-    readonly cluster?: string
-    readonly hostId?: string
-  }): Promise<readonly StoredVm[]>
+  /** By id; all of them where no page is given. */
+  listVms(filter: VmFilter, page?: StoredPage): Promise<readonly StoredVm[]>
   saveVm(vm: StoredVm): Promise<void>
   removeVm(vmId: string): Promise<void>
 
@@ -48,7 +49,8 @@ export interface ControlPlaneTransaction
   newestEvent(): Promise<number>
 
   /**
-   * Accepts one host request: records the proof as used and reads the status of the host, both in this transaction.
+   * Accepts one host request: records the proof as used, reads the status of the host, and notes that it was here, all in
+   * this transaction.
    *
    * @throws PlatformError `DPOP_REPLAYED`, or `HOST_STATUS` where the host is not trusted now or its epochs moved on
    */
@@ -78,6 +80,8 @@ export interface HostCaller {
   readonly hostEpoch: number
   readonly policyEpoch: number
   readonly tokenId: string
+  /** How often the TPM of the host was reset, as was attested: it rises with each boot. */
+  readonly resetCount: number
   readonly proof: { readonly thumbprint: string; readonly id: string; readonly expiresAtMs: number }
 }
 

@@ -3,18 +3,17 @@ import { fromBase64url } from '../../core/bytes.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { readPage, type StoredPage } from '../../core/page.js'
 import { parseAttest } from '../../tpm/index.js'
 import type {
   AttestationStore,
   AttestationTransaction,
   StoredBaseImage,
   StoredHost,
-  StoredPage,
   StoredTicket,
 } from '../ports.js'
 import { policyOf } from './attestation.js'
 import type { AttestationEventType } from './events.js'
-import { readPage } from './page.js'
 import { ticketHash, ticketText } from './tickets.js'
 
 /** Who asks, and when: what every act of an administrator is recorded with. */

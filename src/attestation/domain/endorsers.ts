@@ -1,6 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto'
 import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { readPage, type StoredPage } from '../../core/page.js'
 import {
   type Certificate,
   parseCertificate,
@@ -16,11 +17,9 @@ import type {
   AttestationTransaction,
   StoredAuthority,
   StoredHost,
-  StoredPage,
   StoredRevocationList,
 } from '../ports.js'
 import { type Act, found, record, setState, tell } from './administration.js'
-import { readPage } from './page.js'
 import { type EndorsementRules, storedTrust } from './trust.js'
 
 /** What administrators say about who endorses TPMs. Each act is one transaction with its audit record. */

@@ -2,16 +2,15 @@ import type { Policy, PolicyView } from '../../api/policies.js'
 import { checkPolicy, policyDigest } from '../../appraisal/index.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { readPage, type StoredPage } from '../../core/page.js'
 import type {
   AttestationStore,
   AttestationTransaction,
-  StoredPage,
   StoredPolicy,
   StoredPolicyDraft,
 } from '../ports.js'
 import { type Act, found, record, tell } from './administration.js'
 import { policyOf } from './attestation.js'
-import { readPage } from './page.js'
 
 /** What administrators do with policies, in two steps: draft and activate. Each act is one transaction with its audit record. */
 export function createPolicies(deps: { readonly store: AttestationStore }) {

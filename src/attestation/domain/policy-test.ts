@@ -5,10 +5,10 @@ import { appraise, policyDigest } from '../../appraisal/index.js'
 import { fromBase64url, fromHex } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { type Finding, failed, failures } from '../../core/finding.js'
+import { readPage, type StoredPage } from '../../core/page.js'
 import { parseAttest } from '../../tpm/index.js'
-import type { AttestationStore, EventLogReader, StoredBaseImage, StoredPage } from '../ports.js'
+import type { AttestationStore, EventLogReader, StoredBaseImage } from '../ports.js'
 import { judgeHostIma } from './host-ima.js'
-import { readPage } from './page.js'
 import { readEventLog } from './read-event-log.js'
 
 export interface PolicyTest {

@@ -3,6 +3,7 @@ import type { Bank } from '../../api/common.js'
 import { parseUtf8 } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import { describeFinding, failures } from '../../core/finding.js'
+import { pageOf, type StoredPage } from '../../core/page.js'
 import {
   type Corim,
   type CorimSigner,
@@ -14,15 +15,9 @@ import {
   verifySignedCorim,
 } from '../../corim/index.js'
 import type { HashName } from '../../tpm/index.js'
-import type {
-  AttestationStore,
-  StoredBaseImage,
-  StoredPage,
-  StoredReferenceSigner,
-} from '../ports.js'
+import type { AttestationStore, StoredBaseImage, StoredReferenceSigner } from '../ports.js'
 import { type Act, found, record, tell } from './administration.js'
 import { policyOf } from './attestation.js'
-import { pageOf } from './page.js'
 
 /** Base images that one file may make. */
 const MAX_IMAGES = 64

@@ -1,6 +1,6 @@
-import type { AttestationStore, StoredPage, StoredRevokedKey } from '../ports.js'
+import { readPage, type StoredPage } from '../../core/page.js'
+import type { AttestationStore, StoredRevokedKey } from '../ports.js'
 import { type Act, found, record, setState, tell } from './administration.js'
-import { readPage } from './page.js'
 
 /**
  * Keys that no host may have: attestation keys by name, endorsement keys by fingerprint. Each act is one transaction with

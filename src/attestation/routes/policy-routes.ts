@@ -12,10 +12,11 @@ import {
 } from '../../api/policies.js'
 import { policyDigest } from '../../appraisal/index.js'
 import { type Clock, isoTime } from '../../core/clock.js'
+import type { StoredPage } from '../../core/page.js'
 import { type App, addOperation, type CallerAccess } from '../../http/index.js'
 import type { Policies } from '../domain/policies.js'
 import type { PolicyTest } from '../domain/policy-test.js'
-import type { StoredPage, StoredPolicyDraft, StoredPolicyRevision } from '../ports.js'
+import type { StoredPolicyDraft, StoredPolicyRevision } from '../ports.js'
 
 const SERVICE = 'attestation'
 const FOR_PEOPLE = { access: { people: SERVICE } } as const

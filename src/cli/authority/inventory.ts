@@ -7,8 +7,8 @@ import {
   listVms,
 } from '../../api/control-plane.js'
 import { table } from '../output.js'
-import { integer } from '../values.js'
 import { addOperation } from './command.js'
+import { type VmFilterOptions, vmFilterOf, withVmFilter } from './vm-filter.js'
 
 /** Clusters, VMs, events, and the authority of virtual TPMs: what the control plane knows. */
 export function addInventoryCommands(program: Command): void {
@@ -24,26 +24,20 @@ export function addInventoryCommands(program: Command): void {
   addOperation(cluster, {
     usage: 'list',
     operation: listClusters,
-    input: () => ({}),
+    list: 'clusters',
+    input: () => ({ query: {} }),
     text: ({ clusters }) =>
       table([['CLUSTER', 'MADE'], ...clusters.map((c) => [c.name, c.createdAt])]),
     examples: ['sigillo cluster list', 'sigillo cluster list --json'],
   })
 
   const vm = program.command('vm').description('virtual machines, as their hosts report them')
-  addOperation<typeof listVms, { readonly cluster?: string; readonly host?: string }>(vm, {
+  addOperation<typeof listVms, VmFilterOptions>(vm, {
     usage: 'list',
     operation: listVms,
-    configure: (command) =>
-      command
-        .option('--cluster <name>', 'only VMs of this cluster')
-        .option('--host <id>', 'only VMs of this host'),
-    input: (_, { cluster: name, host }) => ({
-      query: {
-        ...(name === undefined ? {} : { cluster: name }),
-        ...(host === undefined ? {} : { hostId: host }),
-      },
-    }),
+    list: 'vms',
+    configure: withVmFilter,
+    input: (_, options) => ({ query: vmFilterOf(options) }),
     text: ({ vms }) =>
       table([
         ['VM', 'HOST', 'STATE', 'PROVIDER', 'DISKS', 'VTPM', 'REPORTED'],
@@ -70,16 +64,11 @@ export function addInventoryCommands(program: Command): void {
   })
 
   const event = program.command('event').description('event log of the site')
-  addOperation<typeof listEvents, { readonly after?: number; readonly limit?: number }>(event, {
+  addOperation(event, {
     usage: 'list',
     operation: listEvents,
-    configure: (command) =>
-      command
-        .option('--after <seq>', 'only events after this number', integer)
-        .option('--limit <n>', 'how many (default: 100)', integer),
-    input: (_, { after, limit }) => ({
-      query: { limit: limit ?? 100, ...(after === undefined ? {} : { afterSeq: after }) },
-    }),
+    list: 'events',
+    input: () => ({ query: {} }),
     text: ({ events }) =>
       table(events.map((e) => [String(e.seq), e.at, e.severity, e.type, e.subject, e.message])),
     examples: ['sigillo event list', 'sigillo event list --after 120 --json'],

@@ -1,4 +1,4 @@
-import type { Generated, Transaction } from 'kysely'
+import { type Generated, sql, type Transaction } from 'kysely'
 import { Value } from 'typebox/value'
 import { type EventView, VmReport } from '../../api/control-plane.js'
 import { isoTime } from '../../core/clock.js'
@@ -21,6 +21,7 @@ import type {
   StoredVm,
 } from '../ports.js'
 import { type HostKeyTables, hostKeyTransaction } from './host-key-store.js'
+import { type InventoryTables, inventoryTransaction, noteHostSeen } from './inventory-store.js'
 import { type TaskTables, taskTransaction } from './task-store.js'
 import { placeOfVm, placesOfVms } from './vm-places.js'
 import { type VtpmTables, vtpmTransaction } from './vtpm-store.js'
@@ -33,6 +34,8 @@ interface ControlPlaneTables {
     cluster: string
     report: string
     reported_at_ms: number
+    state: string | null
+    provider: string | null
   }
   control_plane_hand_overs: {
     vm_id: string
@@ -54,7 +57,13 @@ interface ControlPlaneTables {
 }
 
 type Tx = Transaction<
-  ControlPlaneTables & HostKeyTables & TaskTables & VtpmTables & PeopleTables & FoundationTables
+  ControlPlaneTables &
+    InventoryTables &
+    HostKeyTables &
+    TaskTables &
+    VtpmTables &
+    PeopleTables &
+    FoundationTables
 >
 
 /** The name of the service's audit chain. */
@@ -88,6 +97,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
     ...hostKeyTransaction(tx),
     ...taskTransaction(tx),
     ...vtpmTransaction(tx),
+    ...inventoryTransaction(tx),
 
     rightsOf: ({ caller, nowMs }) => readRights(tx, caller, nowMs),
     placeOfVm: (vmId) => placeOfVm(tx, vmId),
@@ -123,10 +133,34 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
       return row && storedVm(row)
     },
 
-    async listVms({ cluster, hostId }) {
+    async listVms(filter, { after, limit } = {}) {
+      const { cluster, hostId, provider, encrypted, state, keyVersion, tag } = filter
       let query = tx.selectFrom('control_plane_vms').selectAll().orderBy('vm_id')
+      if (after !== undefined) query = query.where('vm_id', '>', after)
+      if (limit !== undefined) query = query.limit(limit)
       if (cluster !== undefined) query = query.where('cluster', '=', cluster)
       if (hostId !== undefined) query = query.where('host_id', '=', hostId)
+      if (provider !== undefined) query = query.where('provider', '=', provider)
+      if (state !== undefined) query = query.where('state', '=', state)
+      if (encrypted !== undefined) {
+        query = query.where('provider', encrypted ? 'is not' : 'is', null)
+      }
+      if (keyVersion !== undefined) {
+        query = query.where(
+          sql<boolean>`exists (select 1 from json_each(report, '$.keys')
+            where json_extract(value, '$.version') = ${keyVersion})`,
+        )
+      }
+      if (tag !== undefined) {
+        // those of its folder are between `tag/` and `tag0`, the character after `/`
+        const tagged = tx
+          .selectFrom('control_plane_vm_tags')
+          .select('vm_id')
+          .where(({ eb, or, and }) =>
+            or([eb('tag', '=', tag), and([eb('tag', '>', `${tag}/`), eb('tag', '<', `${tag}0`)])]),
+          )
+        query = query.where('vm_id', 'in', tagged)
+      }
       return (await query.execute()).map(storedVm)
     },
 
@@ -136,6 +170,8 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
         cluster: vm.cluster,
         report: JSON.stringify(vm.report),
         reported_at_ms: vm.reportedAtMs,
+        state: vm.report.state,
+        provider: vm.report.provider ?? null,
       }
       await tx
         .insertInto('control_plane_vms')
@@ -219,7 +255,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
       }))
     },
 
-    async admit(caller) {
+    async admit(caller, nowMs) {
       const { proof } = caller
       const key = `${proof.thumbprint}.${proof.id}`
       if (!(await recordOnce(tx, 'dpop', key, proof.expiresAtMs))) {
@@ -229,6 +265,8 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
         )
       }
       await requireTrusted(caller)
+      const { hostId, resetCount } = caller
+      await noteHostSeen(tx, hostId, { atMs: nowMs, resetCount })
     },
 
     requireTrusted,

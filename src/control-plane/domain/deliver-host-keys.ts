@@ -14,6 +14,8 @@ import type {
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
 import { defaultInForce } from './default-in-force.js'
 import { fetchFailure, type KeyFailure, keyAdded, recordKeyFailure } from './host-key-events.js'
+import { mayHaveKeys } from './hosts.js'
+import { keysFor, type Wanted } from './wanted-keys.js'
 
 export interface DeliveryDeps {
   readonly store: ControlPlaneStore
@@ -37,15 +39,11 @@ interface Plan {
   readonly revision: number
   readonly wanted: readonly Wanted[]
   readonly defaultProvider: DefaultInForce | undefined
+  readonly isEncryptionOff: boolean
   readonly lacks: readonly Key[]
   /** Whether the host has to hear of something. */
   readonly news: boolean
   readonly more: boolean
-}
-
-interface Wanted {
-  readonly provider: StoredKeyProvider
-  readonly keys: readonly StoredHostKey[]
 }
 
 interface Failed extends Key {
@@ -86,6 +84,7 @@ export async function syncHostKeys(
         revision: plan.revision,
         providers: plan.wanted.map(providerAnswer),
         ...(plan.defaultProvider ? { defaultProvider: plan.defaultProvider } : {}),
+        ...(plan.isEncryptionOff ? { encryptionOff: true } : {}),
         sealed: {
           session: await sealKeys(deps, host, 'session', released),
           tpm: await sealKeys(deps, host, 'tpm', released),
@@ -112,7 +111,7 @@ async function compare(
   nowMs: number,
 ): Promise<{ readonly plan: Plan; readonly newFailures: readonly KeyFailure[] }> {
   const { hostId } = caller
-  const wanted = await keysFor(tx, caller.cluster)
+  const wanted = await keysFor(tx, caller)
   const deliveries = new Map(
     (await tx.listDeliveriesTo(hostId)).map((delivery) => [idOf(delivery), delivery]),
   )
@@ -151,24 +150,12 @@ async function compare(
       revision,
       wanted,
       defaultProvider: defaultInForce(await tx.listDefaultProviders(), caller.cluster),
+      isEncryptionOff: !(await mayHaveKeys(tx, hostId)),
       lacks: lacks.slice(0, MAX_DELIVERED_KEYS),
       news: report.revision !== revision || lacks.length > 0 || holdsTooMuch,
       more: lacks.length > MAX_DELIVERED_KEYS,
     },
   }
-}
-
-/** What hosts of a cluster are to hold. */
-async function keysFor(tx: ControlPlaneTransaction, cluster: string): Promise<readonly Wanted[]> {
-  const wanted: Wanted[] = []
-  for (const provider of await tx.listKeyProviders()) {
-    if (provider.state !== 'active' || !provider.clusters.includes(cluster)) continue
-    const keys = (await tx.listHostKeys(provider.providerId)).filter(
-      (key) => key.usableAtMs !== undefined && (key.cluster ?? cluster) === cluster,
-    )
-    wanted.push({ provider, keys })
-  }
-  return wanted
 }
 
 async function confirm(
@@ -243,9 +230,7 @@ async function release(
   if (open.length === 0 && failed.length === 0) return []
   const { released, newFailures } = await deps.store.transaction(async (tx) => {
     await tx.requireTrusted(caller)
-    const wanted = new Set(
-      (await keysFor(tx, caller.cluster)).flatMap(({ keys }) => keys.map(idOf)),
-    )
+    const wanted = new Set((await keysFor(tx, caller)).flatMap(({ keys }) => keys.map(idOf)))
     const before = new Map(
       (await tx.listDeliveriesTo(caller.hostId)).map((delivery) => [idOf(delivery), delivery]),
     )

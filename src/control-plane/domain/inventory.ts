@@ -1,9 +1,15 @@
-import type { EventView, LockReason, VmReport } from '../../api/control-plane.js'
+import type { EventView, LockReason, VmReport, VmView } from '../../api/control-plane.js'
 import { PlatformError } from '../../core/errors.js'
+import { type Page, pageOf, readPage, readVisiblePage, type StoredPage } from '../../core/page.js'
 import type { Caller } from '../../http/index.js'
 import { SITE } from '../../people/index.js'
-import type { ControlPlaneStore, HostCaller, NewEvent, StoredVm } from '../ports.js'
+import type { VmFilter } from '../inventory-ports.js'
+import type { ControlPlaneStore, HostCaller, NewEvent, StoredCluster, StoredVm } from '../ports.js'
+import { noteEncryptedVm } from './hosts.js'
 import { readableEvents } from './readable-events.js'
+import { requireVm, viewOf } from './tags.js'
+import { protectionChanges } from './vm-changes.js'
+import { vmViews } from './vm-views.js'
 
 /** Who asks, and when. */
 export interface Act {
@@ -38,33 +44,56 @@ export function createInventory(store: ControlPlaneStore) {
       }),
 
     /** Those that the caller may see, as of all that follow. */
-    listClusters: (act: Act) =>
+    listClusters: (act: Act, page: StoredPage): Promise<Page<StoredCluster>> =>
       store.transaction(async (tx) => {
         const rights = await tx.rightsOf(act)
-        const clusters = await tx.listClusters()
-        return clusters.filter(({ name }) => rights.may('System.Read', { kind: 'cluster', name }))
+        const clusters = (await tx.listClusters()).filter(({ name }) =>
+          rights.may('System.Read', { kind: 'cluster', name }),
+        )
+        return pageOf(clusters, page, ({ name }) => name)
       }),
 
-    listVms: (act: Act, filter: { readonly cluster?: string; readonly hostId?: string }) =>
+    listVms: (act: Act, filter: VmFilter, page: StoredPage): Promise<Page<VmView>> =>
       store.transaction(async (tx) => {
         const rights = await tx.rightsOf(act)
-        const vms = await tx.listVms(filter)
-        if (rights.may('System.Read', SITE)) return vms
-        const places = await tx.placesOfVms(vms.map(({ vmId }) => vmId))
-        return vms.filter(({ vmId }) => rights.may('System.Read', places.get(vmId) ?? SITE))
+        const { items, ...next } = await readVisiblePage(
+          page,
+          (part) => tx.listVms(filter, part),
+          async (vms) => {
+            if (rights.may('System.Read', SITE)) return vms
+            const places = await tx.placesOfVms(vms.map(({ vmId }) => vmId))
+            return vms.filter(({ vmId }) => rights.may('System.Read', places.get(vmId) ?? SITE))
+          },
+          ({ vmId }) => vmId,
+        )
+        return { items: await vmViews(tx, items), ...next }
+      }),
+
+    /** @throws PlatformError `NOT_FOUND` */
+    getVm: (act: Act, vmId: string): Promise<VmView> =>
+      store.transaction(async (tx) => {
+        const rights = await tx.rightsOf(act)
+        rights.require(['System.Read'], await tx.placeOfVm(vmId))
+        return viewOf(tx, await requireVm(tx, vmId))
       }),
 
     /** As many as `limit` of the events that the caller may see. */
-    async listEvents(act: Act, afterSeq: number, limit: number): Promise<readonly EventView[]> {
-      const found: EventView[] = []
-      let after = afterSeq
-      while (found.length < limit) {
-        const { events, last } = await readableEvents(store, act, after, EVENTS_AT_ONCE)
-        found.push(...events)
-        if (last === undefined) break
-        after = last
-      }
-      return found.slice(0, limit)
+    async listEvents(act: Act, page: StoredPage): Promise<Page<EventView>> {
+      return readPage(
+        page,
+        async ({ after, limit = EVENTS_AT_ONCE }) => {
+          const found: EventView[] = []
+          let from = Number(after ?? 0)
+          while (found.length < limit) {
+            const { events, last } = await readableEvents(store, act, from, EVENTS_AT_ONCE)
+            found.push(...events)
+            if (last === undefined) break
+            from = last
+          }
+          return found.slice(0, limit)
+        },
+        ({ seq }) => String(seq),
+      )
     },
 
     /** Takes a host's word for its own VMs; a VM of another host is refused. */
@@ -85,6 +114,10 @@ export function createInventory(store: ControlPlaneStore) {
         for (const event of eventsOf(before, { vmId, hostId: caller.hostId, report }, nowMs)) {
           await tx.addEvent(event)
         }
+        for (const { message, ...one } of before ? protectionChanges(before.report, report) : []) {
+          await tx.addEvent({ ...info(nowMs, one.type, `vm:${vmId}`, message), ...one })
+        }
+        if (report.provider !== undefined) await noteEncryptedVm(tx, caller.hostId, nowMs)
       }),
 
     forgetVm: (caller: HostCaller, vmId: string, nowMs: number) =>
@@ -96,6 +129,8 @@ export function createInventory(store: ControlPlaneStore) {
         await tx.removeHandOver(vmId)
         await tx.removeVm(vmId)
         await tx.removeVtpmStates(vmId)
+        await tx.removeGivenPolicies(vmId)
+        await tx.removeTags(vmId)
         const message = `VM ${before.report.name} deleted on ${caller.hostId}`
         await tx.addEvent(info(nowMs, 'vm.deleted', `vm:${vmId}`, message))
       }),

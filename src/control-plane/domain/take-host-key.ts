@@ -19,6 +19,7 @@ import {
 } from './deliver-host-keys.js'
 import { attributesRefused, fetchFailure, keyEvent, recordKeyFailure } from './host-key-events.js'
 import { active } from './host-key-providers.js'
+import { mayHaveKeys } from './hosts.js'
 
 export interface TakeDeps extends DeliveryDeps {
   readonly keyServers: KeyServers
@@ -31,7 +32,8 @@ export interface TakeDeps extends DeliveryDeps {
  *
  * What the key is used for is told to the key server then for a host, and for a VM once the inventory knows its name.
  *
- * @throws PlatformError `NOT_FOUND`, `CONFLICT`, `FORBIDDEN` for a VM of another host, `KEY_ASSURANCE`, `KMS_…`
+ * @throws PlatformError `NOT_FOUND`, `CONFLICT`, `FORBIDDEN` for a VM of another host, `KEY_ASSURANCE`, `KMS_…`,
+ *   `HOST_ENCRYPTION_OFF`
  */
 export async function takeHostKey(
   deps: TakeDeps,
@@ -75,6 +77,10 @@ async function servingProvider(
   { caller, claims }: AttestedHost,
   request: { readonly provider: string; readonly use: KeyUse },
 ): Promise<StoredKeyProvider> {
+  if (!(await mayHaveKeys(tx, caller.hostId))) {
+    const expected = `expected a host where encryption is not turned off, found ${caller.hostId}`
+    throw new PlatformError('HOST_ENCRYPTION_OFF', expected)
+  }
   const provider = await active(tx, request.provider)
   const { name, kind, clusters, tpmRequired } = provider
   if (!clusters.includes(caller.cluster)) {

@@ -17,6 +17,7 @@ export async function attestedHost(
       hostEpoch: claims.sigillo.host_epoch,
       policyEpoch: claims.sigillo.policy_epoch,
       tokenId: claims.jti,
+      resetCount: claims.sigillo.boot.reset_count,
       proof: { thumbprint: proof.jkt, id: proof.jti, expiresAtMs: recordUntilSeconds * 1000 },
     },
   }

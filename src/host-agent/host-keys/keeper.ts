@@ -45,6 +45,8 @@ export interface KeyKeeper extends AsyncDisposable {
   reasonOf(providerId: string, version: number): HostKeysAnswer['missing'][number] | undefined
   /** The provider where a request names none, as the control plane said last. */
   readonly defaultProvider: DefaultInForce | undefined
+  /** Whether the control plane said that nothing is to be encrypted here. */
+  readonly isEncryptionOff: boolean
   /** Why keys on the disk could not be taken up; nothing once this host has what it is to hold. */
   readonly notRestored: HostKeysNotRestored | undefined
   /** What went wrong last; nothing where the last call succeeded. */
@@ -84,6 +86,7 @@ export function createKeyKeeper(deps: {
   const waiters = new Set<() => void>()
   let missing: HostKeysAnswer['missing'] = []
   let defaultProvider: DefaultInForce | undefined
+  let isEncryptionOff = false
   let failed: HostKeyReport['failed'] = []
   let revision = 0
   let lastError: string | undefined
@@ -106,6 +109,7 @@ export function createKeyKeeper(deps: {
     kept.keepOnly(answer.providers)
     const lost = namesOfLost(before, answer, missing)
     ;({ missing, revision, defaultProvider } = answer)
+    isEncryptionOff = answer.encryptionOff === true
     failed = []
     for (const assurance of ['session', 'tpm'] as const) {
       await take(current, answer.sealed[assurance], assurance, session)
@@ -260,6 +264,9 @@ export function createKeyKeeper(deps: {
       missing.find((one) => one.providerId === providerId && one.version === version),
     get defaultProvider() {
       return defaultProvider
+    },
+    get isEncryptionOff() {
+      return isEncryptionOff
     },
     get notRestored() {
       return notRestored

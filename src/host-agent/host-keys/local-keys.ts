@@ -29,7 +29,7 @@ const HOST_KEY_ID = 'host'
  *
  * @param remote the key provider service
  * @throws PlatformError from its calls `HOST_KEY_ABSENT`, or the code that the control plane gave for a key that is not
- *   here; `HOST_KEY_NOT_BACKED_UP`; `KEY_ASSURANCE` where a key was not sealed to the TPM and has to be; `KEY_ENVELOPE_…`
+ *   here; `HOST_KEY_NOT_BACKED_UP`; `HOST_ENCRYPTION_OFF` where the control plane said that nothing is encrypted here; `KEY_ASSURANCE` where a key was not sealed to the TPM and has to be; `KEY_ENVELOPE_…`
  */
 export function createLocalKeys(
   keeper: KeyKeeper,
@@ -136,6 +136,10 @@ export function createLocalKeys(
   const client: KeyClient = {
     async wrap(name, items) {
       const provider = await findByName(name)
+      if (keeper.isEncryptionOff) {
+        const expected = 'expected a host where encryption is not turned off, found it off'
+        throw new PlatformError('HOST_ENCRYPTION_OFF', expected)
+      }
       if (!provider) return remote.wrap(name, items)
       return provider.kind === 'native'
         ? wrapNative(provider, items)

@@ -18,6 +18,7 @@ import { defaultProvidersMigration } from './0016-default-providers.js'
 import { tpmKeysMigration } from './0017-tpm-keys.js'
 import { peopleMigration } from './0018-people.js'
 import { tasksMigration } from './0019-tasks.js'
+import { inventoryMigration } from './0020-inventory.js'
 import { vtpmStatesMigration } from './0021-vtpm-states.js'
 import { handOversMigration } from './0024-hand-overs.js'
 
@@ -41,7 +42,8 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0016-default-providers': defaultProvidersMigration,
   '0017-tpm-keys': tpmKeysMigration,
   '0018-people': peopleMigration,
+  '0019-tasks': tasksMigration,
+  '0020-inventory': inventoryMigration,
   '0021-vtpm-states': vtpmStatesMigration,
   '0024-hand-overs': handOversMigration,
-  '0019-tasks': tasksMigration,
 }

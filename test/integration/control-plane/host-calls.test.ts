@@ -128,8 +128,8 @@ describe('states of virtual TPMs', () => {
   ) => as.call(noteVtpmState, { params, body: { generation, digest: digest(text), cause } })
   const standing = async (text: string) =>
     (await a.call(checkVtpmState, { params, query: { digest: digest(text) } })).standing
-  const newEvents = async (afterSeq: number) =>
-    (await site.admin.call(listEvents, { query: { afterSeq } })).events
+  const newEvents = async (after: number) =>
+    (await site.admin.call(listEvents, { query: { after: String(after) } })).events
   const newest = async () => (await newEvents(0)).at(-1)?.seq ?? 0
 
   test('are known in their order', async () => {

@@ -58,6 +58,7 @@ function caller(): HostCaller {
   return {
     ...{ issuer: ISSUER, hostId: 'host', cluster: 'lab', hostEpoch: 1, policyEpoch: 1 },
     tokenId: randomUUID(),
+    resetCount: 1,
     proof: { thumbprint: 'thumbprint', id: randomUUID(), expiresAtMs: Date.now() + HOUR_MS },
   }
 }

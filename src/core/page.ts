@@ -1,6 +1,12 @@
-import type { StoredPage } from '../ports.js'
-
 const PAGE_ITEMS = 100
+/** How many are looked at in one go for those that are visible. */
+const BATCH_ITEMS = 500
+
+/** Items in the order of their list: behind one, and how many at most. */
+export interface StoredPage {
+  readonly after?: string | undefined
+  readonly limit?: number | undefined
+}
 
 /** One page of a list, and where the next one begins. */
 export interface Page<T> {
@@ -21,6 +27,32 @@ export async function readPage<T>(
     items: found.slice(0, limit),
     ...(found.length > limit && last !== undefined ? { next: placeOf(last) } : {}),
   }
+}
+
+/** The same of a list of which the caller does not see everything: pages are as long as they can be all the same. */
+export function readVisiblePage<T>(
+  request: StoredPage,
+  read: (page: StoredPage) => Promise<readonly T[]>,
+  visible: (items: readonly T[]) => Promise<readonly T[]>,
+  placeOf: (item: T) => string,
+): Promise<Page<T>> {
+  return readPage(
+    request,
+    async ({ after, limit = PAGE_ITEMS }) => {
+      const found: T[] = []
+      let from = after
+      for (;;) {
+        const batch = await read({ after: from, limit: BATCH_ITEMS })
+        found.push(...(await visible(batch)))
+        const last = batch.at(-1)
+        if (found.length >= limit || batch.length < BATCH_ITEMS || last === undefined) {
+          return found.slice(0, limit)
+        }
+        from = placeOf(last)
+      }
+    },
+    placeOf,
+  )
 }
 
 /** The same of a short list that is there as a whole, in the order of its places. */

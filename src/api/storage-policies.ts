@@ -1,0 +1,103 @@
+import { type Static, Type } from 'typebox'
+import { Empty, Exactly, Name, Next, PageQuery, Sentence, Time, Uuid } from './common.js'
+import { onObject, onSite } from './needs.js'
+import { operation } from './operation.js'
+
+const BASE = '/control-plane/v1'
+
+/** What a storage policy asks of the home or a disk of a VM. */
+const Rule = {
+  encrypted: Type.Boolean(),
+  provider: Type.Optional({
+    ...Name,
+    description: 'key provider; else that of the VM, or the default of its cluster',
+  }),
+}
+
+export const StoragePolicyView = Exactly({
+  name: Name,
+  ...Rule,
+  builtIn: Type.Boolean(),
+  createdAt: Type.Optional(Time),
+  changedAt: Type.Optional(Time),
+  changedBy: Type.Optional(Type.String()),
+  note: Type.Optional(Sentence),
+})
+export type StoragePolicyView = Static<typeof StoragePolicyView>
+
+const PolicyParams = Exactly({ policy: Name })
+
+export const listStoragePolicies = operation({
+  id: 'listStoragePolicies',
+  needs: onObject('System.Read'),
+  summary:
+    'Storage policies: whether homes and disks of VMs are encrypted, and under which key provider',
+  method: 'GET',
+  path: `${BASE}/storage-policies`,
+  status: 200,
+  query: Exactly(PageQuery),
+  answer: Exactly({ policies: Type.Array(StoragePolicyView), next: Next }),
+})
+
+export const getStoragePolicy = operation({
+  id: 'getStoragePolicy',
+  needs: onObject('System.Read'),
+  summary: 'One storage policy',
+  method: 'GET',
+  path: `${BASE}/storage-policies/:policy`,
+  status: 200,
+  params: PolicyParams,
+  answer: StoragePolicyView,
+})
+
+export const createStoragePolicy = operation({
+  id: 'createStoragePolicy',
+  needs: onSite('StorageProfile.Update', 'Cryptographer.ManageEncryptionPolicy'),
+  summary: 'Make a storage policy',
+  method: 'POST',
+  path: `${BASE}/storage-policies`,
+  status: 201,
+  body: Exactly({ name: Name, ...Rule }),
+  answer: StoragePolicyView,
+})
+
+export const changeStoragePolicy = operation({
+  id: 'changeStoragePolicy',
+  needs: onSite('StorageProfile.Update', 'Cryptographer.ManageEncryptionPolicy'),
+  summary:
+    'Change a storage policy: parts of VMs that have it are out of date until it is applied again',
+  method: 'PUT',
+  path: `${BASE}/storage-policies/:policy`,
+  status: 200,
+  params: PolicyParams,
+  body: Exactly(Rule),
+  answer: StoragePolicyView,
+})
+
+export const deleteStoragePolicy = operation({
+  id: 'deleteStoragePolicy',
+  needs: onSite('StorageProfile.Update', 'Cryptographer.ManageEncryptionPolicy'),
+  summary: 'Delete a storage policy that no VM has',
+  method: 'DELETE',
+  path: `${BASE}/storage-policies/:policy`,
+  status: 200,
+  params: PolicyParams,
+  answer: Empty,
+})
+
+export const PolicyChange = Exactly({
+  home: Type.Optional({ ...Name, description: 'policy of the home; without it, that stays' }),
+  disks: Type.Optional(Type.Array(Exactly({ name: Name, policy: Name }), { maxItems: 16 })),
+})
+
+export const planVmPolicies = operation({
+  id: 'planVmPolicies',
+  needs: onObject('StorageProfile.Apply'),
+  summary: 'What a change of storage policies of a VM would do, step by step',
+  method: 'POST',
+  path: `${BASE}/vms/:vmId/policies/plan`,
+  status: 200,
+  params: Exactly({ vmId: Uuid }),
+  body: PolicyChange,
+  answer: Exactly({ steps: Type.Array(Sentence, { description: 'in their order; none: as is' }) }),
+})

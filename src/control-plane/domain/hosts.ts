@@ -1,0 +1,220 @@
+import type { EncryptionMode, InventoryHostView } from '../../api/inventory.js'
+import { isoTime } from '../../core/clock.js'
+import { PlatformError } from '../../core/errors.js'
+import { type Page, readVisiblePage, type StoredPage } from '../../core/page.js'
+import type { HostFilter, StoredEncryption, StoredHost, VmCount } from '../inventory-ports.js'
+import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
+import { afterEncryptedVm, isOff, modeOf, setEncryption } from './encryption-mode.js'
+import type { Act } from './inventory.js'
+
+const NO_VMS: VmCount = { total: 0, running: 0, encrypted: 0 }
+const WATCHED_AT_ONCE = 1000
+
+/** Hosts as the control plane sees them, and their encryption modes. */
+export function createHosts(
+  store: ControlPlaneStore,
+  /** Told after a change that hosts have to learn of. */
+  changes: { raise(): void },
+) {
+  return {
+    /** Those that the caller may see. */
+    list: (
+      act: Act,
+      filter: HostFilter & { readonly mode?: EncryptionMode | undefined },
+      page: StoredPage,
+    ): Promise<Page<InventoryHostView>> =>
+      store.transaction(async (tx) => {
+        const rights = await tx.rightsOf(act)
+        const { mode, ...stored } = filter
+        const { items, ...next } = await readVisiblePage(
+          page,
+          (part) => tx.listHosts(stored, part),
+          async (hosts) =>
+            hosts.filter(
+              (host) =>
+                (mode === undefined || modeOf(host).mode === mode) &&
+                rights.may('System.Read', { kind: 'cluster', name: host.cluster }),
+            ),
+          ({ hostId }) => hostId,
+        )
+        return { items: await viewsOf(tx, items), ...next }
+      }),
+
+    /** @throws PlatformError `NOT_FOUND` */
+    get: (act: Act, hostId: string): Promise<InventoryHostView> =>
+      store.transaction(async (tx) => {
+        const host = await requireHost(tx, hostId)
+        const rights = await tx.rightsOf(act)
+        rights.require(['System.Read'], { kind: 'cluster', name: host.cluster })
+        return viewOf(tx, host)
+      }),
+
+    /**
+     * Turns encryption on a host on or off. Hosts where it is off get no keys, and erase those that they have.
+     *
+     * @throws PlatformError `NOT_FOUND`, and as `setEncryption`
+     */
+    async setEncryption(
+      act: Act,
+      hostId: string,
+      setting: StoredEncryption['setting'],
+    ): Promise<InventoryHostView> {
+      const view = await store.transaction(async (tx) => {
+        const host = await requireHost(tx, hostId)
+        const rights = await tx.rightsOf(act)
+        rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: host.cluster })
+        const { encrypted } = await countOf(tx, hostId)
+        const encryption = setEncryption(host, setting, encrypted)
+        const changed = await saveEncryption(tx, host, encryption, act.operator, act.nowMs)
+        await tx.audit({
+          ...{ atMs: act.nowMs, actor: act.actor, action: 'host.encryption-set' },
+          ...{ subject: `host:${hostId}`, outcome: 'done' },
+          detail: { setting, before: host.encryption.setting },
+        })
+        await tx.raiseHostKeyRevision()
+        return viewOf(tx, changed)
+      })
+      changes.raise()
+      return view
+    },
+
+    /** Tells of modes that changed by themselves: hosts that are trusted now, or not any longer, or were rebooted. */
+    watch: (nowMs: number): Promise<void> =>
+      store.transaction(async (tx) => {
+        let after: string | undefined
+        for (;;) {
+          const hosts = await tx.listHosts({}, { after, limit: WATCHED_AT_ONCE })
+          for (const host of hosts) await tellMode(tx, host, nowMs)
+          after = hosts.at(-1)?.hostId
+          if (hosts.length < WATCHED_AT_ONCE) return
+        }
+      }),
+  }
+}
+
+export type HostActs = ReturnType<typeof createHosts>
+
+/** A host reported an encrypted VM: its encryption is on from now on, unless it was turned off. */
+export async function noteEncryptedVm(
+  tx: ControlPlaneTransaction,
+  hostId: string,
+  nowMs: number,
+): Promise<void> {
+  const host = await tx.findHost(hostId)
+  if (!host) return
+  const encryption = afterEncryptedVm(host.encryption)
+  if (encryption === host.encryption) return
+  await saveEncryption(tx, host, encryption, `host:${hostId}`, nowMs)
+}
+
+/** Whether a host gets keys, as far as its encryption mode goes. */
+export async function mayHaveKeys(tx: ControlPlaneTransaction, hostId: string): Promise<boolean> {
+  const host = await tx.findHost(hostId)
+  return !host || !isOff(host.encryption)
+}
+
+/**
+ * Before a person has something encrypted on a host: it is ready for that, or becomes it by this, which needs a privilege
+ * of its own.
+ *
+ * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`; `HOST_ENCRYPTION_OFF`, `HOST_ENCRYPTION_INCAPABLE`
+ */
+export async function requireEncryptionHost(
+  tx: ControlPlaneTransaction,
+  act: Act,
+  hostId: string,
+): Promise<void> {
+  const host = await requireHost(tx, hostId)
+  const { mode, reason } = modeOf(host)
+  if (mode === 'safe') return
+  if (mode === 'prepared') {
+    const rights = await tx.rightsOf(act)
+    rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: host.cluster })
+    return
+  }
+  const code = isOff(host.encryption) ? 'HOST_ENCRYPTION_OFF' : 'HOST_ENCRYPTION_INCAPABLE'
+  throw new PlatformError(
+    code,
+    `expected a host that is safe or prepared, found ${mode}: ${reason}`,
+  )
+}
+
+/** Lists that are not of one place are for whoever may see anything. @throws PlatformError `FORBIDDEN` */
+export async function requireSomewhere(tx: ControlPlaneTransaction, act: Act): Promise<void> {
+  if ((await tx.rightsOf(act)).mayAnywhere('System.Read')) return
+  throw new PlatformError('FORBIDDEN', 'expected privilege System.Read, found it missing')
+}
+
+async function saveEncryption(
+  tx: ControlPlaneTransaction,
+  host: StoredHost,
+  encryption: StoredEncryption,
+  by: string,
+  nowMs: number,
+): Promise<StoredHost> {
+  const set = { ...encryption, setBy: by, setAtMs: nowMs }
+  await tx.saveHostEncryption(host.hostId, set)
+  const changed = { ...host, encryption: set }
+  await tellMode(tx, changed, nowMs)
+  return changed
+}
+
+async function tellMode(
+  tx: ControlPlaneTransaction,
+  host: StoredHost,
+  nowMs: number,
+): Promise<void> {
+  const { hostId, toldMode, encryption } = host
+  const { mode, reason } = modeOf(host)
+  if (mode === toldMode) return
+  await tx.saveToldMode(hostId, mode)
+  const detail = {
+    ...{ mode, setting: encryption.setting },
+    ...(toldMode === undefined ? {} : { before: toldMode }),
+    ...(reason === undefined ? {} : { reason }),
+  }
+  const why = reason === undefined ? '' : ` (${reason})`
+  await tx.addEvent({
+    ...{ atMs: nowMs, severity: mode === 'incapable' && toldMode === 'safe' ? 'warning' : 'info' },
+    ...{ type: 'host.encryption-mode', subject: `host:${hostId}`, detail },
+    message: `encryption mode of host ${hostId} is ${mode}${why}`,
+  })
+}
+
+async function requireHost(tx: ControlPlaneTransaction, hostId: string): Promise<StoredHost> {
+  const host = await tx.findHost(hostId)
+  if (!host) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
+  return host
+}
+
+async function countOf(tx: ControlPlaneTransaction, hostId: string): Promise<VmCount> {
+  return (await tx.countVms([hostId])).get(hostId) ?? NO_VMS
+}
+
+async function viewOf(tx: ControlPlaneTransaction, host: StoredHost): Promise<InventoryHostView> {
+  return hostView(host, await countOf(tx, host.hostId))
+}
+
+async function viewsOf(
+  tx: ControlPlaneTransaction,
+  hosts: readonly StoredHost[],
+): Promise<readonly InventoryHostView[]> {
+  const counts = await tx.countVms(hosts.map(({ hostId }) => hostId))
+  return hosts.map((host) => hostView(host, counts.get(host.hostId) ?? NO_VMS))
+}
+
+function hostView(host: StoredHost, vms: VmCount): InventoryHostView {
+  const { hostId, cluster, attestation, attestationChangedAtMs, lastSeenAtMs } = host
+  const { setting, setBy, setAtMs } = host.encryption
+  return {
+    ...{ hostId, cluster, attestation, vms },
+    attestationChangedAt: isoTime(attestationChangedAtMs),
+    ...(lastSeenAtMs === undefined ? {} : { lastSeenAt: isoTime(lastSeenAtMs) }),
+    encryption: {
+      ...modeOf(host),
+      setting,
+      ...(setBy === undefined ? {} : { setBy }),
+      ...(setAtMs === undefined ? {} : { setAt: isoTime(setAtMs) }),
+    },
+  }
+}
