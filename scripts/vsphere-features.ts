@@ -87,6 +87,10 @@ const FEATURES: readonly Feature[] = [
         `${VM}/rewrap.test.ts`,
         'keys are wrapped anew VM by VM, the old ones are released, and the VM opens as before',
       ],
+      [
+        `${VM}/snapshots.test.ts`,
+        'a snapshot of a stopped VM > keeps what has other keys or disks from being made meanwhile; new wrapped keys serve both',
+      ],
     ],
   },
   {
@@ -115,7 +119,20 @@ const FEATURES: readonly Feature[] = [
   {
     feature: 'migrate',
     rules: 'encrypted while moving; cold and live within hosts that have the key',
-    tests: [],
+    tests: [
+      [
+        'integration/host-agent/move-between-hosts.test.ts',
+        'an encrypted VM moves to another host of the cluster, and to none outside',
+      ],
+      [
+        `${VM}/export-import.test.ts`,
+        'a VM that is moved > has the same id, disks and virtual TPM on the other host, and is locked on the first',
+      ],
+      [
+        `${VM}/export-import.test.ts`,
+        'an import > is refused on a host without the key, and on one of another cluster',
+      ],
+    ],
   },
   {
     feature: 'host encryption mode',

@@ -14,6 +14,7 @@ import {
 } from './host-agent.js'
 import type { Privilege } from './privileges.js'
 import { ApplyPolicy } from './vm-policy.js'
+import { SnapshotCreate, SnapshotRef } from './vm-snapshots.js'
 
 /** What of a VM decides which privileges an operation needs. */
 export type KnownVm = Pick<VmReport, 'provider' | 'disks' | 'vtpm'>
@@ -197,6 +198,27 @@ export const VM_TASKS = {
     request: Empty,
     cancellable: false,
     privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
+  'vm.create-snapshot': kind({
+    summary: 'Keep a stopped VM as it is now, to go back to it',
+    on: 'vm',
+    request: SnapshotCreate,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.State.CreateSnapshot'],
+  }),
+  'vm.revert-snapshot': kind({
+    summary: 'Make a stopped VM what it was in a snapshot',
+    on: 'vm',
+    request: SnapshotRef,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.State.RevertToSnapshot'],
+  }),
+  'vm.remove-snapshot': kind({
+    summary: 'Delete a snapshot of a VM: its key slots are erased first',
+    on: 'vm',
+    request: SnapshotRef,
+    cancellable: false,
+    privileges: () => ['VirtualMachine.State.RemoveSnapshot'],
   }),
   'keys.rewrap': kind({
     summary: 'Have keys of the VMs of a host wrapped anew: their data keys stay (shallow recrypt)',

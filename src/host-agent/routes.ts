@@ -24,6 +24,7 @@ import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
 import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
+import { addSnapshotRoutes } from './routes/snapshot-routes.js'
 import { addVmMoveRoutes } from './routes/vm-move-routes.js'
 import { addVmRoutes } from './routes/vm-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
@@ -99,6 +100,7 @@ export function addAgentRoutes(
   addLockedVmRoutes(app, deps)
   addPolicyRoutes(app, deps)
   addVmMoveRoutes(app, deps)
+  addSnapshotRoutes(app, deps)
 }
 
 function heldKeys(keeper: KeyKeeper, kept: KeptKeys): AnswerOf<typeof listHeldKeys> {

@@ -20,6 +20,7 @@ import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { addMoveCommands } from './vm-moves.js'
 import { addPolicyCommands } from './vm-policy.js'
+import { addSnapshotCommands } from './vm-snapshot.js'
 import { printVm } from './vm-text.js'
 import { addVtpmCommands } from './vm-vtpm.js'
 
@@ -43,6 +44,7 @@ export function addVmCommands(program: Command): void {
   addVtpmCommands(vm)
   addPolicyCommands(vm)
   addMoveCommands(vm)
+  addSnapshotCommands(vm)
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')

@@ -171,6 +171,25 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, call) => vms.restoreVtpmState(vmOf(call)),
     rest: (request) => request,
   },
+  'vm.create-snapshot': {
+    run: ({ vms }, call, following) => vms.createSnapshot(vmOf(call), call.request, following),
+    rest: (request, before, now) =>
+      !hasSnapshot(before, request.name) && hasSnapshot(now, request.name) ? undefined : request,
+  },
+  'vm.revert-snapshot': {
+    run: ({ vms }, call, following) =>
+      vms.revertSnapshot(vmOf(call), call.request.snapshot, following),
+    // To go back twice is to go back once
+    rest: (request) => request,
+  },
+  'vm.remove-snapshot': {
+    run: ({ vms }, call, following) =>
+      vms.removeSnapshot(vmOf(call), call.request.snapshot, following),
+    rest: (request, before, now) =>
+      hasSnapshot(before, request.snapshot) && now && !hasSnapshot(now, request.snapshot)
+        ? undefined
+        : request,
+  },
   'keys.rewrap': {
     run: async ({ vms }, { request }, { onProgress }) => {
       await vms.rewrapKeys(request.provider, onProgress)
@@ -188,6 +207,10 @@ function vmOf({ vm }: { readonly vm?: string | undefined }): string {
 
 function diskOf(facts: VmFacts | undefined, name: string): VmFacts['disks'][number] | undefined {
   return facts?.disks.find((disk) => disk.name === name)
+}
+
+function hasSnapshot(facts: VmFacts | undefined, ref: string): boolean {
+  return facts?.snapshots.includes(ref) === true
 }
 
 function isEncrypted(facts: VmFacts, part: string): boolean {

@@ -38,6 +38,8 @@ export interface VmPaths {
   readonly runRecord: string
   /** New versions of files while they are made, and of those that they replace until they are erased. */
   readonly change: string
+  /** One directory for each snapshot, named by its id. */
+  readonly snapshots: string
   readonly qmpSocket: string
   readonly tpmSocket: string
   readonly qemuPid: string
@@ -66,6 +68,7 @@ export function pathsOf(root: string): VmPaths {
     run: `${root}/run`,
     runRecord: `${root}/run/run.json`,
     change: `${root}/change`,
+    snapshots: `${root}/snapshots`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
     qemuPid: `${root}/run/qemu.pid`,

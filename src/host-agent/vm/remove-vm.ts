@@ -4,6 +4,7 @@ import { isErrno } from './errno.js'
 import { overwriteWithZeros } from './files.js'
 import { pathsOf } from './layout.js'
 import type { Programs } from './programs.js'
+import { removeSnapshotDirectory } from './snapshot-files.js'
 
 const ALL_OCTETS = 1024 * 1024
 
@@ -25,6 +26,9 @@ export async function removeVmDirectory(programs: Programs, root: string): Promi
     await eraseDisk(programs, `${root}/${name}`)
   }
   const paths = pathsOf(root)
+  for (const name of await readdir(paths.snapshots).catch(() => [])) {
+    await removeSnapshotDirectory(programs, `${paths.snapshots}/${name}`)
+  }
   for (const file of [paths.keys, paths.home, paths.vtpmState, paths.vtpmBackup, paths.nvram]) {
     try {
       await overwriteWithZeros(file, ALL_OCTETS)

@@ -25,6 +25,8 @@ import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
+import { removeUnfinishedSnapshots, snapshotNames } from './snapshot-files.js'
+import { createVmSnapshots, type VmSnapshots } from './snapshots.js'
 import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './unlock-loop.js'
 import { factsOf, type VmFacts } from './vm-facts.js'
 import { VmHost } from './vm-host.js'
@@ -79,6 +81,7 @@ export interface VmService
     VmVtpms,
     LockedVms,
     VmMoves,
+    VmSnapshots,
     AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
@@ -218,6 +221,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVmVtpms(host, options),
     ...createLockedVms(host, unlocking, stop),
     ...createVmMoves(host),
+    ...createVmSnapshots(host),
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)
@@ -238,7 +242,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     clone: (name, request, { onProgress = () => undefined, signal, compare = 'samples' } = {}) => {
       requireName(request.name)
       requireNoId(request.name)
-      return host.claim(name, 'clone', (vm) =>
+      const make = (vm: StoredVm) =>
         host.onName(request.name, async () => {
           if (await store.has(request.name)) {
             throw new PlatformError('VM_EXISTS', `VM ${request.name} exists`)
@@ -261,8 +265,8 @@ export function createVmService(options: VmServiceOptions): VmService {
           const clone = await store.find(request.name)
           await host.report(clone)
           return host.details(clone)
-        }),
-      )
+        })
+      return host.claim(name, 'clone', make, { withSnapshots: true })
     },
 
     list: async () => {
@@ -350,7 +354,10 @@ export function createVmService(options: VmServiceOptions): VmService {
       await store.prepare()
       try {
         return await host.onVm(ref, async (vm) =>
-          factsOf(vm, await store.readKeys(vm), (await findRunning(vm.paths)) !== undefined),
+          factsOf(vm, await store.readKeys(vm), {
+            isRunning: (await findRunning(vm.paths)) !== undefined,
+            snapshots: [...(await snapshotNames(vm.paths))],
+          }),
         )
       } catch (error) {
         if (isPlatformError(error, 'VM_NOT_FOUND')) return undefined
@@ -419,6 +426,7 @@ export function createVmService(options: VmServiceOptions): VmService {
       }
       for (const vm of await store.list()) {
         await host.onVm(vm.descriptor.name, async (found) => {
+          await removeUnfinishedSnapshots(programs, found.paths)
           const record = await findRunning(found.paths)
           if (record) host.watch(found, record)
           else if (await isUnsettled(found.paths)) await host.settle(found)

@@ -13,6 +13,8 @@ export const VmFacts = Exactly({
   disks: Type.Array(
     Exactly({ name: Name, sizeOctets: Type.Integer(), isEncrypted: Type.Boolean() }),
   ),
+  /** Names and ids of snapshots. */
+  snapshots: Type.Array(Type.String()),
   /** By object: `home`, `vtpm`, `disk-root`. A data key that takes the place of another has a higher one. */
   generations: Type.Record(Type.String(), Type.Integer()),
 })
@@ -21,11 +23,12 @@ export type VmFacts = Static<typeof VmFacts>
 export function factsOf(
   { descriptor }: StoredVm,
   keys: readonly KeyRecord[],
-  isRunning: boolean,
+  now: Pick<VmFacts, 'isRunning' | 'snapshots'>,
 ): VmFacts {
   const { vmId, name, provider, vtpm, disks } = descriptor
   return {
-    ...{ vmId, name, isRunning, vtpm },
+    ...{ vmId, name, vtpm },
+    ...now,
     isHomeEncrypted: provider !== undefined,
     disks: disks.map(({ name, sizeOctets, plain }) => ({ name, sizeOctets, isEncrypted: !plain })),
     generations: Object.fromEntries(keys.map(({ object, generation }) => [object, generation])),

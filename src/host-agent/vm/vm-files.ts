@@ -6,12 +6,26 @@ import type { Descriptor } from './records.js'
 /** @see stat(2), `st_blocks` */
 const STAT_BLOCK_OCTETS = 512
 
+interface FileSize {
+  readonly file: string
+  readonly octets: number
+}
+
 /** Files that a stopped, encrypted VM has, by their names in its directory. Certificates are beside them. */
 export function requiredFiles({ vtpm, disks }: Descriptor): readonly string[] {
   return [
     ...['vm.json', 'keys.json', 'home.enc', 'nvram.fd'],
     ...(vtpm ? ['vtpm.json', 'vtpm/tpm2-00.permall'] : []),
     ...disks.map(({ name, plain }) => `disk-${name}.${plain ? 'raw' : 'luks'}`),
+  ]
+}
+
+/** Files of a stopped VM that a snapshot keeps: not its wrapped keys, which are those of all its snapshots. */
+export function snapshotParts(descriptor: Descriptor): readonly string[] {
+  const others = ['keys.json', 'home.enc', 'vtpm.json']
+  return [
+    ...requiredFiles(descriptor).filter((file) => !others.includes(file)),
+    descriptor.provider === undefined ? 'home.json' : 'home.enc',
   ]
 }
 
@@ -25,13 +39,26 @@ export function isCertificateFile(file: string): boolean {
  *
  * @throws PlatformError `VM_DESCRIPTOR_CORRUPT` when one is not there
  */
-export async function filesOf(
+export async function filesOf(root: string, descriptor: Descriptor): Promise<readonly FileSize[]> {
+  return withSizes(root, requiredFiles(descriptor), descriptor)
+}
+
+/** The files of `snapshotParts`, and certificates, with their sizes. @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
+export async function snapshotFiles(
   root: string,
   descriptor: Descriptor,
-): Promise<readonly { readonly file: string; readonly octets: number }[]> {
-  const certificates = descriptor.vtpm ? await certificateFiles(root) : []
+): Promise<readonly FileSize[]> {
+  return withSizes(root, snapshotParts(descriptor), descriptor)
+}
+
+async function withSizes(
+  root: string,
+  files: readonly string[],
+  { vtpm }: Descriptor,
+): Promise<readonly FileSize[]> {
+  const certificates = vtpm ? await certificateFiles(root) : []
   return Promise.all(
-    [...requiredFiles(descriptor), ...certificates].map(async (file) => {
+    [...files, ...certificates].map(async (file) => {
       const found = await stat(`${root}/${file}`).catch((cause: unknown) => {
         throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected ${file} of the VM`, { cause })
       })

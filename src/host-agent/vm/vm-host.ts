@@ -14,6 +14,7 @@ import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
+import { hasSnapshots } from './snapshot-files.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
@@ -24,6 +25,8 @@ import { type RollbackPolicy, VtpmStates } from './vtpm-states.js'
 interface AlsoFor {
   /** Those that were handed over to another host. */
   readonly evenExported?: boolean
+  /** Those that have snapshots, which are of the same keys and parts as their VM. */
+  readonly withSnapshots?: boolean
 }
 
 type Size = Pick<Home, 'memoryMib' | 'cpus'>
@@ -116,7 +119,7 @@ export class VmHost implements Disposable {
    * Runs a long operation on a stopped VM. It can be listed and shown meanwhile; all else is refused with `VM_BUSY`.
    * Wrapped keys that it drops are released.
    *
-   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`
+   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`, `VM_SNAPSHOTS`
    */
   async claim<T>(
     name: string,
@@ -126,6 +129,9 @@ export class VmHost implements Disposable {
   ): Promise<T> {
     const take = async (free: StoredVm) => {
       await this.requireStopped(free)
+      if (!alsoFor.withSnapshots && (await hasSnapshots(free.paths))) {
+        throw new PlatformError('VM_SNAPSHOTS', `remove the snapshots of VM ${name} first`)
+      }
       this.#claims.set(free.descriptor.vmId, operation)
       return free
     }

@@ -83,22 +83,32 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
       }),
 
     acceptVtpmState: (name) =>
-      host.claim(name, 'accept-vtpm-state', async (vm) => {
-        requireVtpm(vm)
-        await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
-          host.vtpmStates.accept(vm, opened.of('vtpm')),
-        )
-        return changed(vm, 'vm.vtpm-state-accepted')
-      }),
+      host.claim(
+        name,
+        'accept-vtpm-state',
+        async (vm) => {
+          requireVtpm(vm)
+          await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
+            host.vtpmStates.accept(vm, opened.of('vtpm')),
+          )
+          return changed(vm, 'vm.vtpm-state-accepted')
+        },
+        { withSnapshots: true },
+      ),
 
     restoreVtpmState: (name) =>
-      host.claim(name, 'restore-vtpm-state', async (vm) => {
-        requireVtpm(vm)
-        await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
-          host.vtpmStates.restore(vm, opened.of('vtpm')),
-        )
-        return changed(vm, 'vm.vtpm-state-restored')
-      }),
+      host.claim(
+        name,
+        'restore-vtpm-state',
+        async (vm) => {
+          requireVtpm(vm)
+          await host.withKeys(vm, ['vtpm', 'home'], (_, opened) =>
+            host.vtpmStates.restore(vm, opened.of('vtpm')),
+          )
+          return changed(vm, 'vm.vtpm-state-restored')
+        },
+        { withSnapshots: true },
+      ),
   }
 }
 

@@ -111,6 +111,19 @@ export async function recordVtpmState(
   await writeVtpmRecord(paths, { state: 'stopped', generation, digest: file.digest })
 }
 
+/**
+ * Records the state in staged files as the one to start from, with a generation after that of the VM: an older state that
+ * comes back on purpose. The witness still has to be told.
+ *
+ * @throws PlatformError as `readVtpmState`; `VTPM_STATE_CORRUPT` for one that was not written under this key
+ */
+export async function stageVtpmRecord(paths: VmPaths, staged: VmPaths, dek: Secret): Promise<void> {
+  const file = await readVtpmState(staged.vtpmState)
+  if (!verifyVtpmState(file.parsed, dek)) throw corrupt('does not verify under its key')
+  const { generation } = await readVtpmRecord(paths)
+  await recordVtpmState(staged, file, generation + 1)
+}
+
 /** From now on the recorded digest does not bind: swtpm writes the state as it likes. */
 export async function markVtpmRunning(paths: VmPaths): Promise<void> {
   const record = await readVtpmRecord(paths)

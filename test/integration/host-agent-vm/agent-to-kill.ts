@@ -58,3 +58,9 @@ if (operation.export) {
   await vms.export(name, { directory, move: true }, { onProgress })
 }
 if (operation.import) await vms.import({ directory: operation.import }, { onProgress })
+if (operation.snapshot) {
+  const { create, revert, remove, vm } = operation.snapshot
+  if (create) await vms.createSnapshot(vm, { name: create }, { onProgress })
+  if (revert) await vms.revertSnapshot(vm, revert, { onProgress })
+  if (remove) await vms.removeSnapshot(vm, remove, { onProgress })
+}

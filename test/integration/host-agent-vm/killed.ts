@@ -59,7 +59,8 @@ export function moveAndDie(
   host: { readonly directory: string; readonly kek: Uint8Array },
   operation:
     | { readonly export: { readonly name: string; readonly directory: string } }
-    | { readonly import: string },
+    | { readonly import: string }
+    | { readonly snapshot: object },
   step: string,
 ): Promise<void> {
   return die({ ...host, operation, step })

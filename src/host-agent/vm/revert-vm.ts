@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto'
+import { toHex } from '../../core/bytes.js'
+import { PlatformError } from '../../core/errors.js'
+import { checkDiskFile, diskFileOf } from './disk-file.js'
+import { explainFull } from './disk-space.js'
+import { exportedName } from './export-manifest.js'
+import { makePrivateDirectory, readPrivateFile, syncPath } from './files.js'
+import type { VmPaths } from './layout.js'
+import type { OctetProgress } from './octet-progress.js'
+import { commitChange, stageChange } from './pending-change.js'
+import { Descriptor, type Home, readRecord } from './records.js'
+import { copyCheaply, type FoundSnapshot } from './snapshot-files.js'
+import { type SnapshotRecord, verifySnapshot } from './snapshot-record.js'
+import { allocatedOctets, isCertificateFile, snapshotParts } from './vm-files.js'
+import type { VmHost } from './vm-host.js'
+import type { VmKeys } from './vm-keys.js'
+import type { StoredVm } from './vm-store.js'
+import { stageVtpmRecord } from './vtpm-record.js'
+
+const MAX_SMALL_OCTETS = 64 * 1024 * 1024
+
+/**
+ * Puts the parts of a snapshot in the place of those of a VM that this operation has claimed, as one change: the VM is as it
+ * was until all of them are on the disk and were checked, and then it is what it was at the time of the snapshot.
+ *
+ * Steps: `check`, `copy <file>` for each, `verify`, `commit`, `place`, `erase`.
+ *
+ * @param options.opened the home key, and that of the virtual TPM
+ * @throws PlatformError `VM_SNAPSHOT_CORRUPT`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, or the reason of the signal
+ */
+export async function revertVm(
+  host: VmHost,
+  vm: StoredVm,
+  { root, sealed }: FoundSnapshot,
+  options: {
+    readonly opened: VmKeys
+    readonly progress: OctetProgress
+    readonly signal: AbortSignal | undefined
+  },
+): Promise<void> {
+  const { opened, progress, signal } = options
+  const { programs, store } = host
+  const { snapshot } = sealed
+  progress.begin('check')
+  verifySnapshot(sealed, vm.descriptor.provider === undefined ? undefined : opened.of('home'))
+  await checkSnapshot(host, vm, snapshot)
+  try {
+    const staged = await stageChange(vm.paths)
+    if (vm.descriptor.vtpm) await makePrivateDirectory(staged.vtpmCertificates)
+    for (const { file, octets } of snapshot.parts) {
+      progress.begin(`copy ${file}`)
+      const path = `${root}/${exportedName(file)}`
+      const from = { path, octets, roomOctets: await allocatedOctets(path) }
+      await copyCheaply(from, `${staged.root}/${file}`, {
+        directory: store.directory,
+        onCopied: (done) => progress.copying(done),
+        signal,
+      })
+      progress.copied(octets)
+    }
+    progress.begin('verify')
+    await checkSmallParts(staged, snapshot)
+    await checkStaged(host, vm, staged, opened)
+    const files = snapshot.parts.map(({ file }) => file)
+    if (vm.descriptor.vtpm) {
+      await stageVtpmRecord(vm.paths, staged, opened.of('vtpm'))
+      files.push('vtpm-backup.permall', 'vtpm.json')
+      await syncPath(staged.vtpmCertificates)
+    }
+    signal?.throwIfAborted()
+    const onStep = (step: string) => progress.begin(step)
+    await host.onVm(vm.descriptor.name, () =>
+      commitChange(programs, vm.paths, { put: files }, onStep),
+    )
+  } catch (error) {
+    const reason = await explainFull(store.directory, error)
+    if ((await host.settleChange(vm)) !== 'completed') throw reason
+  }
+}
+
+/** The snapshot is of this VM, was made under the keys that it has, and has all of its parts. */
+async function checkSnapshot(host: VmHost, vm: StoredVm, snapshot: SnapshotRecord): Promise<void> {
+  const { vmId } = vm.descriptor
+  const home = (await host.store.readKeys(vm)).find(({ object }) => object === 'home')
+  const files = snapshot.parts.map(({ file }) => file)
+  const required = snapshotParts(vm.descriptor)
+  const isWhole =
+    required.every((file) => files.includes(file)) &&
+    files.every((file) => required.includes(file) || isCertificateFile(file)) &&
+    new Set(files).size === files.length
+  if (snapshot.vmId !== vmId || snapshot.generation !== (home?.generation ?? 0) || !isWhole) {
+    throw corrupt(snapshot, `is not one of VM ${vmId} with the parts and keys that it has`)
+  }
+}
+
+async function checkSmallParts(staged: VmPaths, snapshot: SnapshotRecord): Promise<void> {
+  for (const { file, sha256 } of snapshot.parts) {
+    if (file.startsWith('disk-')) continue
+    const octets = await readPrivateFile(`${staged.root}/${file}`, MAX_SMALL_OCTETS)
+    const digest = toHex(
+      createHash('sha256')
+        .update(octets ?? '')
+        .digest(),
+    )
+    if (digest !== sha256) throw corrupt(snapshot, `has another ${file} than it was made with`)
+  }
+}
+
+/** Home and volumes are those of the VM, as it was. */
+async function checkStaged(
+  host: VmHost,
+  vm: StoredVm,
+  staged: VmPaths,
+  opened: VmKeys,
+): Promise<void> {
+  const descriptor = await readRecord(staged.descriptor, Descriptor, 'vm.json')
+  const records = await host.store.readKeys(vm)
+  const home: Home = await host.store.readHome({ descriptor, paths: staged }, opened, records)
+  for (const disk of home.disks) await checkDiskFile(diskFileOf(staged, disk))
+}
+
+function corrupt(snapshot: SnapshotRecord, what: string): PlatformError {
+  return new PlatformError('VM_SNAPSHOT_CORRUPT', `snapshot ${snapshot.name} ${what}`)
+}

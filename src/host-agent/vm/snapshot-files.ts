@@ -1,0 +1,132 @@
+import { constants, copyFile, lstat, readdir, rename, rm } from 'node:fs/promises'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
+import { isUuid } from '../../core/names.js'
+import { copyFileSparse } from './copy-file.js'
+import { eraseDisk } from './disk.js'
+import { requireSpace } from './disk-space.js'
+import { isErrno } from './errno.js'
+import { syncPath } from './files.js'
+import { CREATING, DELETING, type VmPaths } from './layout.js'
+import type { Programs } from './programs.js'
+import { readSnapshot, type SealedSnapshot } from './snapshot-record.js'
+
+const OVERHEAD_OCTETS = 1024 * 1024
+
+export interface FoundSnapshot {
+  readonly root: string
+  readonly sealed: SealedSnapshot
+}
+
+/** Snapshots of a VM, the oldest first. @throws PlatformError `VM_SNAPSHOT_CORRUPT` for one that cannot be read */
+export async function listSnapshots(paths: VmPaths): Promise<readonly FoundSnapshot[]> {
+  const ids = (await entriesOf(paths)).filter(isUuid)
+  const found = await Promise.all(
+    ids.map(async (id) => {
+      const root = `${paths.snapshots}/${id}`
+      const sealed = await readSnapshot(`${root}/snapshot.json`).catch((cause: unknown) => {
+        if (!isPlatformError(cause)) throw cause
+        throw new PlatformError('VM_SNAPSHOT_CORRUPT', cause.message, { cause })
+      })
+      if (sealed.snapshot.snapshotId !== id) {
+        const message = `snapshot.json is of snapshot ${sealed.snapshot.snapshotId}`
+        throw new PlatformError('VM_SNAPSHOT_CORRUPT', message)
+      }
+      return { root, sealed }
+    }),
+  )
+  return found.sort((a, b) => (a.sealed.snapshot.createdAt < b.sealed.snapshot.createdAt ? -1 : 1))
+}
+
+/** What snapshots can be called: their names and ids. */
+export async function snapshotNames(paths: VmPaths): Promise<readonly string[]> {
+  const found = await listSnapshots(paths)
+  return found.flatMap(({ sealed: { snapshot } }) => [snapshot.name, snapshot.snapshotId])
+}
+
+/** Whether there is a snapshot, or what may be one. */
+export async function hasSnapshots(paths: VmPaths): Promise<boolean> {
+  return (await entriesOf(paths)).some(isUuid)
+}
+
+/** Removes what an agent left that ended while it made or removed a snapshot. */
+export async function removeUnfinishedSnapshots(
+  programs: Programs,
+  paths: VmPaths,
+): Promise<number> {
+  const left = (await entriesOf(paths)).filter((name) =>
+    [CREATING, DELETING].some((prefix) => name.startsWith(prefix)),
+  )
+  for (const name of left) await removeSnapshotDirectory(programs, `${paths.snapshots}/${name}`)
+  return left.length
+}
+
+/** From now on there is no such snapshot; then its key slots are erased and its files removed. */
+export async function removeSnapshot(
+  programs: Programs,
+  paths: VmPaths,
+  snapshotId: string,
+  onStep: (step: string) => void,
+): Promise<void> {
+  const gone = `${paths.snapshots}/${DELETING}${snapshotId}`
+  onStep('drop')
+  await rename(`${paths.snapshots}/${snapshotId}`, gone)
+  await syncPath(paths.snapshots)
+  onStep('erase')
+  await removeSnapshotDirectory(programs, gone)
+}
+
+/** Erases the key slots of the volumes in a directory of a snapshot, and removes it. */
+export async function removeSnapshotDirectory(programs: Programs, root: string): Promise<void> {
+  const names = await readdir(root).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  })
+  for (const name of names) {
+    if (name.endsWith('.luks')) await eraseDisk(programs, `${root}/${name}`)
+  }
+  await rm(root, { recursive: true, force: true })
+}
+
+/**
+ * Copies a file as cheaply as its file system can: shared until one of the two is written, else octet by octet with holes
+ * where there are zeros, when there is room for it. The copy is on the disk.
+ *
+ * @param from must not change meanwhile
+ * @throws PlatformError `VM_DISK_FULL`; RangeError for a file of another size; the reason of the signal
+ */
+export async function copyCheaply(
+  from: { readonly path: string; readonly octets: number; readonly roomOctets: number },
+  to: string,
+  options: {
+    readonly directory: string
+    readonly onCopied: (octets: number) => void
+    readonly signal: AbortSignal | undefined
+  },
+): Promise<void> {
+  options.signal?.throwIfAborted()
+  const stat = await lstat(from.path)
+  if (!stat.isFile() || stat.size !== from.octets) {
+    throw new RangeError(`expected ${from.path} to be a regular file of ${from.octets} octets`)
+  }
+  try {
+    // fails where the file system cannot share
+    await copyFile(from.path, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
+    await syncPath(to)
+    options.onCopied(from.octets)
+  } catch (error) {
+    if (!isErrno(error, 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'ENOTTY', 'EXDEV')) throw error
+    await rm(to, { force: true })
+    await requireSpace(options.directory, from.roomOctets + OVERHEAD_OCTETS)
+    const { onCopied, signal } = options
+    await copyFileSparse(from.path, to, from.octets, { onCopied, ...(signal ? { signal } : {}) })
+  }
+}
+
+async function entriesOf({ snapshots }: VmPaths): Promise<readonly string[]> {
+  try {
+    return await readdir(snapshots)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  }
+}
