@@ -29,7 +29,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // who people are and what they may do: asked by services inside their own transactions
   'src/people': ['src/core', 'src/api', 'src/http', 'src/tokens', 'src/store'],
   // the verifier: rules alone, so that it can judge evidence anywhere
-  'src/appraisal': ['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/tokens', 'src/api'],
+  // (pki: a guest shows the certificate of its virtual TPM with each evidence)
+  'src/appraisal': [
+    ...['src/core', 'src/tpm', 'src/eventlog', 'src/ima', 'src/tokens', 'src/api', 'src/pki'],
+  ],
   'src/attestation': [
     ...['src/core', 'src/tpm', 'src/eventlog', 'src/pki', 'src/tokens', 'src/api', 'src/http'],
     ...['src/store', 'src/appraisal', 'src/ima', 'src/corim'],

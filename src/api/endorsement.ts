@@ -19,8 +19,9 @@ const Note = Type.String({ minLength: 1, maxLength: 200, description: 'for peopl
 
 const AnchorView = Exactly({
   fingerprint: Fingerprint,
-  role: Type.Union([Type.Literal('anchor'), Type.Literal('intermediate')], {
-    description: 'an intermediate helps to find a path and is trusted for nothing',
+  role: Type.Union([Type.Literal('anchor'), Type.Literal('vtpm'), Type.Literal('intermediate')], {
+    description:
+      'vtpm endorses virtual TPMs of VMs, never a host; an intermediate helps to find a path and is trusted for nothing',
   }),
   subject: Type.String(),
   notAfter: Time,
@@ -40,6 +41,11 @@ export const addAnchors = operation({
     trustIntermediates: Type.Optional(
       Type.Boolean({
         description: 'makes every authority of the bundle an anchor, not only the roots',
+      }),
+    ),
+    forVms: Type.Optional(
+      Type.Boolean({
+        description: 'they endorse virtual TPMs of VMs, and no TPM of a host',
       }),
     ),
     insecureTest: Type.Optional(

@@ -11,12 +11,13 @@ export interface EventLogReport {
   readonly summary?: BootSummary
 }
 
-/** Compares authentic evidence with the policy and the base images of the host's cluster. */
+/** Compares authentic evidence with the policy and the base images of the host's cluster, or of a guest's. */
 export function appraise(input: {
   readonly policy: Policy
   readonly pcrValues: ReadonlyMap<number, Uint8Array>
-  readonly clock: TpmClock
-  readonly previousClock: TpmClock | undefined
+  /** Absent where clocks are not compared. */
+  readonly clock?: TpmClock
+  readonly previousClock?: TpmClock | undefined
   readonly eventLog: EventLogReport | undefined
   /** Size of the log as it came. */
   readonly eventLogOctets: number
@@ -36,7 +37,7 @@ export function appraise(input: {
   })
   return {
     findings: [
-      ...appraiseClock(policy, input.previousClock, input.clock),
+      ...(input.clock ? appraiseClock(policy, input.previousClock, input.clock) : []),
       ...appraiseEventLog(policy, eventLog, input.eventLogOctets),
       ...appraiseBoot(policy, eventLog?.summary),
       ...match.findings,

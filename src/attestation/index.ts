@@ -6,7 +6,7 @@ import { randomOctets } from '../core/random.js'
 import { createEventLogWorkers } from '../eventlog/index.js'
 import type { App, CallerAccess } from '../http/index.js'
 import { auditLog, loadOrCreateServiceKey, type RootKey, type Store } from '../store/index.js'
-import { signAttestationResult, type VerificationKeys } from '../tokens/index.js'
+import { signAttestationResult, signGuestResult, type VerificationKeys } from '../tokens/index.js'
 import type { HashName } from '../tpm/index.js'
 import { deliverWebhooks } from './adapters/deliver-webhooks.js'
 import { openSigningKeys } from './adapters/signing-keys.js'
@@ -15,6 +15,8 @@ import { WEBHOOK_PURPOSE, webhookContext } from './adapters/webhook-seal.js'
 import type { AttestationSection } from './config.js'
 import { createAdministration } from './domain/administration.js'
 import { createEndorsers } from './domain/endorsers.js'
+import { createGuestAdministration } from './domain/guest-administration.js'
+import { createGuestPolicies } from './domain/guest-policies.js'
 import { createPolicies } from './domain/policies.js'
 import { testPolicyDraft } from './domain/policy-test.js'
 import { createReferenceValues } from './domain/reference-values.js'
@@ -23,6 +25,7 @@ import { createRevokedKeys } from './domain/revoked-keys.js'
 import { markLateHosts } from './domain/watch.js'
 import type { AttestationStore, EventLogReader } from './ports.js'
 import { addEndorsementRoutes } from './routes/endorsement-routes.js'
+import { addGuestRoutes } from './routes/guest-routes.js'
 import { addHostRoutes } from './routes/host-routes.js'
 import { addOperatorRoutes } from './routes/operator-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
@@ -107,6 +110,18 @@ export async function openAttestation(deps: {
         },
         jwks: () => signingKeys.jwks(),
         clock,
+      })
+      addGuestRoutes(app, {
+        attestation: {
+          ...{ store, rules: config, nonceKey, eventLogs, issuer, audiences },
+          sign: (claims) => signGuestResult(claims, signingKeys.active()),
+          verificationKeys: () => signingKeys.verificationKeys(),
+          nonceTtlSeconds: config.nonceTtlSeconds,
+          build: deps.build,
+        },
+        administration: createGuestAdministration({ store }),
+        policies: createGuestPolicies({ store }),
+        ...{ callers, clock },
       })
       addOperatorRoutes(app, {
         administration: createAdministration({ store }),

@@ -10,6 +10,7 @@ import type { BootQuestions } from '../eventlog/index.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
 import type { NewEvent, StoredEvent } from './domain/events.js'
 import type { AcceptedIma } from './domain/host-ima.js'
+import type { GuestTransaction } from './guest-ports.js'
 
 /** The database, one transaction at a time: what is read, written and audited in `work` is true together or not at all. */
 export interface AttestationStore {
@@ -45,7 +46,7 @@ export interface EndorsementTransaction {
   removeRevokedKey(key: string): Promise<boolean>
 }
 
-export interface AttestationTransaction extends EndorsementTransaction {
+export interface AttestationTransaction extends EndorsementTransaction, GuestTransaction {
   /** That can still be used, by id. */
   listTickets(nowMs: number, page: StoredPage): Promise<readonly StoredTicket[]>
   findTicket(ticketHash: string): Promise<StoredTicket | undefined>
@@ -182,8 +183,11 @@ export interface AuditEntry {
 
 export interface StoredAuthority {
   readonly fingerprint: string
-  /** `intermediate`: helps to find a path, and is trusted for nothing. */
-  readonly role: 'anchor' | 'intermediate'
+  /**
+   * `anchor`: endorses TPMs of hosts; `vtpm`: endorses virtual TPMs; `intermediate`: helps to find a path, and is trusted
+   * for nothing.
+   */
+  readonly role: 'anchor' | 'vtpm' | 'intermediate'
   readonly subject: string
   readonly certificate: Uint8Array
   readonly notAfterMs: number

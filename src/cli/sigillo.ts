@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { addAuditCommands } from './authority/audit.js'
 import { addDefaultProviderCommands } from './authority/default-provider.js'
 import { addEndorsementCommands } from './authority/endorsement.js'
+import { addGuestCommands } from './authority/guest.js'
 import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
@@ -15,6 +16,7 @@ import { addStandardCommands } from './authority/standard.js'
 import { addStoragePolicyCommands } from './authority/storage-policy.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { addTokenCommands } from './authority/token.js'
+import { addVerifyVm } from './authority/verify-vm.js'
 import { addWebhookCommands } from './authority/webhook.js'
 import { buildVersion } from './build.js'
 import { addEkCommands } from './offline/ek-commands.js'
@@ -33,6 +35,7 @@ export function sigilloProgram(): Command {
   addTicketCommands(program)
   const host = addHostCommands(program)
   addWebhookCommands(program, host)
+  addGuestCommands(program)
   addTokenCommands(program)
   addImageCommands(program)
   addPolicyCommands(program)
@@ -45,7 +48,7 @@ export function sigilloProgram(): Command {
   addStoragePolicyCommands(program)
   addOperatorCommands(program)
   addAuditCommands(program)
-  addVerifyCommands(program)
+  addVerifyVm(addVerifyCommands(program))
   addEventLogCommands(program)
   addImaCommands(program)
   addEkCommands(program)

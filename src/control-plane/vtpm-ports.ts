@@ -39,7 +39,11 @@ export interface VtpmTransaction {
   listVtpmStates(vmId: string, page: Page): Promise<readonly StoredVtpmState[]>
   removeVtpmStates(vmId: string): Promise<void>
 
-  saveCertificate(certificate: StoredCertificate): Promise<void>
+  saveCertificate(certificate: StoredCertificate & { readonly keyDigest: string }): Promise<void>
+  /** The host that the newest certificate of a virtual TPM of this VM was issued for. */
+  findVtpmHost(vmId: string): Promise<string | undefined>
+  /** The VM that a key was certified for: SHA-256 of its SubjectPublicKeyInfo, hexadecimal. */
+  findVmOfVtpmKey(keyDigest: string): Promise<string | undefined>
   /** By fingerprint; pages go on after one. */
   listCertificates(
     filter: { readonly vmId?: string | undefined },

@@ -25,3 +25,10 @@ export type { TpmDescription } from './subject-alternative-name.js'
 export { spkiOf } from './subject-key.js'
 export { type EkCertificateVerdict, verifyEkCertificate } from './verify-ek-certificate.js'
 export { type IakCertificateVerdict, verifyIakCertificate } from './verify-iak-certificate.js'
+export {
+  isVtpmCertificate,
+  readVtpmNames,
+  type VtpmNames,
+  verifyVtpmCertificate,
+  vtpmUris,
+} from './vtpm-certificate.js'

@@ -21,6 +21,8 @@ const OID = {
 
 const OTHER_NAME = 0
 const DIRECTORY_NAME = 4
+/** Tag of a URI: `[6]`, implicit and primitive. */
+const URI_TAG = 0x86
 
 /** The TCG attributes in the directory name of the subjectAltName: one relative name or several, in any order. */
 export function describeTpm(certificate: Certificate): TpmDescription | undefined {
@@ -57,10 +59,19 @@ export function isNamed(certificate: Certificate): boolean {
   return !certificate.isSubjectEmpty || extension?.critical === true
 }
 
+/** Its URIs, in their order, whole: to be compared, and not to be printed as they are. @see RFC 5280, section 4.2.1.6 */
+export function urisOf(certificate: Certificate): readonly string[] {
+  return taggedNamesOf(certificate, URI_TAG).map(derText)
+}
+
 function namesOf(certificate: Certificate, kind: number): readonly DerNode[] {
+  return taggedNamesOf(certificate, TAG.context(kind))
+}
+
+function taggedNamesOf(certificate: Certificate, wanted: number): readonly DerNode[] {
   const extension = certificate.extensions.get(EXTENSION.subjectAltName)
   const names = extension && readable(() => parseDer(extension.value).children)
-  return names?.filter(({ tag }) => tag === TAG.context(kind)) ?? []
+  return names?.filter(({ tag }) => tag === wanted) ?? []
 }
 
 function collectAttributes(node: DerNode, attributes: Map<string, string>): void {

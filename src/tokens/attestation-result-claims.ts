@@ -9,7 +9,7 @@ export const MAX_TOKEN_LIFETIME_SECONDS = 300
 
 const MAX_U32 = 0xffff_ffff
 
-function exactly<T extends TProperties>(properties: T) {
+export function exactly<T extends TProperties>(properties: T) {
   return Type.Object(properties, { additionalProperties: false })
 }
 
@@ -20,12 +20,12 @@ function octets(maxOctets: number) {
   })
 }
 
-const Name = Type.String({ pattern: NAME_PATTERN, maxLength: 63 })
-const Text = Type.String({ minLength: 1, maxLength: 200 })
-const Seconds = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const Name = Type.String({ pattern: NAME_PATTERN, maxLength: 63 })
+export const Text = Type.String({ minLength: 1, maxLength: 200 })
+export const Seconds = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Counter = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 /** SHA-256 as unpadded base64url text. */
-const Thumbprint = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' })
+export const Thumbprint = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' })
 const Coordinate = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' })
 
 /** Trustworthiness tiers in JSON. @see draft-ietf-rats-ar4si, section 3.2 */
@@ -51,7 +51,7 @@ const TrustworthinessVector = exactly({
 })
 
 /** What the verifier found about one part of the host. @see draft-ietf-rats-ear-04, section 3.2 */
-const Appraisal = exactly({
+export const Appraisal = exactly({
   ear_status: Tier,
   ear_trustworthiness_vector: TrustworthinessVector,
   ear_appraisal_policy_ids: Type.Array(Text, { minItems: 1, maxItems: 4 }),

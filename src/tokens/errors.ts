@@ -3,7 +3,7 @@ import { isPlatformError, PlatformError } from '../core/errors.js'
 
 export type TokenErrorCode = Extract<
   ErrorCode,
-  `TOKEN_${string}` | `DPOP_${string}` | `JWE_${string}`
+  `TOKEN_${string}` | `DPOP_${string}` | `PLACEMENT_${string}` | `JWE_${string}`
 >
 
 /** A token, proof or encrypted answer that is refused. The message quotes at most a few characters of it. */

@@ -1,6 +1,5 @@
 export {
   type AttestationResultExpectations,
-  MAX_SKEW_SECONDS,
   peekAttestationResult,
   signAttestationResult,
   type UnverifiedToken,
@@ -21,11 +20,20 @@ export {
 } from './dpop.js'
 export { TokenError, type TokenErrorCode } from './errors.js'
 export {
+  type GuestResult,
+  type GuestResultExpectations,
+  signGuestResult,
+  verifyGuestResult,
+} from './guest-result.js'
+export { GUEST_RESULT_PROFILE, type GuestResultClaims } from './guest-result-claims.js'
+export { MAX_SKEW_SECONDS } from './issued-token.js'
+export {
   decryptSession,
   decryptWithContentKey,
   encryptToBindingKey,
   encryptToSession,
 } from './jwe.js'
+export { createPlacement, type Placement, verifyPlacement } from './placement.js'
 export {
   jwkThumbprint,
   type PublicJwk,

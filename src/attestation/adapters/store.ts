@@ -32,6 +32,7 @@ import { bundles } from './bundle-store.js'
 import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
 import { authoritiesAndKeys } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
+import { guests } from './guest-store.js'
 import {
   BASE_IMAGE_COLUMNS,
   type BaseImageColumn,
@@ -94,6 +95,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
 
   return {
     ...authoritiesAndKeys(tx),
+    ...guests(tx),
 
     async listTickets(nowMs, { after, limit }) {
       let query = tx

@@ -1,11 +1,12 @@
 import type { Generated } from 'kysely'
+import type { GuestState } from '../../api/guests.js'
 import type { Endorsement } from '../ports.js'
 
-/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009 and 0015. Times are milliseconds, flags 0 or 1. */
+/** Rows of the attestation service; made by migrations 0002, 0005, 0007 to 0009, 0015 and 0022. Times are milliseconds, flags 0 or 1. */
 export interface AttestationTables {
   attestation_anchors: {
     fingerprint: string
-    role: 'anchor' | 'intermediate'
+    role: 'anchor' | 'vtpm' | 'intermediate'
     subject: string
     certificate: Uint8Array
     not_after_ms: number
@@ -154,6 +155,22 @@ export interface AttestationTables {
     created_at_ms: number
     active_from_ms: number
     retired_at_ms: number | null
+  }
+  attestation_guests: {
+    vm_id: string
+    host_id: string
+    cluster: string
+    ek_fingerprint: string
+    certificate_issued_at_ms: number
+    state: GuestState
+    /** GuestBundle as JSON. */
+    bundle: string
+  }
+  attestation_guest_policies: {
+    cluster: string
+    revision: number
+    policy: string
+    updated_at_ms: number
   }
   attestation_verdicts: {
     verdict_id: Generated<number>

@@ -101,7 +101,9 @@ export function createClaims(input: {
 }
 
 /** Each check once: a check of boot applications has a finding for each of them, and a host may start any number. */
-function checksOf({ findings }: VerdictView): AttestationResultClaims['sigillo']['checks'] {
+export function checksOf({
+  findings,
+}: Pick<VerdictView, 'findings'>): AttestationResultClaims['sigillo']['checks'] {
   const checks = new Map<string, boolean>()
   for (const { check, ok } of findings) checks.set(check, ok && (checks.get(check) ?? true))
   return [...checks].map(([check, ok]) => ({ check, ok }))

@@ -32,7 +32,8 @@ export function createEndorsers(deps: {
     /**
      * Authorities of a bundle: its roots become anchors, what is below them intermediates, unless all are to be trusted.
      *
-     * @throws PlatformError of the certificate that cannot be read; `CERT_NOT_CA`, `ANCHOR_INSECURE`
+     * @throws PlatformError of the certificate that cannot be read; `CERT_NOT_CA`, `ANCHOR_INSECURE`; `CONFLICT` where one
+     *   is an authority of the other kind already: none endorses both hosts and VMs
      */
     addAuthorities: (
       act: Act,
@@ -40,21 +41,34 @@ export function createEndorsers(deps: {
         readonly pem: string
         readonly trustIntermediates: boolean
         readonly insecureTest: boolean
+        /** For virtual TPMs, and not for TPMs of hosts. */
+        readonly forVms: boolean
       },
     ) => {
       const { insecureTest } = request
       if (insecureTest && rules.mode === 'production') return refuseTestAnchor(act)
+      const [anchorRole, otherRole] = request.forVms
+        ? (['vtpm', 'anchor'] as const)
+        : (['anchor', 'vtpm'] as const)
       return store.transaction(async (tx) => {
+        const known = new Map(
+          (await tx.listAuthorities()).map((one) => [one.fingerprint, one.role]),
+        )
         const authorities = parseCertificates(request.pem).map((certificate): StoredAuthority => {
           const { subject, fingerprint, notAfterMs, subjectName, issuerName } = certificate
           if (!certificate.isCa) {
             const message = `expected a certificate authority, found ${subject || 'no subject'}`
             throw new PlatformError('CERT_NOT_CA', message)
           }
+          if (known.get(fingerprint) === otherRole) {
+            const kind = request.forVms ? 'TPMs of hosts' : 'virtual TPMs'
+            const message = `expected an authority that does not endorse ${kind}, found ${subject}`
+            throw new PlatformError('CONFLICT', message)
+          }
           const isAnchor = request.trustIntermediates || subjectName === issuerName
           return {
             fingerprint,
-            role: isAnchor ? 'anchor' : 'intermediate',
+            role: isAnchor ? anchorRole : 'intermediate',
             subject,
             certificate: certificate.der,
             notAfterMs,

@@ -221,6 +221,10 @@ async function takenBy(
   if (await tx.findHost(hostId)) {
     return new PlatformError('HOST_ID_TAKEN', `expected a free host id, found ${hostId} enrolled`)
   }
+  if (await tx.findGuestByEk(identity.ekFingerprint)) {
+    const message = 'expected a TPM of a host, found the virtual TPM of a VM'
+    return new PlatformError('EK_CERT_VTPM', message)
+  }
   if (await tx.findHostByEk(identity.ekFingerprint)) {
     return new PlatformError('EK_TAKEN', 'expected a TPM that is not enrolled, found it enrolled')
   }

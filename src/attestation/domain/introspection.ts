@@ -1,10 +1,11 @@
+import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError } from '../../core/errors.js'
 import {
   type AttestationResultClaims,
   type VerificationKeys,
   verifyAttestationResult,
 } from '../../tokens/index.js'
-import type { AttestationStore } from '../ports.js'
+import type { AttestationStore, AttestationTransaction } from '../ports.js'
 
 export type Introspection =
   | { readonly active: true; readonly claims: AttestationResultClaims }
@@ -41,22 +42,30 @@ export async function introspect(
     return { active: false, code: error.code, reason: error.message }
   }
   return deps.store.transaction(async (tx) => {
-    if (await tx.isTokenRevoked(claims.jti)) {
-      return { active: false, code: 'TOKEN_REVOKED', reason: 'the token was revoked' }
-    }
-    const host = await tx.findHost(claims.sub)
-    if (host?.state !== 'trusted') {
-      const reason = `the host is ${host?.state ?? 'not enrolled'}`
-      return { active: false, code: 'HOST_STATUS', reason }
-    }
-    if (host.epoch !== claims.sigillo.host_epoch) {
-      const reason = 'the host was revoked or enrolled anew since'
-      return { active: false, code: 'HOST_STATUS', reason }
-    }
-    const policyEpoch = (await tx.findPolicy(host.cluster))?.epoch ?? 0
-    if (policyEpoch !== claims.sigillo.policy_epoch) {
-      return { active: false, code: 'KEY_STALE_POLICY', reason: 'the policy has changed since' }
-    }
-    return { active: true, claims }
+    const reason = await whyNotNow(tx, claims)
+    return reason ? { active: false, ...reason } : { active: true, claims }
   })
+}
+
+/** Why a token that verifies does not count any more: what happened to it, its host or its policy since. */
+export async function whyNotNow(
+  tx: AttestationTransaction,
+  claims: AttestationResultClaims,
+): Promise<{ readonly code: ErrorCode; readonly reason: string } | undefined> {
+  if (await tx.isTokenRevoked(claims.jti)) {
+    return { code: 'TOKEN_REVOKED', reason: 'the token was revoked' }
+  }
+  const host = await tx.findHost(claims.sub)
+  if (host?.state !== 'trusted') {
+    return { code: 'HOST_STATUS', reason: `the host is ${host?.state ?? 'not enrolled'}` }
+  }
+  if (host.epoch !== claims.sigillo.host_epoch) {
+    const reason = 'the host was revoked or enrolled anew since'
+    return { code: 'HOST_STATUS', reason }
+  }
+  const policyEpoch = (await tx.findPolicy(host.cluster))?.epoch ?? 0
+  if (policyEpoch !== claims.sigillo.policy_epoch) {
+    return { code: 'KEY_STALE_POLICY', reason: 'the policy has changed since' }
+  }
+  return undefined
 }

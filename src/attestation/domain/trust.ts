@@ -6,7 +6,7 @@ import {
   parseRevocationList,
   type Trust,
 } from '../../pki/index.js'
-import type { Endorsement, EndorsementTransaction } from '../ports.js'
+import type { Endorsement, EndorsementTransaction, StoredAuthority } from '../ports.js'
 
 /** What this site believes about the keys of TPMs. */
 export interface EndorsementRules {
@@ -22,17 +22,23 @@ export interface SiteTrust extends Trust {
   readonly insecureTest: ReadonlySet<string>
 }
 
-/** The authorities and lists of the store, parsed. */
+/**
+ * The authorities and lists of the store, parsed.
+ *
+ * @param whose authorities of hosts' TPMs, or of virtual TPMs: no authority is both, so that no VM passes as a host and no
+ *   host as a VM
+ */
 export async function storedTrust(
   tx: EndorsementTransaction,
   rules: Pick<EndorsementRules, 'revocation'>,
+  whose: 'hosts' | 'vms' = 'hosts',
 ): Promise<SiteTrust> {
   const authorities = await tx.listAuthorities()
-  const certificatesOf = (role: 'anchor' | 'intermediate') =>
+  const certificatesOf = (role: StoredAuthority['role']) =>
     authorities.filter((one) => one.role === role).map((one) => parseCertificate(one.certificate))
   const lists = await tx.listRevocationLists()
   return {
-    anchors: certificatesOf('anchor'),
+    anchors: certificatesOf(whose === 'hosts' ? 'anchor' : 'vtpm'),
     intermediates: certificatesOf('intermediate'),
     revocation: {
       mode: rules.revocation,

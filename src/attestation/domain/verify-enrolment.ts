@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto'
 import { concat, toHex } from '../../core/bytes.js'
+import type { ErrorCode } from '../../core/error-codes.js'
 import { type Finding, failed, failures, passed } from '../../core/finding.js'
-import { spkiOf, verifyEkCertificate, verifyIakCertificate } from '../../pki/index.js'
+import {
+  isVtpmCertificate,
+  spkiOf,
+  verifyEkCertificate,
+  verifyIakCertificate,
+} from '../../pki/index.js'
 import {
   nameOf,
   type PublicArea,
@@ -109,6 +115,9 @@ export function endorsementKeyFingerprint(ekPublic: Uint8Array): string {
     .digest('hex')
 }
 
+/** What no list mends: that the authority revoked the certificate, and that it is of a virtual TPM. */
+const STRONGER_THAN_PIN: readonly ErrorCode[] = ['CERT_REVOKED', 'EK_CERT_VTPM']
+
 interface EndorsementVerdict {
   readonly findings: readonly Finding[]
   readonly kind: Endorsement
@@ -140,7 +149,7 @@ function judgeEndorsement(claims: EnrolmentClaims, keys: Keys, input: Input): En
   return { findings: [finding], kind: 'approved', insecureTest: false }
 }
 
-/** The list is the administrator's word for the key; only that its authority revoked the certificate is stronger. */
+/** The list is the administrator's word for the key; only what is said in `STRONGER_THAN_PIN` is stronger. */
 function judgePinned(
   ek: PublicArea,
   certificate: Uint8Array | undefined,
@@ -149,7 +158,9 @@ function judgePinned(
   const listed = passed('ek.pin', 'on the list of endorsement keys')
   if (!certificate) return { findings: [listed], kind: 'pinned', insecureTest: false }
   const { findings, tpm } = ekVerdict(ek, certificate, input)
-  const revoked = findings.filter((finding) => !finding.ok && finding.code === 'CERT_REVOKED')
+  const revoked = findings.filter(
+    (finding) => !finding.ok && STRONGER_THAN_PIN.includes(finding.code),
+  )
   return {
     findings: [listed, ...revoked],
     kind: 'pinned',
@@ -205,13 +216,19 @@ function judgeDevice(device: DeviceClaims, ak: PublicArea, input: Input): Endors
   }
 }
 
+/** A virtual TPM is never a host's, whoever certified it: its quotes say what a VM booted. */
 function ekVerdict(ek: PublicArea, certificate: Uint8Array, input: Input) {
-  return verifyEkCertificate({
+  const verdict = verifyEkCertificate({
     certificate,
     ekPublicKeySpki: spkiOf(publicKeyOf(ek)),
     trust: input.trust,
     now: input.nowMs,
   })
+  if (!isVtpmCertificate(verdict.certificate)) return verdict
+  const expected = 'the certificate of a TPM of a host'
+  const found = 'that of a virtual TPM of a VM'
+  const finding = failed('ek.host', 'EK_CERT_VTPM', expected, found)
+  return { ...verdict, findings: [...verdict.findings, finding] }
 }
 
 /** What the service keeps of the secret in a credential: enough to compare, not to open. */

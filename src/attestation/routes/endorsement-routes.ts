@@ -48,6 +48,7 @@ export function addEndorsementRoutes(
       pem: body.pem,
       trustIntermediates: body.trustIntermediates === true,
       insecureTest: body.insecureTest === true,
+      forVms: body.forVms === true,
     })
     return { anchors: anchors.map(anchorView) }
   })

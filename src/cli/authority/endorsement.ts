@@ -29,14 +29,21 @@ export function addEndorsementCommands(program: Command): void {
 }
 
 interface AnchorOptions {
+  readonly forVms?: boolean
   readonly insecureTest?: boolean
   readonly trustIntermediates?: boolean
 }
 
+const ROLES = {
+  anchor: 'trusted',
+  vtpm: 'trusted for virtual TPMs',
+  intermediate: 'intermediate',
+} as const
+
 function addAnchorCommands(program: Command): void {
   const anchor = program
     .command('anchor')
-    .description('certificate authorities that may endorse TPMs of hosts')
+    .description('certificate authorities that may endorse TPMs of hosts, or virtual TPMs of VMs')
 
   addOperation<typeof addAnchors, AnchorOptions>(anchor, {
     usage: 'add <file>',
@@ -44,22 +51,21 @@ function addAnchorCommands(program: Command): void {
     configure: (command) =>
       command
         .option('--trust-intermediates', 'trust every authority of the file, not only its roots')
+        .option('--for-vms', 'they endorse virtual TPMs of VMs, and no TPM of a host')
         .option('--insecure-test', 'a laboratory authority: marked in every token'),
     input: ([file = ''], options) => ({
       body: {
         pem: readText(file),
         ...(options.trustIntermediates ? { trustIntermediates: true } : {}),
+        ...(options.forVms ? { forVms: true } : {}),
         ...(options.insecureTest ? { insecureTest: true } : {}),
       },
     }),
-    text: ({ anchors }) =>
-      anchors.map(
-        (a) =>
-          `${a.role === 'anchor' ? 'trusted' : 'intermediate'}: ${a.subject} (${a.fingerprint})`,
-      ),
+    text: ({ anchors }) => anchors.map((a) => `${ROLES[a.role]}: ${a.subject} (${a.fingerprint})`),
     examples: [
       'sigillo anchor add tpm-maker-authorities.pem',
       'sigillo anchor add lab-root.pem --insecure-test',
+      'sigillo vtpm authority > vtpm.pem && sigillo anchor add vtpm.pem --for-vms',
     ],
   })
 

@@ -28,9 +28,11 @@ interface QuoteOptions {
   readonly imaLog?: string
 }
 
-/** `sigillo verify …`: needs no authority, no TPM and no network. */
-export function addVerifyCommands(program: Command): void {
-  const verify = program.command('verify').description('verify files, without any service')
+/** `sigillo verify …`: needs no authority, no TPM and no network. Returns the group for another that may ask one. */
+export function addVerifyCommands(program: Command): Command {
+  const verify = program
+    .command('verify')
+    .description('verify evidence from files, without any service')
   verify
     .command('quote')
     .description('a TPM quote, as tpm2-tools writes it')
@@ -93,6 +95,7 @@ export function addVerifyCommands(program: Command): void {
         ]),
       })
     })
+  return verify
 }
 
 function quoteFacts({ quote, pcrs }: OfflineVerdict) {

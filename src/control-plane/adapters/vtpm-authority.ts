@@ -7,6 +7,7 @@ import {
   createAuthority,
   issueEkCertificate,
   openAuthority,
+  vtpmUris,
 } from '../../pki/index.js'
 import { loadOrCreateServiceKey, type RootKey, type Store } from '../../store/index.js'
 import type { CertificateSigner } from '../domain/vtpm-certificates.js'
@@ -56,7 +57,7 @@ export function vtpmSigner(
       subjectName: vmId,
       tpm,
       kind,
-      subjectAltUris: [`urn:uuid:${vmId}`, `urn:sigillo:host:${hostId}`],
+      subjectAltUris: vtpmUris({ vmId, hostId }),
       validityDays: options.validityDays,
       now: options.nowMs(),
     })

@@ -18,6 +18,8 @@ export interface VtpmTables {
     fingerprint: string
     vm_id: string
     kind: 'ek' | 'platform'
+    /** Absent in rows from before it was kept. */
+    key_digest: string | null
     host_id: string
     certificate: Uint8Array
     issued_at_ms: number
@@ -85,11 +87,34 @@ export function vtpmTransaction<T extends VtpmTables>(
           fingerprint: certificate.fingerprint,
           vm_id: certificate.vmId,
           kind: certificate.kind,
+          key_digest: certificate.keyDigest,
           host_id: certificate.hostId,
           certificate: certificate.certificate,
           issued_at_ms: certificate.issuedAtMs,
         })
         .execute()
+    },
+
+    async findVtpmHost(vmId) {
+      const row = await tx
+        .selectFrom('control_plane_vtpm_certificates')
+        .select('host_id')
+        .where('vm_id', '=', vmId)
+        .orderBy('issued_at_ms', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.host_id
+    },
+
+    async findVmOfVtpmKey(keyDigest) {
+      const row = await tx
+        .selectFrom('control_plane_vtpm_certificates')
+        .select('vm_id')
+        .where('key_digest', '=', keyDigest)
+        .orderBy('issued_at_ms')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.vm_id
     },
 
     async listCertificates({ vmId }, { after, limit }) {

@@ -140,7 +140,11 @@ export function createInventory(store: ControlPlaneStore) {
 export type Inventory = ReturnType<typeof createInventory>
 
 /** @throws PlatformError `FORBIDDEN` for a VM that another host reported */
-export function requireOwner(vm: StoredVm | undefined, caller: HostCaller, vmId: string): void {
+export function requireOwner(
+  vm: Pick<StoredVm, 'hostId'> | undefined,
+  caller: HostCaller,
+  vmId: string,
+): void {
   if (vm && vm.hostId !== caller.hostId) {
     throw new PlatformError(
       'FORBIDDEN',

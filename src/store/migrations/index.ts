@@ -20,6 +20,7 @@ import { peopleMigration } from './0018-people.js'
 import { tasksMigration } from './0019-tasks.js'
 import { inventoryMigration } from './0020-inventory.js'
 import { vtpmStatesMigration } from './0021-vtpm-states.js'
+import { guestsMigration } from './0022-guests.js'
 import { handOversMigration } from './0024-hand-overs.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
@@ -45,5 +46,6 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0019-tasks': tasksMigration,
   '0020-inventory': inventoryMigration,
   '0021-vtpm-states': vtpmStatesMigration,
+  '0022-guests': guestsMigration,
   '0024-hand-overs': handOversMigration,
 }

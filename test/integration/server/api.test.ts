@@ -11,6 +11,7 @@ import * as controlPlaneApi from '../../../src/api/control-plane.js'
 import * as defaultProviderApi from '../../../src/api/default-provider.js'
 import * as endorsementApi from '../../../src/api/endorsement.js'
 import { everyPage } from '../../../src/api/every-page.js'
+import * as guestsApi from '../../../src/api/guests.js'
 import * as hostKeysApi from '../../../src/api/host-keys.js'
 import * as hostsApi from '../../../src/api/hosts.js'
 import * as keyProviderApi from '../../../src/api/key-provider.js'
@@ -41,6 +42,7 @@ const SERVICES = {
     ...attestationApi,
     ...endorsementApi,
     ...referenceValuesApi,
+    ...guestsApi,
   },
   'key-provider': keyProviderApi,
   'control-plane': { ...controlPlaneApi, ...hostKeysApi, ...defaultProviderApi },

@@ -1,0 +1,182 @@
+import type { Command } from 'commander'
+import { Value } from 'typebox/value'
+import { getJwks } from '../../api/attestation.js'
+import { getVtpmAuthority } from '../../api/control-plane.js'
+import { GuestBundle, type GuestView, getGuest, getGuestBundle } from '../../api/guests.js'
+import { guestPolicyDigest, verifyGuestBundle } from '../../appraisal/index.js'
+import { parseUtf8, utf8 } from '../../core/bytes.js'
+import { DecodeError } from '../../core/errors.js'
+import { type Finding, failed, passed } from '../../core/finding.js'
+import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { parseStrictJson } from '../../core/strict-json.js'
+import { parseCertificates, type Trust } from '../../pki/index.js'
+import { importJwks } from '../../tokens/index.js'
+import { naming, readOctets } from '../offline/files.js'
+import { printVerdict } from '../offline/verdict.js'
+import { fields } from '../output.js'
+import { outputOf } from '../output-of.js'
+import { examples } from '../run.js'
+import { integer } from '../values.js'
+import { connect, readText, withConnection } from './connection.js'
+
+const MAX_BUNDLE_OCTETS = 8 * 1024 * 1024
+const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }
+
+interface Options {
+  readonly bundle?: string
+  readonly authority?: string
+  readonly jwks?: string
+  readonly host: boolean
+  readonly maxAge?: number
+}
+
+/** What is judged, and by whom. */
+interface Subject {
+  readonly bundle: GuestBundle
+  readonly authorityPem: string
+  readonly jwks: unknown
+  /** As the service says now; absent where it is not asked. */
+  readonly now?: GuestView
+}
+
+/** `sigillo verify vm`: a VM at the service, or its evidence from a file with nothing else. */
+export function addVerifyVm(verify: Command): void {
+  withConnection(verify.command('vm [vm]'))
+    .description('a VM and the host that runs it: its last evidence, judged again here')
+    .option(
+      '--bundle <file>',
+      'evidence from this file (sigillo guest bundle), without any service',
+    )
+    .option(
+      '--authority <file>',
+      'authorities of virtual TPMs, PEM (default: of the control plane)',
+    )
+    .option('--jwks <file>', 'keys of the attestation service (default: those that it publishes)')
+    .option('--no-host', 'without the word of the host')
+    .option('--max-age <seconds>', 'refuse evidence that is older', integer)
+    .addHelpText(
+      'after',
+      `\nNot checked here: that nonce and credential were the service's own.\nExit status: 0 accepted, 3 refused, 1 unreadable, 2 wrong usage.\n${examples(
+        'sigillo verify vm 5f0c8f0a-… --max-age 300',
+        'sigillo verify vm --bundle vm.json --authority vtpm.pem --jwks jwks.json --json',
+      )}`,
+    )
+    .action(async (vmId: string | undefined, options: Options, command: Command) => {
+      if ((vmId === undefined) === (options.bundle === undefined)) {
+        command.error('error: expected the id of a VM, or --bundle with a file')
+      }
+      const subject =
+        vmId === undefined ? fromFiles(options, command) : await fromService(vmId, options, command)
+      const { bundle, now } = subject
+      const findings = [
+        ...(await verifyGuestBundle(bundle, {
+          vtpm: trustOf(subject.authorityPem),
+          host: options.host ? { jwks: await importJwks(subject.jwks) } : 'not-asked',
+        })),
+        ...(now ? standingFindings(now, options.host) : []),
+        ...ageFindings(bundle, options.maxAge, Date.now()),
+      ]
+      printVerdict(outputOf(command), findings, factsOf(bundle, now))
+    })
+}
+
+function fromFiles({ bundle = '', ...options }: Options, command: Command): Subject {
+  const { authority, jwks, host } = options
+  if (authority === undefined || (host && jwks === undefined)) {
+    command.error('error: expected --authority and --jwks (or --no-host) beside --bundle')
+  }
+  const octets = readOctets(bundle, MAX_BUNDLE_OCTETS)
+  return {
+    bundle: naming(bundle, () => readBundle(octets)),
+    authorityPem: readText(authority ?? ''),
+    jwks: jwks === undefined ? undefined : readJson(jwks),
+  }
+}
+
+async function fromService(vmId: string, options: Options, command: Command): Promise<Subject> {
+  const { authority, jwks } = options
+  await using connection = connect(command)
+  const { client } = connection
+  const params = { vmId }
+  return {
+    bundle: await client.call(getGuestBundle, { params }),
+    now: await client.call(getGuest, { params }),
+    authorityPem:
+      authority === undefined ? (await client.call(getVtpmAuthority, {})).pem : readText(authority),
+    jwks: jwks === undefined ? await client.call(getJwks, {}) : readJson(jwks),
+  }
+}
+
+function trustOf(pem: string): Trust {
+  return {
+    anchors: parseCertificates(pem),
+    intermediates: [],
+    revocation: { lists: [], mode: 'present' },
+  }
+}
+
+/** What only the service can say: whether VM and host are as they were. */
+function standingFindings(
+  { state, host, hostId }: GuestView,
+  asksHost: boolean,
+): readonly Finding[] {
+  return [
+    state === 'attested'
+      ? passed('now.vm', state)
+      : failed(
+          'now.vm',
+          state === 'revoked' ? 'GUEST_REVOKED' : 'ATTESTATION_REFUSED',
+          'a VM whose last evidence was accepted',
+          state,
+        ),
+    ...(asksHost
+      ? [
+          host.trusted
+            ? passed('now.host', `${hostId}: ${host.state}`)
+            : failed('now.host', 'HOST_STATUS', `host ${hostId} to be trusted now`, host.state),
+        ]
+      : []),
+  ]
+}
+
+function ageFindings(
+  { verdict }: GuestBundle,
+  maxAgeSeconds: number | undefined,
+  nowMs: number,
+): readonly Finding[] {
+  const ageSeconds = Math.round((nowMs - Date.parse(verdict.at)) / 1000)
+  if (maxAgeSeconds === undefined) return [passed('age', `${ageSeconds} s, not limited`)]
+  const expected = `evidence of the last ${maxAgeSeconds} s`
+  return [
+    ageSeconds <= maxAgeSeconds
+      ? passed('age', `${ageSeconds} s`)
+      : failed('age', 'GUEST_TOO_OLD', expected, `${ageSeconds} s`),
+  ]
+}
+
+function factsOf(
+  { evidence, cluster, policy, verdict, policyRevision }: GuestBundle,
+  now?: GuestView,
+) {
+  const { vmId } = evidence
+  const data = { vmId, cluster, at: verdict.at, policyRevision, ...(now ? { now: now.host } : {}) }
+  const lines = fields([
+    ['VM', `${vmId}, on a host of cluster ${cluster}`],
+    ['verdict of the service', `${verdict.accepted ? 'accepted' : 'refused'} at ${verdict.at}`],
+    ['base image', verdict.baseImage],
+    ['policy', `revision ${policyRevision}, ${guestPolicyDigest(policy)}`],
+  ])
+  return { data, lines }
+}
+
+function readBundle(octets: Uint8Array): GuestBundle {
+  const value = parseStrictJson(parseUtf8(octets), JSON_LIMITS)
+  const errors = Value.Errors(GuestBundle, value)
+  if (errors.length === 0) return value as GuestBundle
+  const message = `expected evidence of a guest: bundle${describeSchemaErrors(errors)}`
+  throw new DecodeError('DECODE_VALUE', 0, message)
+}
+
+function readJson(file: string): unknown {
+  return naming(file, () => parseStrictJson(parseUtf8(utf8(readText(file))), JSON_LIMITS))
+}
