@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { addDaemonCommands } from './agent/daemon.js'
 import { addHostCommands } from './agent/host.js'
+import { addLibvirtCommands } from './agent/libvirt.js'
 import { addTaskCommands } from './agent/task.js'
 import { addVmCommands } from './agent/vm.js'
 import { buildVersion } from './build.js'
@@ -17,5 +18,6 @@ export function agentProgram(): Command {
   addHostCommands(program)
   addVmCommands(program)
   addTaskCommands(program)
+  addLibvirtCommands(program)
   return program
 }

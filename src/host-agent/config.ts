@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { Exactly, Name } from '../api/common.js'
 import { LOG_LEVELS } from '../core/logger.js'
+import { DEFAULT_LIBVIRT } from './libvirt/options.js'
 
 /** Configuration of a host agent: `agent.toml`, `SIGILLO_AGENT_…`, flags. */
 export const AgentConfig = Exactly({
@@ -77,7 +78,7 @@ export const AgentConfig = Exactly({
   vm: Exactly({
     directory: Type.String({
       default: '/var/lib/sigillo-agent/vms',
-      description: 'where VMs are kept; mode 0700',
+      description: 'where VMs are kept; mode 0700, or 0711 once a VM is defined in libvirt',
     }),
     onRevocation: Type.Union([Type.Literal('keep'), Type.Literal('stop')], {
       default: 'keep',
@@ -95,6 +96,17 @@ export const AgentConfig = Exactly({
     rollback: Type.Union([Type.Literal('refuse'), Type.Literal('warn')], {
       default: 'refuse',
       description: 'what becomes of an older state of a virtual TPM that was put back',
+    }),
+  }),
+  libvirt: Exactly({
+    uri: Type.String({
+      default: DEFAULT_LIBVIRT.uri,
+      description: 'where libvirt is, for VMs that it runs',
+    }),
+    swtpmDirectory: Type.String({
+      default: DEFAULT_LIBVIRT.swtpmDirectory,
+      pattern: '^(/[A-Za-z0-9._-]+)+$',
+      description: 'where libvirt has the states of virtual TPMs',
     }),
   }),
 })

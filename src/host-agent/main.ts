@@ -30,7 +30,8 @@ import { createTaskRunner } from './tasks/runner.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService } from './vm/index.js'
 
-const BODY_LIMIT_OCTETS = 64 * 1024
+/** The description of a domain of libvirt is the longest body. */
+const BODY_LIMIT_OCTETS = 512 * 1024
 
 /** A running host agent. */
 export interface HostAgent extends AsyncDisposable {
@@ -110,6 +111,7 @@ export async function startHostAgent(deps: {
     vtpmWitness: createVtpmWitness(authority),
     clock,
     logger,
+    libvirt: config.libvirt,
   })
   const tasks = createTasks(({ kind, error }, err) => {
     logger.error({ event: 'task.failed', kind, code: error?.code, err }, 'task failed')

@@ -22,6 +22,7 @@ import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
+import { addLibvirtRoutes } from './routes/libvirt-routes.js'
 import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
 import { addSnapshotRoutes } from './routes/snapshot-routes.js'
@@ -101,6 +102,7 @@ export function addAgentRoutes(
   addPolicyRoutes(app, deps)
   addVmMoveRoutes(app, deps)
   addSnapshotRoutes(app, deps)
+  addLibvirtRoutes(app, vms)
 }
 
 function heldKeys(keeper: KeyKeeper, kept: KeptKeys): AnswerOf<typeof listHeldKeys> {

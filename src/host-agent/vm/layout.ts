@@ -40,6 +40,10 @@ export interface VmPaths {
   readonly change: string
   /** One directory for each snapshot, named by its id. */
   readonly snapshots: string
+  /** There while libvirt runs the VM in the place of the agent. */
+  readonly libvirtRecord: string
+  /** Its domain, as libvirt was given it. */
+  readonly libvirtDomain: string
   readonly qmpSocket: string
   readonly tpmSocket: string
   readonly qemuPid: string
@@ -69,6 +73,8 @@ export function pathsOf(root: string): VmPaths {
     runRecord: `${root}/run/run.json`,
     change: `${root}/change`,
     snapshots: `${root}/snapshots`,
+    libvirtRecord: `${root}/libvirt.json`,
+    libvirtDomain: `${root}/libvirt.xml`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
     qemuPid: `${root}/run/qemu.pid`,

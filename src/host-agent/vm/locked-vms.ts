@@ -1,6 +1,6 @@
 import type { VmDetails } from '../../api/host-agent.js'
 import { messageOf } from '../../core/errors.js'
-import { findRunning } from './run.js'
+import { isRunning } from './running.js'
 import { tryKeys, type UnlockLoop } from './unlock-loop.js'
 import type { VmHost } from './vm-host.js'
 import type { StoredVm } from './vm-store.js'
@@ -38,7 +38,7 @@ export function createLockedVms(
   const onStopped = async (work: (vm: StoredVm) => Promise<unknown>): Promise<void> => {
     await host.store.prepare()
     for (const vm of await host.store.list()) {
-      if (await findRunning(vm.paths)) continue
+      if (await isRunning(vm.paths)) continue
       await work(vm).catch((error: unknown) => {
         const { name } = vm.descriptor
         const reason = messageOf(error)
@@ -50,7 +50,7 @@ export function createLockedVms(
   const stopEncrypted = async (options: { readonly graceSeconds: number }): Promise<void> => {
     const stops = (await host.store.list()).map(async ({ descriptor, paths }) => {
       const { vmId, name, provider } = descriptor
-      if (provider === undefined || !(await findRunning(paths))) return
+      if (provider === undefined || !(await isRunning(paths))) return
       host.logger.warn({ event: 'vm.stopped-for-host', vmId, name }, 'the host is refused')
       await stop(name, options).catch((error: unknown) => {
         // it ended by itself, or is tried again when the host is refused the next time

@@ -14,6 +14,7 @@ export interface Programs {
   readonly qemuSystem: string
   readonly swtpm: string
   readonly swtpmSetup: string
+  readonly virsh: string
 }
 
 export const DEFAULT_PROGRAMS: Programs = {
@@ -23,6 +24,7 @@ export const DEFAULT_PROGRAMS: Programs = {
   qemuSystem: 'qemu-system-x86_64',
   swtpm: 'swtpm',
   swtpmSetup: 'swtpm_setup',
+  virsh: 'virsh',
 }
 
 /** Path of the pipe with `secondKey`. */

@@ -5,6 +5,9 @@ import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isName } from '../../core/names.js'
 import { newUuid } from '../../core/random.js'
+import { DEFAULT_LIBVIRT, type LibvirtOptions } from '../libvirt/options.js'
+import { readLibvirtRecord } from '../libvirt/record.js'
+import { createVmLibvirt, type VmLibvirt } from '../libvirt/service.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { createVmPolicies, type VmPolicies } from './apply-policy.js'
 import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
@@ -25,6 +28,7 @@ import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
+import { isRunning } from './running.js'
 import { removeUnfinishedSnapshots, snapshotNames } from './snapshot-files.js'
 import { createVmSnapshots, type VmSnapshots } from './snapshots.js'
 import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './unlock-loop.js'
@@ -66,6 +70,7 @@ export interface VmServiceOptions {
   readonly unlockPauses?: UnlockPauses
   /** From 0 to below 1, for pauses. */
   readonly random?: () => number
+  readonly libvirt?: LibvirtOptions
 }
 
 /**
@@ -82,6 +87,7 @@ export interface VmService
     LockedVms,
     VmMoves,
     VmSnapshots,
+    VmLibvirt,
     AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
@@ -189,6 +195,14 @@ export function createVmService(options: VmServiceOptions): VmService {
     return accelerator
   }
 
+  const { startThere, stopThere, recoverLibvirt, endAdmissions, ...libvirt } = createVmLibvirt(
+    host,
+    {
+      ...(options.libvirt ?? DEFAULT_LIBVIRT),
+      ...{ firmware, chooseAccelerator },
+    },
+  )
+
   const stop: VmService['stop'] = (
     name,
     { graceSeconds = DEFAULT_GRACE_SECONDS } = {},
@@ -196,6 +210,7 @@ export function createVmService(options: VmServiceOptions): VmService {
   ) =>
     host.onFreeVm(name, async (vm) => {
       const { descriptor, paths } = vm
+      if (await readLibvirtRecord(paths)) return stopThere(vm, graceSeconds)
       const record = await findRunning(paths)
       if (!record) {
         await host.requireStopped(vm)
@@ -222,6 +237,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createLockedVms(host, unlocking, stop),
     ...createVmMoves(host),
     ...createVmSnapshots(host),
+    ...libvirt,
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)
@@ -287,6 +303,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     start: (name, onProgress = () => undefined) =>
       host.onFreeVm(name, async (vm) => {
         const { descriptor, paths } = vm
+        if (await readLibvirtRecord(paths)) return startThere(vm)
         await host.requireStopped(vm)
         const progress = new Progress(onProgress, START_STEPS)
         progress.begin('keys')
@@ -355,7 +372,7 @@ export function createVmService(options: VmServiceOptions): VmService {
       try {
         return await host.onVm(ref, async (vm) =>
           factsOf(vm, await store.readKeys(vm), {
-            isRunning: (await findRunning(vm.paths)) !== undefined,
+            isRunning: await isRunning(vm.paths),
             snapshots: [...(await snapshotNames(vm.paths))],
           }),
         )
@@ -434,10 +451,12 @@ export function createVmService(options: VmServiceOptions): VmService {
         })
       }
       unlocking.wake()
+      await recoverLibvirt()
     },
 
     [Symbol.asyncDispose]: async () => {
       await unlocking[Symbol.asyncDispose]()
+      await endAdmissions()
       host[Symbol.dispose]()
       await releases.settled()
     },

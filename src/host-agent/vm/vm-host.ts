@@ -5,6 +5,7 @@ import { type Clock, isoTime } from '../../core/clock.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
+import { readLibvirtRecord } from '../libvirt/record.js'
 import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
@@ -14,6 +15,7 @@ import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
+import { isRunning } from './running.js'
 import { hasSnapshots } from './snapshot-files.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
@@ -179,7 +181,7 @@ export class VmHost implements Disposable {
   async lock(vm: StoredVm, error: unknown): Promise<void> {
     const { vmId, name, provider } = vm.descriptor
     const reason = lockReasonOf(error)
-    if (reason === undefined || provider === undefined || (await findRunning(vm.paths))) return
+    if (reason === undefined || provider === undefined || (await isRunning(vm.paths))) return
     if (!(await writeLock(vm.paths, error, reason, isoTime(this.clock.nowMs())))) return
     this.logger.warn({ event: 'vm.locked', vmId, name, reason, err: error }, 'a VM is locked')
     // whom the authority does not hear, or does not believe, tells it later
@@ -192,7 +194,7 @@ export class VmHost implements Disposable {
   /** What the inventory is told of a VM. */
   async inventoryVm(vm: StoredVm): Promise<InventoryVm> {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
-    const { state, lock } = await this.#stateOf(vm, await findRunning(vm.paths))
+    const { state, lock } = await this.#stateOf(vm)
     const keys = await this.store.readKeys(vm)
     return {
       ...{ vmId, name, vtpm },
@@ -273,8 +275,12 @@ export class VmHost implements Disposable {
     this.#watches.set(vmId, watchProcess(qemu, onEnd))
   }
 
-  /** @throws PlatformError `VM_RUNNING` */
+  /** @throws PlatformError `VM_RUNNING`; `VM_IN_LIBVIRT` where not the agent runs the VM, stopped or not */
   async requireStopped(vm: StoredVm): Promise<void> {
+    if (await readLibvirtRecord(vm.paths)) {
+      const { name } = vm.descriptor
+      throw new PlatformError('VM_IN_LIBVIRT', `libvirt runs VM ${name}: undefine it there first`)
+    }
     const record = await findRunning(vm.paths)
     if (record) {
       const { name } = vm.descriptor
@@ -287,7 +293,7 @@ export class VmHost implements Disposable {
     const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
     const record = await findRunning(vm.paths)
     return {
-      ...{ vmId, name, vtpm, createdAt, ...(await this.#stateOf(vm, record)) },
+      ...{ vmId, name, vtpm, createdAt, ...(await this.#stateOf(vm)) },
       ...(provider === undefined ? {} : { provider }),
       disks: vm.descriptor.disks.map(({ name, sizeOctets, plain }) => ({
         ...{ name, sizeOctets, format: plain ? 'raw' : 'luks1' },
@@ -318,11 +324,11 @@ export class VmHost implements Disposable {
     this.#watches.clear()
   }
 
-  async #stateOf(
-    { descriptor, paths }: StoredVm,
-    running: RunRecord | undefined,
-  ): Promise<{ readonly state: VmState; readonly lock?: VmLock }> {
-    if (running) return { state: 'running' }
+  async #stateOf({
+    descriptor,
+    paths,
+  }: StoredVm): Promise<{ readonly state: VmState; readonly lock?: VmLock }> {
+    if (await isRunning(paths)) return { state: 'running' }
     const lock = descriptor.provider === undefined ? undefined : await readLock(paths)
     return lock ? { state: 'locked', lock } : { state: 'stopped' }
   }

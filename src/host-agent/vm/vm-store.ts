@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, rename } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rename, stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
 import { canonicalJson } from '../../core/canonical-json.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
@@ -55,7 +55,9 @@ export class VmStore {
 
   async prepare(): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
-    await chmod(this.directory, 0o700)
+    // the QEMU of libvirt may pass through, where a VM is defined in it
+    const { mode } = await stat(this.directory)
+    await chmod(this.directory, 0o700 | (mode & 0o011))
   }
 
   /** All VMs by name. One whose descriptor cannot be read is logged and left out. */
