@@ -15,6 +15,7 @@ import {
 import type { Privilege } from './privileges.js'
 import { ApplyPolicy } from './vm-policy.js'
 import { SnapshotCreate, SnapshotRef } from './vm-snapshots.js'
+import { VtpmCertificateImport } from './vtpm.js'
 
 /** What of a VM decides which privileges an operation needs. */
 export type KnownVm = Pick<VmReport, 'provider' | 'disks' | 'vtpm'>
@@ -184,6 +185,20 @@ export const VM_TASKS = {
     request: Empty,
     cancellable: false,
     privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
+  }),
+  'vm.replace-vtpm-certificates': kind({
+    summary: 'Have the certificates of the virtual TPM of a stopped VM issued anew by the site',
+    on: 'vm',
+    request: Empty,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
+  }),
+  'vm.import-vtpm-certificate': kind({
+    summary: 'Put the certificate of an authority elsewhere into the virtual TPM of a stopped VM',
+    on: 'vm',
+    request: VtpmCertificateImport,
+    cancellable: true,
+    privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
   }),
   'vm.accept-vtpm-state': kind({
     summary: 'Start a stopped VM from a state of its virtual TPM that is refused as an older one',

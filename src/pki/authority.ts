@@ -227,6 +227,28 @@ export async function issueEkCertificate(
     readonly now: number
   },
 ): Promise<Uint8Array> {
+  const certificate = await issue({
+    subject: nameOf(options.subjectName),
+    publicKey: new PublicKey(view(options.publicKey)),
+    signer: authority.signer,
+    validityDays: options.validityDays,
+    now: options.now,
+    extensions: ekExtensions(options),
+  })
+  return new Uint8Array(certificate.rawData)
+}
+
+/** What a certificate of an endorsement key says beside names, key and dates. */
+export function ekExtensions(options: {
+  readonly publicKey: Uint8Array
+  readonly tpm: {
+    readonly manufacturer: string
+    readonly model: string
+    readonly version: string
+  }
+  readonly kind: 'ek' | 'platform'
+  readonly subjectAltUris: readonly string[]
+}): readonly Extension[] {
   const isEk = options.kind === 'ek'
   const publicKey = createPublicKey({ key: view(options.publicKey), type: 'spki', format: 'der' })
   const usage =
@@ -238,26 +260,18 @@ export async function issueEkCertificate(
     { '2.23.133.2.2': [{ utf8String: options.tpm.model }] },
     { '2.23.133.2.3': [{ utf8String: options.tpm.version }] },
   ])
-  const certificate = await issue({
-    subject: nameOf(options.subjectName),
-    publicKey: new PublicKey(view(options.publicKey)),
-    signer: authority.signer,
-    validityDays: options.validityDays,
-    now: options.now,
-    extensions: [
-      new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(usage, true),
-      new ExtendedKeyUsageExtension([isEk ? EKU_EK_CERTIFICATE : EKU_PLATFORM_CERTIFICATE]),
-      new SubjectAlternativeNameExtension(
-        [
-          { type: 'dn' as const, value: tpmName.toString() },
-          ...options.subjectAltUris.map((value) => ({ type: 'url' as const, value })),
-        ],
-        true,
-      ),
-    ],
-  })
-  return new Uint8Array(certificate.rawData)
+  return [
+    new BasicConstraintsExtension(false, undefined, true),
+    new KeyUsagesExtension(usage, true),
+    new ExtendedKeyUsageExtension([isEk ? EKU_EK_CERTIFICATE : EKU_PLATFORM_CERTIFICATE]),
+    new SubjectAlternativeNameExtension(
+      [
+        { type: 'dn' as const, value: tpmName.toString() },
+        ...options.subjectAltUris.map((value) => ({ type: 'url' as const, value })),
+      ],
+      true,
+    ),
+  ]
 }
 
 async function issue(options: {
@@ -308,7 +322,7 @@ function serialNumber(): string {
   return toHex(octets)
 }
 
-function nameOf(commonName: string): Name {
+export function nameOf(commonName: string): Name {
   return new Name([{ CN: [commonName] }])
 }
 

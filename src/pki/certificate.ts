@@ -127,9 +127,14 @@ export function describeCertificate(certificate: Certificate) {
 
 /** PEM of a certificate. */
 export function certificatePem(der: Uint8Array): string {
+  return pemOf('CERTIFICATE', der)
+}
+
+/** @see RFC 7468, section 2 */
+export function pemOf(label: string, der: Uint8Array): string {
   const lines =
     view(der)
       .toString('base64')
       .match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }

@@ -12,7 +12,9 @@ export {
   certificatePem,
   describeCertificate,
   parseCertificate,
+  pemOf,
 } from './certificate.js'
+export { encodeEkRequest } from './ek-request.js'
 export type { Trust } from './path.js'
 export { openPkcs12, type Pkcs12Secret, sealPkcs12 } from './pkcs12.js'
 export { parseCertificates, readCertificates } from './read-certificates.js'

@@ -4,10 +4,12 @@ import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
+import { addVtpmCertificateCommands } from './vm-vtpm-certificates.js'
 
 /** Virtual TPMs of VMs that exist and are stopped. */
 export function addVtpmCommands(vm: Command): void {
   const vtpm = vm.command('vtpm').description('the virtual TPM of a stopped VM')
+  addVtpmCertificateCommands(vtpm)
 
   withSocket(vtpm.command('add <vm>'))
     .description('add a virtual TPM to a VM whose home is encrypted')

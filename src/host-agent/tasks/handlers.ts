@@ -162,6 +162,16 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, call) => vms.takeBack(vmOf(call)),
     rest: (request) => request,
   },
+  'vm.replace-vtpm-certificates': {
+    run: ({ vms }, call, following) => vms.replaceVtpmCertificates(vmOf(call), following),
+    // They are whole either way: issued once more, they are as good
+    rest: (request) => request,
+  },
+  'vm.import-vtpm-certificate': {
+    run: ({ vms }, call, following) =>
+      vms.importVtpmCertificate(vmOf(call), call.request, following),
+    rest: (request) => request,
+  },
   'vm.accept-vtpm-state': {
     run: ({ vms }, call) => vms.acceptVtpmState(vmOf(call)),
     // A state that was accepted is not accepted again: that it needs no help is said

@@ -113,6 +113,7 @@ async function complete(
     const next = `${change}/new/${file}`
     // where it is gone it took its place already, and what is there now is the new one
     if (!(await exists(next))) continue
+    await mkdir(dirname(`${change}/old/${file}`), { recursive: true, mode: 0o700 })
     // a second name, so that the file is there at every moment
     await link(`${root}/${file}`, `${change}/old/${file}`).catch(unless('ENOENT', 'EEXIST'))
     await rename(next, `${root}/${file}`)

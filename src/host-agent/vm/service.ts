@@ -39,6 +39,7 @@ import { createVmMoves, type VmMoves } from './vm-moves.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { checkSpec, requireNoId } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
+import { createVtpmCertificates, type VmVtpmCertificates } from './vtpm-certificate-changes.js'
 import { createVmVtpms, type VmVtpms } from './vtpm-changes.js'
 import type { RollbackPolicy } from './vtpm-states.js'
 
@@ -84,6 +85,7 @@ export interface VmService
     VmPolicies,
     VmDisks,
     VmVtpms,
+    VmVtpmCertificates,
     LockedVms,
     VmMoves,
     VmSnapshots,
@@ -234,6 +236,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVmPolicies(host),
     ...createVmDisks(host),
     ...createVmVtpms(host, options),
+    ...createVtpmCertificates(host, options),
     ...createLockedVms(host, unlocking, stop),
     ...createVmMoves(host),
     ...createVmSnapshots(host),

@@ -105,7 +105,7 @@ export async function openCertificateJob(options: {
  *
  * @throws PlatformError `VTPM_CERTIFICATE`
  */
-function checkCertificate(
+export function checkCertificate(
   der: Uint8Array,
   publicKeySpki: Uint8Array,
   authorityPem: string,

@@ -11,7 +11,7 @@ import type { StoredVm } from './vm-store.js'
 import { makeVtpm } from './vtpm.js'
 
 /** Room for the state of a virtual TPM, its certificates, and the records of its VM. */
-const OVERHEAD_OCTETS = 4 * 1024 * 1024
+export const VTPM_OVERHEAD_OCTETS = 4 * 1024 * 1024
 const ADD_STEPS = 5
 
 /**
@@ -56,7 +56,7 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
         const provider = providerForVtpm(vm)
         const { programs } = host
         const { vmId } = vm.descriptor
-        await requireSpace(host.store.directory, OVERHEAD_OCTETS)
+        await requireSpace(host.store.directory, VTPM_OVERHEAD_OCTETS)
         const progress = new Progress(onProgress, ADD_STEPS)
         const onStep = (step: string) => progress.begin(`vtpm: ${step}`)
         using keys = makeKeys(VTPM_KEYS)
@@ -122,6 +122,6 @@ function providerForVtpm({ descriptor: { name, provider, vtpm } }: StoredVm): st
 }
 
 /** @throws PlatformError `VM_PLAIN` */
-function requireVtpm({ descriptor: { name, vtpm } }: StoredVm): void {
+export function requireVtpm({ descriptor: { name, vtpm } }: StoredVm): void {
   if (!vtpm) throw new PlatformError('VM_PLAIN', `VM ${name} has no virtual TPM`)
 }

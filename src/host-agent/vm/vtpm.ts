@@ -68,7 +68,9 @@ export async function makeVtpm(options: {
 
   const state = await readVtpmState(paths.vtpmState)
   if (!verifyVtpmState(state.parsed, dek)) throw corrupt('does not verify after manufacture')
-  checkCertificatesInside(state.parsed, dek, issued)
+  const missing = CERTIFICATE_NAMES.find((name) => !issued.has(name))
+  if (missing) throw new PlatformError('VTPM_CERTIFICATE', `no certificate ${missing} was issued`)
+  requireCertificatesInside(state.parsed, dek, issued)
   await makePrivateDirectory(paths.vtpmCertificates)
   for (const [name, der] of issued) {
     await writePrivateFile(
@@ -143,21 +145,20 @@ function setupArguments(paths: VmPaths, directory: string, vmId: string): readon
   ]
 }
 
-/** NV memory has exactly the certificates that were issued: they are in the plain state as they are. */
-function checkCertificatesInside(
+/**
+ * NV memory has exactly these certificates: they are in the plain state as they are.
+ *
+ * @throws PlatformError `VTPM_CERTIFICATE`
+ */
+export function requireCertificatesInside(
   state: VtpmState,
   dek: Secret,
-  issued: ReadonlyMap<VtpmCertificateName, Uint8Array>,
+  certificates: ReadonlyMap<VtpmCertificateName, Uint8Array>,
 ): void {
-  const plain = decryptVtpmState(state, dek)
-  try {
-    for (const name of CERTIFICATE_NAMES) {
-      const der = issued.get(name)
-      if (!der || !plain.use((octets) => view(octets).includes(view(der)))) {
-        throw new PlatformError('VTPM_CERTIFICATE', `the virtual TPM has no certificate ${name}`)
-      }
+  using plain = decryptVtpmState(state, dek)
+  for (const [name, der] of certificates) {
+    if (!plain.use((octets) => view(octets).includes(view(der)))) {
+      throw new PlatformError('VTPM_CERTIFICATE', `the virtual TPM has no certificate ${name}`)
     }
-  } finally {
-    plain.dispose()
   }
 }

@@ -49,6 +49,9 @@ if (operation.applyPolicy) {
 if (operation.recrypt) await vms.recrypt(operation.recrypt, {}, { onProgress })
 if (operation.clone) await vms.clone(operation.clone, { name: 'clone-to-die' }, { onProgress })
 if (operation.addVtpm) await vms.addVtpm(operation.addVtpm, { onProgress })
+if (operation.replaceCertificates) {
+  await vms.replaceVtpmCertificates(operation.replaceCertificates, { onProgress })
+}
 if (operation.addDisk) {
   const disk = { name: 'added', sizeOctets: 1024 * 1024 }
   await vms.addDisk(operation.addDisk, disk, { onProgress })

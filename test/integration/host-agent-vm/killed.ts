@@ -43,7 +43,14 @@ export function applyPolicyAndDie(host: TestHost, request: object, step: string)
 
 export function changeAndDie(
   host: TestHost,
-  operation: 'encrypt' | 'decrypt' | 'recrypt' | 'clone' | 'addDisk' | 'addVtpm',
+  operation:
+    | 'encrypt'
+    | 'decrypt'
+    | 'recrypt'
+    | 'clone'
+    | 'addDisk'
+    | 'addVtpm'
+    | 'replaceCertificates',
   name: string,
   step: string,
 ): Promise<void> {
