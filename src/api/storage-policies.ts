@@ -1,7 +1,9 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name, Next, PageQuery, Sentence, Time, Uuid } from './common.js'
+import { DiskCreate, VmCreate } from './host-agent.js'
 import { onObject, onSite } from './needs.js'
 import { operation } from './operation.js'
+import { expiresInSeconds, VmTaskView } from './tasks.js'
 
 const BASE = '/control-plane/v1'
 
@@ -100,4 +102,58 @@ export const planVmPolicies = operation({
   params: Exactly({ vmId: Uuid }),
   body: PolicyChange,
   answer: Exactly({ steps: Type.Array(Sentence, { description: 'in their order; none: as is' }) }),
+})
+
+const compare = Type.Optional(
+  Type.Union([Type.Literal('samples'), Type.Literal('all')], {
+    description:
+      'how much of a copied disk is compared with its original: some MiB (default), or all',
+  }),
+)
+
+export const giveVmPolicies = operation({
+  id: 'giveVmPolicies',
+  needs: onObject('StorageProfile.Apply'),
+  summary: 'Give home and disks of a VM storage policies, and have its host bring it to them',
+  method: 'POST',
+  path: `${BASE}/vms/:vmId/policies`,
+  status: 200,
+  params: Exactly({ vmId: Uuid }),
+  body: Exactly({ ...PolicyChange.properties, compare, expiresInSeconds }),
+  answer: Exactly({
+    steps: Type.Array(Sentence),
+    task: Type.Optional({ ...VmTaskView, description: 'none where the VM is as they ask' }),
+  }),
+})
+
+export const VmByPolicy = Exactly({
+  hostId: Type.Optional(Name),
+  cluster: Type.Optional(Name),
+  name: Name,
+  policy: { ...Name, description: 'of the home, and of disks that name none' },
+  memoryMib: VmCreate.properties.memoryMib,
+  cpus: VmCreate.properties.cpus,
+  vtpm: VmCreate.properties.vtpm,
+  disks: Type.Array(
+    Exactly({
+      name: Name,
+      sizeOctets: DiskCreate.properties.sizeOctets,
+      from: DiskCreate.properties.from,
+      policy: Type.Optional(Name),
+    }),
+    { maxItems: 16 },
+  ),
+  expiresInSeconds,
+})
+export type VmByPolicy = Static<typeof VmByPolicy>
+
+export const createVmByPolicy = operation({
+  id: 'createVmByPolicy',
+  needs: onObject('VirtualMachine.Inventory.Create', 'StorageProfile.Apply'),
+  summary: 'Have a VM made on a host, encrypted as storage policies ask',
+  method: 'POST',
+  path: `${BASE}/vms`,
+  status: 201,
+  body: VmByPolicy,
+  answer: VmTaskView,
 })

@@ -73,7 +73,7 @@ export const VmTaskView = Exactly({
 })
 export type VmTaskView = Static<typeof VmTaskView>
 
-const expiresInSeconds = Type.Optional(
+export const expiresInSeconds = Type.Optional(
   Type.Integer({
     minimum: 1,
     maximum: 31_536_000,

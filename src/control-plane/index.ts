@@ -40,6 +40,7 @@ import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
 import { createDefaultProviders } from './domain/default-providers.js'
 import { describeHostKeys } from './domain/describe-host-keys.js'
+import { createVmPolicies } from './domain/give-policies.js'
 import { createHandOvers } from './domain/hand-overs.js'
 import { createHostKeyProviders } from './domain/host-key-providers.js'
 import { createHosts } from './domain/hosts.js'
@@ -115,7 +116,8 @@ export async function openControlPlane(deps: {
   const providers = createHostKeyProviders({ ...shared, newId: newUuid })
   const defaults = createDefaultProviders(shared)
   const room = createTaskRoom((version) => store.transaction((tx) => tx.taskChangesAfter(version)))
-  const tasks = createVmTasks({ store, changes: room, rules: config, newId: newUuid })
+  const taskDeps = { store, changes: room, rules: config, newId: newUuid }
+  const tasks = createVmTasks(taskDeps)
   const countTasks = taskMetrics(deps.registry)
   const taskRate = hostRate(config.hostRequestsPerMinute)
   const inventoryHosts = createHosts(store, waiting)
@@ -139,7 +141,12 @@ export async function openControlPlane(deps: {
         callers,
         clock,
       })
-      addStoragePolicyRoutes(app, { store, policies: createStoragePolicies(store), callers, clock })
+      addStoragePolicyRoutes(app, {
+        policies: createStoragePolicies(store),
+        vmPolicies: createVmPolicies(taskDeps),
+        callers,
+        clock,
+      })
       addHostKeyRoutes(app, {
         delivery,
         waiting,

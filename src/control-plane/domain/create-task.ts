@@ -1,13 +1,21 @@
+import type { VmReport } from '../../api/control-plane.js'
 import { PRIVILEGES, type Privilege } from '../../api/privileges.js'
 import type { NewVmTask, VmTaskView } from '../../api/tasks.js'
 import { VM_TASKS } from '../../api/vm-tasks.js'
 import { PlatformError } from '../../core/errors.js'
 import { type Place, type Rights, SITE } from '../../people/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
-import type { StoredTask, TaskSignal, TrustedHost } from '../task-ports.js'
+import type { StoredTask, TaskSignal } from '../task-ports.js'
+import { requireEncryptionHost } from './hosts.js'
 import type { Act } from './inventory.js'
 import { addTaskEvent, auditTask } from './task-events.js'
 import { taskView } from './task-view.js'
+
+/** What encrypts something that was not, on a host that has to be ready for it. */
+const ENCRYPTING: ReadonlySet<Privilege> = new Set([
+  'Cryptographer.Encrypt',
+  'Cryptographer.EncryptNew',
+])
 
 export interface TaskRules {
   /** Tasks of one host that did not end. */
@@ -27,47 +35,73 @@ export interface TaskDeps {
  * Queues an operation for the host of a VM, or for a host that is named or chosen. What its caller may do, the task, its
  * audit record and its event are of one transaction. A host that is not trusted now gets it once it is.
  *
- * @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND`, `NOT_FOUND` for a host, `TASK_HOST`, `TASK_QUEUE_FULL`
+ * @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND`, `NOT_FOUND` for a host, `TASK_HOST`, `TASK_QUEUE_FULL`,
+ *   `HOST_ENCRYPTION_OFF`
  */
-export async function createTask(
-  { store, changes, rules, newId }: TaskDeps,
+export async function createTask(deps: TaskDeps, act: Act, wanted: NewVmTask): Promise<VmTaskView> {
+  const { task, view } = await deps.store.transaction((tx) => queueTask(tx, deps, act, wanted))
+  deps.changes.raise(task, true)
+  return view
+}
+
+/** The same in the transaction of something larger, which raises the signal for the task once it is committed. */
+export async function queueTask(
+  tx: ControlPlaneTransaction,
+  { rules, newId }: Pick<TaskDeps, 'rules' | 'newId'>,
   act: Act,
   wanted: NewVmTask,
-): Promise<VmTaskView> {
+): Promise<{ readonly task: StoredTask; readonly view: VmTaskView }> {
   const { kind, request } = wanted
   const taskId = newId()
   const { makesVm } = VM_TASKS[kind]
-  const { task, view } = await store.transaction(async (tx) => {
-    const { hostId, cluster } = await placeTask(tx, await tx.rightsOf(act), wanted)
-    const open = await tx.countTasksOf(hostId, ['queued', 'sent', 'running', 'cancelling'])
-    if (open >= rules.tasksPerHost) {
-      const message = `expected at most ${rules.tasksPerHost} open tasks of host ${hostId}, found ${open}`
-      throw new PlatformError('TASK_QUEUE_FULL', message)
-    }
-    const { expiresInSeconds = rules.taskExpirySeconds } = wanted
-    const task = await tx.insertTask({
-      ...{ taskId, kind, hostId, cluster, askedBy: act.actor },
-      request: Object.fromEntries(Object.entries(request)),
-      vmId: wanted.vmId ?? (makesVm ? taskId : undefined),
-      ...{ state: 'queued', held: false, progress: { percent: 0 } },
-      createdAtMs: act.nowMs,
-      expiresAtMs: act.nowMs + expiresInSeconds * 1000,
-    })
-    await addTaskEvent(tx, task, act.nowMs)
-    await auditTask(tx, task, { ...act, action: 'task.create' })
-    return { task, view: await taskView(tx, task) }
+  const { hostId, cluster } = await placeTask(tx, act, wanted)
+  const open = await tx.countTasksOf(hostId, ['queued', 'sent', 'running', 'cancelling'])
+  if (open >= rules.tasksPerHost) {
+    const message = `expected at most ${rules.tasksPerHost} open tasks of host ${hostId}, found ${open}`
+    throw new PlatformError('TASK_QUEUE_FULL', message)
+  }
+  const { expiresInSeconds = rules.taskExpirySeconds } = wanted
+  const task = await tx.insertTask({
+    ...{ taskId, kind, hostId, cluster, askedBy: act.actor },
+    request: Object.fromEntries(Object.entries(request)),
+    vmId: wanted.vmId ?? (makesVm ? taskId : undefined),
+    ...{ state: 'queued', held: false, progress: { percent: 0 } },
+    createdAtMs: act.nowMs,
+    expiresAtMs: act.nowMs + expiresInSeconds * 1000,
   })
-  changes.raise(task, true)
-  return view
+  await addTaskEvent(tx, task, act.nowMs)
+  await auditTask(tx, task, { ...act, action: 'task.create' })
+  return { task, view: await taskView(tx, task) }
 }
 
 /** Which host is to do it, once it is known that the caller may have it done there. */
 async function placeTask(
   tx: ControlPlaneTransaction,
-  rights: Rights,
+  act: Act,
   wanted: NewVmTask,
 ): Promise<Pick<StoredTask, 'hostId' | 'cluster'>> {
-  if (VM_TASKS[wanted.kind].on === 'host') return placeOnHost(tx, rights, wanted)
+  const rights = await tx.rightsOf(act)
+  const isOnHost = VM_TASKS[wanted.kind].on === 'host'
+  const place = isOnHost
+    ? await placeOnHost(tx, rights, wanted)
+    : await placeOnVm(tx, rights, wanted)
+  const needed = privilegesOf(wanted, place.report)
+  if (needed.some((one) => ENCRYPTING.has(one))) {
+    await requireEncryptionHost(tx, act, place)
+  }
+  return place
+}
+
+interface TaskPlace extends Pick<StoredTask, 'hostId' | 'cluster'> {
+  /** Of a VM that exists. */
+  readonly report?: VmReport
+}
+
+async function placeOnVm(
+  tx: ControlPlaneTransaction,
+  rights: Rights,
+  wanted: NewVmTask,
+): Promise<TaskPlace> {
   const { vmId = '' } = wanted
   const vm = await tx.findVm(vmId)
   const place = await tx.placeOfVm(vmId)
@@ -91,7 +125,7 @@ async function placeOnHost(
   tx: ControlPlaneTransaction,
   rights: Rights,
   wanted: NewVmTask,
-): Promise<TrustedHost> {
+): Promise<TaskPlace> {
   const { hostId, cluster } = wanted
   const { makesVm } = VM_TASKS[wanted.kind]
   const placeIn = (name: string): Place => (makesVm ? newVmIn(name) : { kind: 'cluster', name })

@@ -114,29 +114,24 @@ export async function mayHaveKeys(tx: ControlPlaneTransaction, hostId: string): 
 }
 
 /**
- * Before a person has something encrypted on a host: it is ready for that, or becomes it by this, which needs a privilege
- * of its own.
+ * Before a person has something encrypted on a host: encryption is on there, or is turned on by this, which needs a
+ * privilege of its own. Whether the host is attested is seen when it gets its keys.
  *
- * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`; `HOST_ENCRYPTION_OFF`, `HOST_ENCRYPTION_INCAPABLE`
+ * @throws PlatformError `FORBIDDEN`, `HOST_ENCRYPTION_OFF`
  */
 export async function requireEncryptionHost(
   tx: ControlPlaneTransaction,
   act: Act,
-  hostId: string,
+  { hostId, cluster }: { readonly hostId: string; readonly cluster: string },
 ): Promise<void> {
-  const host = await requireHost(tx, hostId)
-  const { mode, reason } = modeOf(host)
-  if (mode === 'safe') return
-  if (mode === 'prepared') {
-    const rights = await tx.rightsOf(act)
-    rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: host.cluster })
-    return
+  const setting = (await tx.findHost(hostId))?.encryption.setting ?? 'on-demand'
+  if (setting === 'on') return
+  if (setting === 'off') {
+    const expected = `expected a host where encryption is not turned off, found ${hostId}`
+    throw new PlatformError('HOST_ENCRYPTION_OFF', expected)
   }
-  const code = isOff(host.encryption) ? 'HOST_ENCRYPTION_OFF' : 'HOST_ENCRYPTION_INCAPABLE'
-  throw new PlatformError(
-    code,
-    `expected a host that is safe or prepared, found ${mode}: ${reason}`,
-  )
+  const rights = await tx.rightsOf(act)
+  rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: cluster })
 }
 
 /** Lists that are not of one place are for whoever may see anything. @throws PlatformError `FORBIDDEN` */

@@ -16,6 +16,7 @@ const BUILT_IN: ReadonlyMap<string, Wanted> = new Map([
 
 /** How many VMs a message names. */
 const NAMED_VMS = 5
+const LOOKED_AT = 100
 
 /** What administrators do with storage policies. Each change is one transaction with its event and audit record. */
 export function createStoragePolicies(store: ControlPlaneStore) {
@@ -112,14 +113,30 @@ async function requireOwn(tx: ControlPlaneTransaction, name: string): Promise<St
 }
 
 async function requireUnused(tx: ControlPlaneTransaction, name: string): Promise<void> {
-  const parts = await tx.listPartsWithPolicy(name, NAMED_VMS + 1)
-  if (parts.length === 0) return
-  const vmIds = [...new Set(parts.map(({ vmId }) => vmId))].slice(0, NAMED_VMS)
-  const names: string[] = []
-  for (const vmId of vmIds) names.push((await tx.findVm(vmId))?.report.name ?? vmId)
-  const more = parts.length > NAMED_VMS ? ' and more' : ''
-  const expected = `expected no VM with storage policy ${name}, found ${names.join(', ')}${more}`
-  throw new PlatformError('POLICY_IN_USE', expected)
+  for (;;) {
+    const parts = await tx.listPartsWithPolicy(name, LOOKED_AT)
+    const vmIds = [...new Set(parts.map(({ vmId }) => vmId))]
+    const names: string[] = []
+    for (const vmId of vmIds) {
+      const vm = await tx.findVm(vmId)
+      if (vm) names.push(vm.report.name)
+      else if (await isBeingMade(tx, vmId)) names.push(vmId)
+      else await tx.removeGivenPolicies(vmId)
+    }
+    if (names.length > 0) {
+      const more = names.length > NAMED_VMS ? ' and more' : ''
+      const found = `${names.slice(0, NAMED_VMS).join(', ')}${more}`
+      const expected = `expected no VM with storage policy ${name}, found ${found}`
+      throw new PlatformError('POLICY_IN_USE', expected)
+    }
+    if (parts.length < LOOKED_AT) return
+  }
+}
+
+/** A VM that is to be made has the id of its task. Where that has ended without one, no VM has the policy. */
+async function isBeingMade(tx: ControlPlaneTransaction, vmId: string): Promise<boolean> {
+  const task = await tx.findTask(vmId)
+  return task !== undefined && ['queued', 'sent', 'running', 'cancelling'].includes(task.state)
 }
 
 function checked({ encrypted, provider }: Wanted): Wanted {

@@ -42,8 +42,8 @@ export interface PlannedChange {
  * What a change of storage policies of a VM comes to, and whether this caller may have it. The host plans again, from how
  * the VM is then.
  *
- * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`, what `planPolicyChange` and `requireNoObstacle` throw, `HOST_ENCRYPTION_OFF`,
- *   `HOST_ENCRYPTION_INCAPABLE`
+ * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`, what `planPolicyChange` and `requireNoObstacle` throw,
+ *   `HOST_ENCRYPTION_OFF`
  */
 export async function planVmPolicies(
   tx: ControlPlaneTransaction,
@@ -62,9 +62,7 @@ export async function planVmPolicies(
   const steps = planPolicyChange(protection, { home, disks }, fallback)
   requireNoObstacle(protection, steps, { isRunning: vm.report.state === 'running', snapshots: 0 })
   rights.require(privilegesFor(steps), place)
-  if (steps.some((step) => step.do !== 'decrypt')) {
-    await requireEncryptionHost(tx, act, vm.hostId)
-  }
+  if (steps.some((step) => step.do !== 'decrypt')) await requireEncryptionHost(tx, act, vm)
   return {
     ...{ vm, steps, given },
     request: {
@@ -87,7 +85,8 @@ export function privilegesFor(steps: readonly PolicyStep[]): readonly Privilege[
   return [...needed]
 }
 
-async function givenBy(
+/** The policies that are meant, with what they ask now. @throws PlatformError `NOT_FOUND`, `REQUEST_INVALID` */
+export async function givenBy(
   tx: ControlPlaneTransaction,
   { home, disks = [] }: PolicyChange,
 ): Promise<PlannedChange['given']> {

@@ -2,31 +2,31 @@ import type { FastifyRequest } from 'fastify'
 import {
   changeStoragePolicy,
   createStoragePolicy,
+  createVmByPolicy,
   deleteStoragePolicy,
   getStoragePolicy,
+  giveVmPolicies,
   listStoragePolicies,
-  planVmPolicies as planOperation,
+  planVmPolicies,
 } from '../../api/storage-policies.js'
 import type { Clock } from '../../core/clock.js'
 import { type App, addOperation, type CallerAccess } from '../../http/index.js'
-import { describeStep } from '../../storage-policies/index.js'
+import type { VmPolicyActs } from '../domain/give-policies.js'
 import type { StoragePolicyActs } from '../domain/storage-policies.js'
-import { planVmPolicies } from '../domain/vm-policies.js'
-import type { ControlPlaneStore } from '../ports.js'
 
 const FOR_PEOPLE = { access: { people: 'control-plane' } } as const
 
-/** Storage policies, and what a change of those of a VM would do. */
+/** Storage policies, those of VMs, and VMs that are made by them. */
 export function addStoragePolicyRoutes(
   app: App,
   deps: {
-    readonly store: ControlPlaneStore
     readonly policies: StoragePolicyActs
+    readonly vmPolicies: VmPolicyActs
     readonly callers: CallerAccess
     readonly clock: Clock
   },
 ): void {
-  const { store, policies, clock } = deps
+  const { policies, vmPolicies, clock } = deps
   const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
   addOperation(app, listStoragePolicies, FOR_PEOPLE, async ({ query, request }) => {
@@ -46,10 +46,14 @@ export function addStoragePolicyRoutes(
     await policies.remove(actOf(request), params.policy)
     return {}
   })
-  addOperation(app, planOperation, FOR_PEOPLE, async ({ params, body, request }) => {
-    const { steps } = await store.transaction((tx) =>
-      planVmPolicies(tx, actOf(request), params.vmId, body),
-    )
-    return { steps: steps.map(describeStep) }
+  addOperation(app, planVmPolicies, FOR_PEOPLE, async ({ params, body, request }) => ({
+    steps: [...(await vmPolicies.plan(actOf(request), params.vmId, body))],
+  }))
+  addOperation(app, giveVmPolicies, FOR_PEOPLE, async ({ params, body, request }) => {
+    const { steps, ...task } = await vmPolicies.give(actOf(request), params.vmId, body)
+    return { steps: [...steps], ...task }
   })
+  addOperation(app, createVmByPolicy, FOR_PEOPLE, ({ body, request }) =>
+    vmPolicies.create(actOf(request), body),
+  )
 }
