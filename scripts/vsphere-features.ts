@@ -91,6 +91,10 @@ const FEATURES: readonly Feature[] = [
         `${VM}/snapshots.test.ts`,
         'a snapshot of a stopped VM > keeps what has other keys or disks from being made meanwhile; new wrapped keys serve both',
       ],
+      [
+        `${VM}/other-provider.test.ts`,
+        'a VM that runs gets its keys wrapped by another provider, and back, with the same data keys',
+      ],
     ],
   },
   {
@@ -99,6 +103,49 @@ const FEATURES: readonly Feature[] = [
     tests: [
       [`${VM}/encryption.test.ts`, 'new keys > are under every part, and the guest sees the same'],
       [`${VM}/encryption.test.ts`, 'new keys > open the VM, and the old ones open nothing of it'],
+      [
+        `${VM}/other-provider.test.ts`,
+        'a VM that is stopped gets new data keys under another provider, and every older wrapped key is released',
+      ],
+    ],
+  },
+  {
+    feature: 'existing disk of another VM',
+    rules: 'attached and detached, also while the VM runs; encrypted as it is',
+    tests: [
+      [
+        `${VM}/attachments.test.ts`,
+        'a disk that is detached from one VM and attached to another > is the same file with the same data, under a key that is wrapped for the other VM',
+      ],
+      [
+        `${VM}/attachments.test.ts`,
+        'a VM that runs > gets an encrypted disk, loses it, and has no key of it left',
+      ],
+    ],
+  },
+  {
+    feature: 'locked VM',
+    rules:
+      'missing key, or key server that cannot be asked: alarm, cannot be powered on, unlocked when the key is back',
+    tests: [
+      [
+        'integration/host-keys/locked-vms.test.ts',
+        'a VM whose key is gone from its host is locked with an alarm, and unlocked when it is restored',
+      ],
+      [
+        `${VM}/locked.test.ts`,
+        'a VM is unlocked by itself when its key is back, without a busy loop meanwhile',
+      ],
+    ],
+  },
+  {
+    feature: 'host that is not attested any more',
+    rules: 'keeps its running VMs, and cannot power any on',
+    tests: [
+      [
+        'integration/host-keys/locked-vms.test.ts',
+        'a host that is revoked learns it soon, keeps its VMs or stops them as it was told, and starts none',
+      ],
     ],
   },
   {

@@ -197,6 +197,12 @@ export const VmEncrypt = Exactly({
 /** Of a decryption, and of new data keys. */
 export const VmPartsChange = Exactly({ ...VmParts.properties, compare })
 
+export const VmRecrypt = Exactly({
+  ...VmParts.properties,
+  provider: Type.Optional({ ...Name, description: 'another key provider, for all parts' }),
+  compare,
+})
+
 export const VmClone = Exactly({
   name: Name,
   vtpm: Type.Optional(
@@ -341,13 +347,13 @@ export const recryptVm = operation({
   path: `${BASE}/vms/:vm/recrypt`,
   status: 202,
   params: VmParams,
-  body: VmPartsChange,
+  body: VmRecrypt,
   answer: TaskView,
 })
 
 export const addDisk = operation({
   id: 'addDisk',
-  summary: 'Add a disk to a stopped VM',
+  summary: 'Add a disk to a VM, which may run',
   method: 'POST',
   path: `${BASE}/vms/:vm/disks`,
   status: 202,
@@ -358,7 +364,7 @@ export const addDisk = operation({
 
 export const growDisk = operation({
   id: 'growDisk',
-  summary: 'Make a disk of a stopped VM larger',
+  summary: 'Make a disk of a VM larger, which may run',
   method: 'POST',
   path: `${BASE}/vms/:vm/disks/:disk/grow`,
   status: 200,
@@ -369,7 +375,7 @@ export const growDisk = operation({
 
 export const removeDisk = operation({
   id: 'removeDisk',
-  summary: 'Remove a disk from a stopped VM and delete it: its key slots are erased first',
+  summary: 'Remove a disk from a VM, which may run, and delete it: its key slots are erased first',
   method: 'DELETE',
   path: `${BASE}/vms/:vm/disks/:disk`,
   status: 200,

@@ -2,6 +2,7 @@ import type { Static, TObject } from 'typebox'
 import { VmExport, VmImport } from './agent-vm-moves.js'
 import { Empty, Exactly, Name } from './common.js'
 import type { VmReport } from './control-plane.js'
+import { DiskAttach } from './disk-attachment.js'
 import {
   DiskCreate,
   DiskSize,
@@ -10,10 +11,12 @@ import {
   VmCreate,
   VmEncrypt,
   VmPartsChange,
+  VmRecrypt,
   VmStop,
 } from './host-agent.js'
 import type { Privilege } from './privileges.js'
 import { ApplyPolicy } from './vm-policy.js'
+import { VmRewrap } from './vm-rewrap.js'
 import { SnapshotCreate, SnapshotRef } from './vm-snapshots.js'
 import { VtpmCertificateImport } from './vtpm.js'
 
@@ -100,7 +103,14 @@ export const VM_TASKS = {
   'vm.recrypt': kind({
     summary: 'Encrypt a stopped VM, or parts of it, under new data keys',
     on: 'vm',
-    request: VmPartsChange,
+    request: VmRecrypt,
+    cancellable: true,
+    privileges: () => ['Cryptographer.Recrypt'],
+  }),
+  'vm.rewrap': kind({
+    summary: 'Have the keys of a VM wrapped anew, by its key provider or another; it may run',
+    on: 'vm',
+    request: VmRewrap,
     cancellable: true,
     privileges: () => ['Cryptographer.Recrypt'],
   }),
@@ -124,7 +134,7 @@ export const VM_TASKS = {
     ],
   }),
   'vm.add-disk': kind({
-    summary: 'Add a disk to a stopped VM',
+    summary: 'Add a disk to a VM, which may run',
     on: 'vm',
     request: DiskCreate,
     cancellable: true,
@@ -135,14 +145,32 @@ export const VM_TASKS = {
     ],
   }),
   'vm.grow-disk': kind({
-    summary: 'Make a disk of a stopped VM larger',
+    summary: 'Make a disk of a VM larger, which may run',
     on: 'vm',
     request: Exactly({ disk: Name, ...DiskSize.properties }),
     cancellable: false,
     privileges: () => ['VirtualMachine.Config.DiskExtend'],
   }),
   'vm.remove-disk': kind({
-    summary: 'Remove a disk from a stopped VM and delete it: its key slots are erased first',
+    summary:
+      'Remove a disk from a VM, which may run, and delete it: its key slots are erased first',
+    on: 'vm',
+    request: Exactly({ disk: Name }),
+    cancellable: false,
+    privileges: () => ['VirtualMachine.Config.RemoveDisk'],
+  }),
+  'vm.attach-disk': kind({
+    summary: 'Attach a disk that was detached, or an image; the VM may run',
+    on: 'vm',
+    request: DiskAttach,
+    cancellable: true,
+    privileges: (_, vm) => [
+      'VirtualMachine.Config.AddExistingDisk',
+      ...(isEncrypted(vm) ? needs('Cryptographer.AddDisk') : []),
+    ],
+  }),
+  'vm.detach-disk': kind({
+    summary: 'Detach a disk with its wrapped key; the VM may run',
     on: 'vm',
     request: Exactly({ disk: Name }),
     cancellable: false,

@@ -80,6 +80,12 @@ export const AgentConfig = Exactly({
       default: '/var/lib/sigillo-agent/vms',
       description: 'where VMs are kept; mode 0700, or 0711 once a VM is defined in libvirt',
     }),
+    importDirectories: Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), {
+      default: [],
+      maxItems: 16,
+      description:
+        'directories, of root and on the file system of the VMs, that disks are attached from; those that were detached here can be always',
+    }),
     onRevocation: Type.Union([Type.Literal('keep'), Type.Literal('stop')], {
       default: 'keep',
       description:

@@ -98,6 +98,7 @@ export async function startHostAgent(deps: {
   })
   const vms = createVmService({
     directory: config.vm.directory,
+    importDirectories: config.vm.importDirectories,
     keys,
     certifier: createVtpmCertifier(authority, client),
     inventory: createInventory(authority, async () => {

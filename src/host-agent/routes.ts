@@ -22,6 +22,7 @@ import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
+import { addAttachmentRoutes } from './routes/attachment-routes.js'
 import { addLibvirtRoutes } from './routes/libvirt-routes.js'
 import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
@@ -99,6 +100,7 @@ export function addAgentRoutes(
   addVmRoutes(app, deps)
   addVtpmRoutes(app, deps)
   addLockedVmRoutes(app, deps)
+  addAttachmentRoutes(app, deps)
   addPolicyRoutes(app, deps)
   addVmMoveRoutes(app, deps)
   addSnapshotRoutes(app, deps)

@@ -4,6 +4,7 @@ import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
 import { size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
+import { addAttachCommands } from './vm-attach.js'
 import { printVm } from './vm-text.js'
 
 interface AddOptions {
@@ -17,9 +18,10 @@ interface CloneOptions {
   readonly compareAll?: boolean
 }
 
-/** Disks of VMs that exist and are stopped, and copies of whole VMs. */
+/** Disks of VMs that exist, and copies of whole VMs. */
 export function addDiskCommands(vm: Command): void {
-  const disk = vm.command('disk').description('disks of a stopped VM')
+  const disk = vm.command('disk').description('disks of a VM, which may run')
+  addAttachCommands(disk)
 
   withSocket(disk.command('add <vm> <disk>'))
     .description('add a disk, encrypted as the home of the VM is')
@@ -48,7 +50,9 @@ export function addDiskCommands(vm: Command): void {
     })
 
   withSocket(disk.command('grow <vm> <disk> <size>'))
-    .description('make a disk larger; the guest has to extend its file system')
+    .description(
+      'make a disk larger; the guest has to extend its file system, and is told if it runs',
+    )
     .addHelpText(
       'after',
       examples(
@@ -64,7 +68,7 @@ export function addDiskCommands(vm: Command): void {
     })
 
   withSocket(disk.command('remove <vm> <disk>'))
-    .description('delete a disk of a stopped VM; its key slots are erased first')
+    .description('delete a disk of a VM; its key slots are erased first')
     .option('--yes', 'do it without being asked again')
     .addHelpText(
       'after',

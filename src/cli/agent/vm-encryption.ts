@@ -63,16 +63,18 @@ export function addEncryptionCommands(vm: Command): void {
   withParts(vm.command('recrypt <name>'))
     .description('encrypt a stopped VM, or parts of it, under new data keys (a deep recrypt)')
     .option('--vtpm', 'the state of its virtual TPM')
+    .option('--provider <name>', 'under another key provider, all of it')
     .addHelpText(
       'after',
       examples(
-        'sigillo-agent vm recrypt web1',
+        'sigillo-agent vm recrypt web1 --provider silver',
         'sigillo-agent vm recrypt web1 --disk root --vtpm --json',
       ),
     )
     .action(async (name: string, options: PartOptions, command: Command) => {
       await using agent = connectAgent(command)
-      const body = bodyOf(options)
+      const { provider } = options
+      const body = { ...bodyOf(options), ...(provider === undefined ? {} : { provider }) }
       const started = await agent.client.call(recryptVm, { params: { vm: name }, body })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)

@@ -16,6 +16,7 @@ import { table } from '../output.js'
 import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
+import { addRewrapCommand } from './vm-attach.js'
 import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { addMoveCommands } from './vm-moves.js'
@@ -41,6 +42,7 @@ export function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('virtual machines of this host')
   addEncryptionCommands(vm)
   addDiskCommands(vm)
+  addRewrapCommand(vm)
   addVtpmCommands(vm)
   addPolicyCommands(vm)
   addMoveCommands(vm)

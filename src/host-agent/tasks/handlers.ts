@@ -106,6 +106,11 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
           (facts.generations[part] ?? 0) > (earlier.generations[part] ?? 0),
       }),
   },
+  'vm.rewrap': {
+    run: ({ vms }, call, following) => vms.rewrap(vmOf(call), call.request, following),
+    // What is wrapped with the newest version, or by the other provider, stays as it is
+    rest: (request) => request,
+  },
   'vm.apply-policy': {
     run: async ({ vms, keeper }, call, following) => {
       const { compare = 'samples', ...wanted } = call.request
@@ -138,6 +143,16 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
   },
   'vm.remove-disk': {
     run: ({ vms }, call) => vms.removeDisk(vmOf(call), call.request.disk),
+    rest: (request, before, now) =>
+      diskOf(before, request.disk) && now && !diskOf(now, request.disk) ? undefined : request,
+  },
+  'vm.attach-disk': {
+    run: ({ vms }, call, following) => vms.attachDisk(vmOf(call), call.request, following),
+    rest: (request, before, now) =>
+      !diskOf(before, request.name) && diskOf(now, request.name) ? undefined : request,
+  },
+  'vm.detach-disk': {
+    run: async ({ vms }, call) => (await vms.detachDisk(vmOf(call), call.request.disk)).vm,
     rest: (request, before, now) =>
       diskOf(before, request.disk) && now && !diskOf(now, request.disk) ? undefined : request,
   },

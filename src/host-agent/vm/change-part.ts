@@ -2,13 +2,14 @@ import { newUuid } from '../../core/random.js'
 import { changeVm, wrapNewKeys } from './change-vm.js'
 import { formatDisk, verifyDisk } from './disk.js'
 import { compareDisks, copyDisk, type OpenDisk } from './disk-copy.js'
-import { checkDiskFile, createPlainDisk, diskFileOf, isEncrypted } from './disk-file.js'
+import { checkDiskFile, createPlainDisk, isEncrypted } from './disk-file.js'
 import { syncPath } from './files.js'
 import type { OctetProgress } from './octet-progress.js'
+import { openDisk } from './open-disk.js'
 import type { Programs } from './programs.js'
 import type { Home } from './records.js'
 import type { VmHost } from './vm-host.js'
-import { type KeyObject, makeKeys, type VmKeys, VTPM_KEYS } from './vm-keys.js'
+import { type KeyObject, makeKeys, VTPM_KEYS } from './vm-keys.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { recryptVtpm } from './vtpm.js'
@@ -165,16 +166,6 @@ export async function removeVtpm(
       files: { drop: ['vtpm', 'vtpm-backup.permall', 'vtpm.json'] },
     })),
   )
-}
-
-/** A disk with its key out of these. */
-export function openDisk(
-  paths: StoredVm['paths'],
-  disk: Home['disks'][number],
-  keys: VmKeys,
-): OpenDisk {
-  const file = diskFileOf(paths, disk)
-  return { file, key: isEncrypted(file) ? keys.of(`disk-${disk.name}`) : undefined }
 }
 
 /** Makes the file of a disk, empty. */

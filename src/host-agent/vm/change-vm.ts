@@ -41,8 +41,10 @@ export async function changeVm(
     const change = await make(staged)
     options.signal?.throwIfAborted()
     await host.onVm(vm.descriptor.name, async () => {
+      const before = await store.readKeys(vm)
       const files = await writeRecords(host, vm, staged, change)
       await commitChange(programs, vm.paths, files, options.onStep)
+      await host.releases.noteRecords(vm.descriptor.vmId, before)
     })
   } catch (error) {
     const reason = await explainFull(store.directory, error)

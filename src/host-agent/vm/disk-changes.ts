@@ -16,14 +16,15 @@ import { findDisk, homeKey, partOf } from './vm-parts.js'
 import { checkDiskSpec, requireWholeSectors } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
 
-const MAX_DISKS = 16
+export const MAX_DISKS = 16
 const OVERHEAD_OCTETS = 4 * 1024 * 1024
 const ADD_STEPS = 7
+const MAY_RUN = { mayRun: true } as const
 
 /**
- * Disks of stopped VMs: each change is whole or undone whenever the process ends.
+ * Disks of VMs, which may run: each change is whole or undone whenever the process ends. A guest that runs sees each at once.
  *
- * Every method throws `VM_NOT_FOUND`, `VM_RUNNING`, `VM_BUSY`, `VM_DISK_FULL`, and errors of the key provider.
+ * Every method throws `VM_NOT_FOUND`, `VM_BUSY`, `VM_PROCESS`, `VM_DISK_FULL`, and errors of the key provider.
  */
 export interface VmDisks {
   /**
@@ -33,7 +34,7 @@ export interface VmDisks {
    */
   addDisk(name: string, disk: DiskCreate, following?: Following): Promise<VmDetails>
   /**
-   * The new end of an encrypted disk reads as noise, that of a plain one as zeros. The guest has to be told.
+   * The new end of an encrypted disk reads as noise, that of a plain one as zeros.
    *
    * @throws PlatformError `VM_DISK_NOT_FOUND`, `VM_DISK_CORRUPT`; `REQUEST_INVALID` for a size that is not larger
    */
@@ -62,93 +63,114 @@ export function createVmDisks(host: VmHost): VmDisks {
 
   return {
     addDisk: (name, request, { onProgress = () => undefined, signal } = {}) =>
-      host.claim(name, 'add-disk', async (vm) => {
-        const { descriptor } = vm
-        const { provider } = descriptor
-        const spec = checkDiskSpec(request, provider)
-        if (descriptor.disks.some((disk) => disk.name === spec.name)) {
-          throw new PlatformError('VM_DISK_EXISTS', `VM ${name} has a disk ${spec.name}`)
-        }
-        if (descriptor.disks.length >= MAX_DISKS) {
-          throw new PlatformError('REQUEST_INVALID', `expected at most ${MAX_DISKS} disks in a VM`)
-        }
-        const progress = new Progress(onProgress, ADD_STEPS)
-        const begin = (step: string) => progress.begin(`${spec.name}: ${step}`)
-        const objects: readonly KeyObject[] = spec.plain ? [] : [partOf(spec)]
-        using keys = makeKeys(objects)
-        await withHome(vm, (home, { homeKey }) =>
-          changeVm(host, vm, { onStep: begin, signal }, async (staged) => {
-            begin('keys')
-            const planned = await planDisk(staged, spec)
-            await using _image = planned.image
-            await requireSpace(store.directory, roomForNew([planned]) + OVERHEAD_OCTETS)
-            const newKeys =
-              provider === undefined
-                ? []
-                : await wrapNewKeys(host, vm, staged, { provider, objects, keys })
-            const key = spec.plain ? undefined : keys.of(partOf(spec))
-            const within = (percent: number) => progress.within(percent)
-            await makeNewDisk(programs, planned, key, { begin, within, signal })
-            const { sizeOctets, volumeId } = planned.file
-            const disk = {
-              ...{ name: spec.name, sizeOctets },
-              ...(volumeId === undefined ? {} : { volumeId }),
-            }
-            return {
-              home: { ...home, disks: [...home.disks, disk] },
-              homeKey: homeKey?.of('home'),
-              newKeys,
-              goneKeys: [],
-              files: { put: [fileName(disk)] },
-            }
-          }),
-        )
-        progress.end()
-        return changed(vm, 'vm.disk-added', spec.name)
-      }),
+      host.claim(
+        name,
+        'add-disk',
+        async (vm) => {
+          const { descriptor } = vm
+          const { provider } = descriptor
+          const spec = checkDiskSpec(request, provider)
+          if (descriptor.disks.some((disk) => disk.name === spec.name)) {
+            throw new PlatformError('VM_DISK_EXISTS', `VM ${name} has a disk ${spec.name}`)
+          }
+          if (descriptor.disks.length >= MAX_DISKS) {
+            throw new PlatformError(
+              'REQUEST_INVALID',
+              `expected at most ${MAX_DISKS} disks in a VM`,
+            )
+          }
+          const progress = new Progress(onProgress, ADD_STEPS)
+          const begin = (step: string) => progress.begin(`${spec.name}: ${step}`)
+          const objects: readonly KeyObject[] = spec.plain ? [] : [partOf(spec)]
+          using keys = makeKeys(objects)
+          await withHome(vm, (home, { homeKey }) =>
+            changeVm(host, vm, { onStep: begin, signal }, async (staged) => {
+              begin('keys')
+              const planned = await planDisk(staged, spec)
+              await using _image = planned.image
+              await requireSpace(store.directory, roomForNew([planned]) + OVERHEAD_OCTETS)
+              const newKeys =
+                provider === undefined
+                  ? []
+                  : await wrapNewKeys(host, vm, staged, { provider, objects, keys })
+              const key = spec.plain ? undefined : keys.of(partOf(spec))
+              const within = (percent: number) => progress.within(percent)
+              await makeNewDisk(programs, planned, key, { begin, within, signal })
+              await host.plug(vm, spec.name, { file: planned.file, key })
+              const { sizeOctets, volumeId } = planned.file
+              const disk = {
+                ...{ name: spec.name, sizeOctets },
+                ...(volumeId === undefined ? {} : { volumeId }),
+              }
+              return {
+                home: { ...home, disks: [...home.disks, disk] },
+                homeKey: homeKey?.of('home'),
+                newKeys,
+                goneKeys: [],
+                files: { put: [fileName(disk)] },
+              }
+            }),
+          )
+          progress.end()
+          return changed(vm, 'vm.disk-added', spec.name)
+        },
+        MAY_RUN,
+      ),
 
     growDisk: (name, diskName, sizeOctets) =>
-      host.claim(name, 'grow-disk', async (vm) => {
-        const before = findDisk(vm.descriptor, diskName)
-        requireWholeSectors(diskName, sizeOctets)
-        if (sizeOctets <= before.sizeOctets) {
-          const message = `expected more than the ${before.sizeOctets} octets of disk ${diskName}`
-          throw new PlatformError('REQUEST_INVALID', message)
-        }
-        await withHome(vm, (home, { homeKey }) =>
-          changeVm(host, vm, { onStep: () => undefined }, async (staged) => {
-            const disk = diskOf(home, diskName)
-            const file = diskFileOf(vm.paths, disk)
-            await checkDiskFile(file)
-            const octets = sizeOctets + (isEncrypted(file) ? LUKS_PAYLOAD_OCTETS : 0)
-            await requireLength(`${staged.root}/length`, octets)
-            const grown = { ...disk, sizeOctets }
-            return {
-              home: { ...home, disks: home.disks.map((one) => (one === disk ? grown : one)) },
-              ...{ homeKey: homeKey?.of('home'), newKeys: [], goneKeys: [] },
-              files: { resize: [{ file: fileName(disk), octets }] },
-            }
-          }),
-        )
-        return changed(vm, 'vm.disk-grown', diskName)
-      }),
+      host.claim(
+        name,
+        'grow-disk',
+        async (vm) => {
+          const before = findDisk(vm.descriptor, diskName)
+          requireWholeSectors(diskName, sizeOctets)
+          if (sizeOctets <= before.sizeOctets) {
+            const message = `expected more than the ${before.sizeOctets} octets of disk ${diskName}`
+            throw new PlatformError('REQUEST_INVALID', message)
+          }
+          await withHome(vm, (home, { homeKey }) =>
+            changeVm(host, vm, { onStep: () => undefined }, async (staged) => {
+              const disk = diskOf(home, diskName)
+              const file = diskFileOf(vm.paths, disk)
+              await checkDiskFile(file)
+              const octets = sizeOctets + (isEncrypted(file) ? LUKS_PAYLOAD_OCTETS : 0)
+              await requireLength(`${staged.root}/length`, octets)
+              const grown = { ...disk, sizeOctets }
+              return {
+                home: { ...home, disks: home.disks.map((one) => (one === disk ? grown : one)) },
+                ...{ homeKey: homeKey?.of('home'), newKeys: [], goneKeys: [] },
+                files: { resize: [{ file: fileName(disk), octets }] },
+              }
+            }),
+          )
+          await host.resize(vm, diskName, sizeOctets)
+          return changed(vm, 'vm.disk-grown', diskName)
+        },
+        MAY_RUN,
+      ),
 
     removeDisk: (name, diskName) =>
-      host.claim(name, 'remove-disk', async (vm) => {
-        const { plain } = findDisk(vm.descriptor, diskName)
-        await withHome(vm, (home, { homeKey }) =>
-          changeVm(host, vm, { onStep: () => undefined }, async () => {
-            const disk = diskOf(home, diskName)
-            return {
-              home: { ...home, disks: home.disks.filter((one) => one !== disk) },
-              ...{ homeKey: homeKey?.of('home'), newKeys: [] },
-              goneKeys: plain ? [] : [partOf(disk)],
-              files: { drop: [fileName(disk)] },
-            }
-          }),
-        )
-        return changed(vm, 'vm.disk-removed', diskName)
-      }),
+      host.claim(
+        name,
+        'remove-disk',
+        async (vm) => {
+          const { plain } = findDisk(vm.descriptor, diskName)
+          await withHome(vm, (home, { homeKey }) =>
+            changeVm(host, vm, { onStep: () => undefined }, async () => {
+              const disk = diskOf(home, diskName)
+              await host.unplug(vm, diskName)
+              return {
+                home: { ...home, disks: home.disks.filter((one) => one !== disk) },
+                ...{ homeKey: homeKey?.of('home'), newKeys: [] },
+                goneKeys: plain ? [] : [partOf(disk)],
+                files: { drop: [fileName(disk)] },
+              }
+            }),
+          )
+          return changed(vm, 'vm.disk-removed', diskName)
+        },
+        MAY_RUN,
+      ),
   }
 }
 

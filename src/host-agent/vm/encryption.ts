@@ -1,8 +1,21 @@
 import type { VmDetails, VmParts } from '../../api/host-agent.js'
-import { changeDisk, changeHome, changeVtpmKeys, removeVtpm } from './change-part.js'
-import { changeParts, type EncryptionOptions, type PartsOperation } from './part-by-part.js'
+import { PlatformError } from '../../core/errors.js'
+import {
+  changeDisk,
+  changeHome,
+  changeProvider,
+  changeVtpmKeys,
+  removeVtpm,
+} from './change-part.js'
+import {
+  changeParts,
+  doSteps,
+  type EncryptionOptions,
+  type PartsOperation,
+} from './part-by-part.js'
 import type { VmHost } from './vm-host.js'
 import { type Part, partsToDecrypt, partsToEncrypt, partsToRecrypt } from './vm-parts.js'
+import type { StoredVm } from './vm-store.js'
 
 /**
  * Encryption, decryption and new keys of VMs that exist and are stopped, part by part. Each part is changed wholly or
@@ -23,8 +36,16 @@ export interface VmEncryption {
     options?: EncryptionOptions,
   ): Promise<VmDetails>
   decrypt(name: string, parts: VmParts, options?: EncryptionOptions): Promise<VmDetails>
-  /** New data keys, and with them new wrapped keys: a deep recrypt. */
-  recrypt(name: string, parts: VmParts, options?: EncryptionOptions): Promise<VmDetails>
+  /**
+   * New data keys, and with them new wrapped keys: a deep recrypt. With another provider, all keys are wrapped by that first.
+   *
+   * @throws PlatformError `REQUEST_INVALID` for another provider and some parts alone
+   */
+  recrypt(
+    name: string,
+    request: VmParts & { readonly provider?: string | undefined },
+    options?: EncryptionOptions,
+  ): Promise<VmDetails>
   /** What the guest has sealed to its virtual TPM is lost. @throws PlatformError `VM_PLAIN` where there is none */
   removeVtpm(name: string): Promise<VmDetails>
 }
@@ -56,18 +77,20 @@ export function createVmEncryption(host: VmHost): VmEncryption {
             : changeDisk(host, vm, diskOf(part), 'plain', work),
       ),
 
-    recrypt: (name, parts, options = {}) =>
-      run(
-        name,
-        'recrypt',
-        options,
-        ({ descriptor }) => partsToRecrypt(descriptor, parts),
-        (vm, part, work) => {
-          if (part === 'home') return changeHome(host, vm, vm.descriptor.provider, work)
-          if (part === 'vtpm') return changeVtpmKeys(host, vm, work)
-          return changeDisk(host, vm, diskOf(part), 'encrypted', work)
-        },
-      ),
+    recrypt: (name, { provider, ...parts }, options = {}) =>
+      host.claim(name, 'recrypt', (claimed) => {
+        const steps: readonly { readonly part: Part; readonly provider?: string }[] = [
+          ...(otherProvider(claimed, parts, provider) ?? []),
+          ...partsToRecrypt(claimed.descriptor, parts).map((part) => ({ part })),
+        ]
+        const request = { operation: 'recrypt', options, steps }
+        return doSteps(host, claimed, request, (vm, step, work) => {
+          if (step.provider !== undefined) return changeProvider(host, vm, step.provider, work)
+          if (step.part === 'home') return changeHome(host, vm, vm.descriptor.provider, work)
+          if (step.part === 'vtpm') return changeVtpmKeys(host, vm, work)
+          return changeDisk(host, vm, diskOf(step.part), 'encrypted', work)
+        })
+      }),
 
     removeVtpm: (name) =>
       run(
@@ -78,6 +101,23 @@ export function createVmEncryption(host: VmHost): VmEncryption {
         (vm, _part, work) => removeVtpm(host, vm, work),
       ),
   }
+}
+
+/**
+ * The step that has the keys which a VM has wrapped by another provider; new ones are wrapped by that then. A VM has one provider, so
+ * this is about all of its parts.
+ */
+function otherProvider(
+  { descriptor }: StoredVm,
+  { home, vtpm, disks = [] }: VmParts,
+  provider: string | undefined,
+): readonly { readonly part: Part; readonly provider: string }[] | undefined {
+  if (provider === undefined || provider === descriptor.provider) return undefined
+  if (home || vtpm || disks.length > 0) {
+    const message = `expected all parts of VM ${descriptor.name} to get keys of ${provider}`
+    throw new PlatformError('REQUEST_INVALID', message)
+  }
+  return descriptor.provider === undefined ? undefined : [{ part: 'home', provider }]
 }
 
 function diskOf(part: Part): string {

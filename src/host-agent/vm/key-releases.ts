@@ -3,6 +3,7 @@ import { Exactly, Name, Uuid } from '../../api/common.js'
 import { KeyContext, MAX_BATCH_ITEMS, Purpose, WrappedKey } from '../../api/key-provider.js'
 import { messageOf } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { type DiskBundle, listBundles } from './disk-bundle.js'
 import { isErrno } from './errno.js'
 import { readPrivateFile, replacePrivateFile } from './files.js'
 import { pathsOf } from './layout.js'
@@ -74,13 +75,30 @@ export class KeyReleases {
     if (records) await this.noteRecords(vmId, records.keys)
   }
 
-  /** Notes keys of a VM that may have been dropped. Never throws: a key that is not released harms nobody. */
+  /**
+   * Notes keys of a VM that may have been dropped; those that are still used are not. Never throws: a key that is not
+   * released harms nobody.
+   */
   async noteRecords(vmId: string, records: readonly KeyRecord[]): Promise<void> {
-    const pending = records.map(({ object, provider, purpose, wrapped }) => ({
+    const all = records.map(({ object, provider, purpose, wrapped }) => ({
       ...{ vmId, provider, purpose, wrapped },
       context: contextOf(vmId, object),
     }))
-    await this.note(pending).catch((error: unknown) => this.#notReleased(vmId, error))
+    try {
+      // a disk that was detached may leave this host at any time: its key is not to be in the notes
+      const pending: PendingRelease[] = []
+      for (const one of all) if (!(await this.#isInUse(one))) pending.push(one)
+      await this.note(pending)
+    } catch (error) {
+      this.#notReleased(vmId, error)
+    }
+  }
+
+  /** Notes the key of a detached disk that came into another VM, under a key that is wrapped for that. Never throws. */
+  async noteBundle({ vm: { vmId }, encrypted }: DiskBundle): Promise<void> {
+    if (!encrypted) return
+    const { provider, wrapped, object } = encrypted
+    await this.noteRecords(vmId, [{ object, provider, wrapped, purpose: 'vm-disk', generation: 1 }])
   }
 
   /** Tells providers; what they cannot be told now stays for the next time. Never throws. */
@@ -132,7 +150,9 @@ export class KeyReleases {
       if (isErrno(error, 'ENOTDIR')) return undefined
       throw error
     })
-    return octets !== undefined && Buffer.from(octets).includes(wrapped)
+    if (octets !== undefined && Buffer.from(octets).includes(wrapped)) return true
+    const detached = await listBundles(this.#directory)
+    return detached.some(({ bundle }) => bundle.encrypted?.wrapped === wrapped)
   }
 
   async #read(): Promise<readonly PendingRelease[]> {

@@ -1,9 +1,21 @@
-import { access, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import {
+  access,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  unlink,
+} from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Exactly } from '../../api/common.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { eraseDisk } from './disk.js'
+import { BUNDLE_RECORD, DETACHED, readBundle } from './disk-bundle.js'
 import { isErrno } from './errno.js'
 import {
   makePrivateDirectory,
@@ -12,6 +24,7 @@ import {
   replacePrivateFile,
   syncPath,
 } from './files.js'
+import { isSameFile } from './import-file.js'
 import { pathsOf, type VmPaths } from './layout.js'
 import type { Programs } from './programs.js'
 import { encodeRecord, parseRecord } from './records.js'
@@ -27,6 +40,8 @@ const VmFile = Type.String({
     '^(vm\\.json|keys\\.json|home\\.(enc|json)|vtpm\\.json|vtpm-backup\\.permall|nvram\\.fd|vtpm(/tpm2-00\\.permall|/certs/[a-z-]{1,20}\\.pem)?|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
 })
 
+const DiskFileName = Type.String({ pattern: '^disk-[a-z0-9._-]{1,58}\\.(luks|raw)$' })
+
 const Commit = Exactly({
   format: Type.Literal(1),
   /** Files that take the place of those of their names, or are new. */
@@ -37,8 +52,34 @@ const Commit = Exactly({
   resize: Type.Array(Exactly({ file: VmFile, octets: Type.Integer({ minimum: 1 }) }), {
     maxItems: 16,
   }),
+  /**
+   * Files from outside that become files of the VM. Each has a second name in `change/take` already; the first one, which
+   * goes, is told by that. With `bundle` the record beside it goes, too.
+   */
+  take: Type.Optional(
+    Type.Array(
+      Exactly({
+        file: DiskFileName,
+        from: Type.String({ pattern: '^/[^\\0]*$', maxLength: 4096 }),
+        bundle: Type.Boolean(),
+      }),
+      { maxItems: 1 },
+    ),
+  ),
+  /** A disk that leaves the VM, into the directory of detached disks; `change/give` has its record. */
+  give: Type.Optional(
+    Type.Array(
+      Exactly({
+        file: DiskFileName,
+        bundle: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,200}$' }),
+      }),
+      { maxItems: 1 },
+    ),
+  ),
 })
 type Commit = Static<typeof Commit>
+type Take = NonNullable<Commit['take']>[number]
+type Give = NonNullable<Commit['give']>[number]
 
 /** What a change does to the files of a VM, by their names in its directory. */
 export type FileChange = Partial<Omit<Commit, 'format'>>
@@ -56,7 +97,7 @@ export async function stageChange(paths: VmPaths): Promise<VmPaths> {
 }
 
 /**
- * Makes the staged files those of the VM. From one moment on, when `commit.json` has its name, the change is done,
+ * Makes the staged files those of the VM, takes disks in and gives them away. From one moment on, when `commit.json` has its name, the change is done,
  * whatever becomes of this process: `settleChange` completes it. The files must be on the disk already.
  *
  * @param onStep called before each of the steps `commit`, `place`, `erase`
@@ -68,10 +109,10 @@ export async function commitChange(
   onStep: (step: string) => void,
 ): Promise<void> {
   onStep('commit')
-  const { put = [], drop = [], resize = [] } = change
+  const { put = [], drop = [], resize = [], take = [], give = [] } = change
   const staged = pathsOf(`${paths.change}/new`)
   for (const path of [staged.vtpm, staged.root, paths.change, paths.root]) await syncPath(path)
-  const commit: Commit = { format: 1, put, drop, resize }
+  const commit: Commit = { format: 1, put, drop, resize, take, give }
   await replacePrivateFile(paths.change, COMMIT, encodeRecord(commit))
   await complete(programs, paths, commit, onStep)
 }
@@ -126,12 +167,49 @@ async function complete(
     await handle.truncate(octets)
     await handle.sync()
   }
+  for (const one of commit.take ?? []) await takeIn(paths, one)
+  for (const one of commit.give ?? []) await giveAway(paths, one)
   for (const file of [...commit.put, ...commit.drop]) {
     await syncPath(dirname(`${root}/${file}`)).catch(unless('ENOENT'))
   }
   onStep('erase')
   await discard(programs, `${change}/old`)
   await removeChange(paths)
+}
+
+async function takeIn(paths: VmPaths, { file, from, bundle }: Take): Promise<void> {
+  const { root, change } = paths
+  await rename(`${change}/take/${file}`, `${root}/${file}`).catch(unless('ENOENT'))
+  await syncPath(root)
+  const [taken, left] = await Promise.all(
+    [`${root}/${file}`, from].map((path) =>
+      lstat(path).catch((error: unknown) => {
+        unless('ENOENT', 'ENOTDIR')(error)
+        return undefined
+      }),
+    ),
+  )
+  // whatever else has that name by now is left alone
+  if (taken && left && isSameFile(taken, left)) await unlink(from)
+  const directory = dirname(from)
+  if (bundle && !(await exists(from)) && (await readBundle(directory).catch(() => undefined))) {
+    await overwriteWithZeros(`${directory}/${BUNDLE_RECORD}`, RECORD_OCTETS)
+    await unlink(`${directory}/${BUNDLE_RECORD}`)
+    await rmdir(directory).catch(unless('ENOTEMPTY'))
+  }
+  await syncPath(directory).catch(unless('ENOENT', 'ENOTDIR'))
+}
+
+async function giveAway(paths: VmPaths, { file, bundle }: Give): Promise<void> {
+  const { root, change } = paths
+  const directory = `${dirname(root)}/${DETACHED}`
+  if (!(await exists(`${change}/give`))) return
+  const name = file.endsWith('.luks') ? 'disk.luks' : 'disk.raw'
+  await rename(`${root}/${file}`, `${change}/give/${name}`).catch(unless('ENOENT'))
+  await syncPath(`${change}/give`)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await rename(`${change}/give`, `${directory}/${bundle}`)
+  for (const path of [root, directory, dirname(directory)]) await syncPath(path)
 }
 
 /** Erases key slots and records below a directory. Octets of plain disks are left to the file system. */

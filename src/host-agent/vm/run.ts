@@ -1,16 +1,18 @@
 import type { ChildProcess } from 'node:child_process'
 import { access, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
+import { isPlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
-import { checkDiskFile, type DiskFile, diskFileOf, isEncrypted } from './disk-file.js'
+import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import { isListening } from './listening-socket.js'
+import { openDisk } from './open-disk.js'
 import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
 import { launchProgram, type Programs, programFailed, shorten } from './programs.js'
 import { qemuArguments, swtpmArguments } from './qemu-arguments.js'
+import { checkNoSecretLeft, plugDisk } from './qemu-disks.js'
 import { Qmp } from './qmp.js'
 import {
   type Accelerator,
@@ -108,13 +110,7 @@ export async function startMachine(
     })
     onStep('disks')
     for (const [index, disk] of home.disks.entries()) {
-      const { name } = disk
-      const file = diskFileOf(paths, disk)
-      const node = `disk${index}`
-      if (isEncrypted(file)) await addVolume(qmp, file, keys.of(`disk-${name}`), node)
-      else await addPlainDisk(qmp, file, node)
-      const device = { driver: 'scsi-hd', bus: 'scsi.0', 'scsi-id': index, lun: 0 }
-      await qmp.execute('device_add', { ...device, id: `scsi-${node}`, drive: node, serial: name })
+      await plugDisk(qmp, index, disk.name, openDisk(paths, disk, keys))
     }
     await checkNoSecretLeft(qmp)
     onStep('run')
@@ -192,42 +188,6 @@ export async function settleMachine(
   }
   if (hasVtpm) await markVtpmStopped(paths, run.wasSeen)
   await rm(paths.run, { recursive: true, force: true })
-}
-
-async function addVolume(qmp: Qmp, disk: DiskFile, key: Secret, node: string): Promise<void> {
-  const secret = `key-${node}`
-  await qmp.addSecret(secret, key)
-  try {
-    await qmp.execute('blockdev-add', {
-      driver: 'luks',
-      'node-name': node,
-      'key-secret': secret,
-      discard: 'ignore',
-      file: { driver: 'file', filename: disk.path },
-    })
-  } catch (error) {
-    if (!/invalid password/i.test(messageOf(error))) throw error
-    throw new PlatformError('VM_KEY_WRONG', `the unwrapped key does not open ${disk.path}`, {
-      cause: error,
-    })
-  }
-  await qmp.execute('object-del', { id: secret })
-}
-
-/** As it lies there: the format is not guessed. */
-async function addPlainDisk(qmp: Qmp, disk: DiskFile, node: string): Promise<void> {
-  await qmp.execute('blockdev-add', {
-    driver: 'raw',
-    'node-name': node,
-    discard: 'ignore',
-    file: { driver: 'file', filename: disk.path },
-  })
-}
-
-/** QEMU hands a secret object to whoever can open its QMP socket: there is none when the guest runs. */
-async function checkNoSecretLeft(qmp: Qmp): Promise<void> {
-  const objects = JSON.stringify(await qmp.execute('qom-list', { path: '/objects' }))
-  if (objects.includes('child<secret>')) throw programFailed('qemu', 'kept a key')
 }
 
 /** A QEMU that does not answer is ended by `settleMachine`. */

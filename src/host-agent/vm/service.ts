@@ -10,6 +10,7 @@ import { readLibvirtRecord } from '../libvirt/record.js'
 import { createVmLibvirt, type VmLibvirt } from '../libvirt/service.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { createVmPolicies, type VmPolicies } from './apply-policy.js'
+import { createVmAttachments, type VmAttachments } from './attachments.js'
 import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
 import { type CreateDeps, createVm } from './create-vm.js'
 import { createVmDisks, type VmDisks } from './disk-changes.js'
@@ -37,6 +38,7 @@ import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
 import { createVmMoves, type VmMoves } from './vm-moves.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
+import { createVmRewrap, type VmRewrap } from './vm-rewrap.js'
 import { checkSpec, requireNoId } from './vm-spec.js'
 import type { StoredVm } from './vm-store.js'
 import { createVtpmCertificates, type VmVtpmCertificates } from './vtpm-certificate-changes.js'
@@ -57,6 +59,8 @@ export interface VmServiceOptions {
   readonly inventory: Inventory
   readonly clock: Clock
   readonly logger: Logger
+  /** That disks are attached from, beside those that were detached here. */
+  readonly importDirectories?: readonly string[]
   /** With which keys are unwrapped to show and start VMs: `session` unless told. */
   readonly assurance?: Assurance
   /** `auto`, the default, takes KVM where a guest really runs under it. */
@@ -90,6 +94,8 @@ export interface VmService
     VmMoves,
     VmSnapshots,
     VmLibvirt,
+    VmAttachments,
+    VmRewrap,
     AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
@@ -204,6 +210,7 @@ export function createVmService(options: VmServiceOptions): VmService {
       ...{ firmware, chooseAccelerator },
     },
   )
+  const disks = createVmDisks(host)
 
   const stop: VmService['stop'] = (
     name,
@@ -234,13 +241,18 @@ export function createVmService(options: VmServiceOptions): VmService {
   return {
     ...createVmEncryption(host),
     ...createVmPolicies(host),
-    ...createVmDisks(host),
+    ...disks,
     ...createVmVtpms(host, options),
     ...createVtpmCertificates(host, options),
     ...createLockedVms(host, unlocking, stop),
     ...createVmMoves(host),
     ...createVmSnapshots(host),
     ...libvirt,
+    ...createVmRewrap(host),
+    ...createVmAttachments(host, {
+      importDirectories: options.importDirectories ?? [],
+      addDisk: disks.addDisk,
+    }),
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
       const spec = checkSpec(request)

@@ -129,5 +129,5 @@ export function tryKeys(host: VmHost, name: string): Promise<StoredVm> {
 async function lockedVms(host: VmHost): Promise<readonly StoredVm[]> {
   const vms = await host.store.list()
   const locks = await Promise.all(vms.map((vm) => readLock(vm.paths)))
-  return vms.filter((_, index) => locks[index] !== undefined)
+  return vms.filter(({ exported }, index) => !exported && locks[index] !== undefined)
 }

@@ -6,6 +6,8 @@ import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
+import { readBundle } from './disk-bundle.js'
+import type { OpenDisk } from './disk-copy.js'
 import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
 import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
@@ -13,6 +15,15 @@ import { settleChange } from './pending-change.js'
 import type { Inventory, InventoryVm, KeyClient, VtpmWitness } from './ports.js'
 import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
+import {
+  checkNoSecretLeft,
+  freeIndex,
+  plugDisk,
+  pluggedDisks,
+  resizeDisk,
+  unplugDisk,
+} from './qemu-disks.js'
+import { Qmp } from './qmp.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
 import { isRunning } from './running.js'
@@ -118,8 +129,8 @@ export class VmHost implements Disposable {
   }
 
   /**
-   * Runs a long operation on a stopped VM. It can be listed and shown meanwhile; all else is refused with `VM_BUSY`.
-   * Wrapped keys that it drops are released.
+   * Runs a long operation on a VM, which is stopped unless the operation is one for which it may run. It can be listed and
+   * shown meanwhile; all else is refused with `VM_BUSY`. Wrapped keys that it drops are released.
    *
    * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`, `VM_SNAPSHOTS`
    */
@@ -127,10 +138,10 @@ export class VmHost implements Disposable {
     name: string,
     operation: string,
     task: (vm: StoredVm) => Promise<T>,
-    alsoFor: AlsoFor = {},
+    alsoFor: AlsoFor & { readonly mayRun?: boolean } = {},
   ): Promise<T> {
     const take = async (free: StoredVm) => {
-      await this.requireStopped(free)
+      if (!alsoFor.mayRun || !(await findRunning(free.paths))) await this.requireStopped(free)
       if (!alsoFor.withSnapshots && (await hasSnapshots(free.paths))) {
         throw new PlatformError('VM_SNAPSHOTS', `remove the snapshots of VM ${name} first`)
       }
@@ -181,7 +192,8 @@ export class VmHost implements Disposable {
   async lock(vm: StoredVm, error: unknown): Promise<void> {
     const { vmId, name, provider } = vm.descriptor
     const reason = lockReasonOf(error)
-    if (reason === undefined || provider === undefined || (await isRunning(vm.paths))) return
+    if (reason === undefined || provider === undefined || vm.exported) return
+    if (await isRunning(vm.paths)) return
     if (!(await writeLock(vm.paths, error, reason, isoTime(this.clock.nowMs())))) return
     this.logger.warn({ event: 'vm.locked', vmId, name, reason, err: error }, 'a VM is locked')
     // whom the authority does not hear, or does not believe, tells it later
@@ -189,6 +201,24 @@ export class VmHost implements Disposable {
     if (isHeard) await this.report(vm)
     else this.#untold.set(vmId, name)
     this.#onLocked()
+  }
+
+  /** Gives a disk to a VM, if that runs. @throws PlatformError `VM_KEY_WRONG`, `VM_PROCESS` */
+  async plug(vm: StoredVm, name: string, disk: OpenDisk): Promise<void> {
+    await this.#onMachine(vm, async (qmp) => {
+      await plugDisk(qmp, freeIndex(await pluggedDisks(qmp)), name, disk)
+      await checkNoSecretLeft(qmp)
+    })
+  }
+
+  /** Takes a disk away from a VM, if that runs. @throws PlatformError `VM_PROCESS` */
+  async unplug(vm: StoredVm, name: string): Promise<void> {
+    await this.#onMachine(vm, (qmp) => unplugDisk(qmp, name))
+  }
+
+  /** Tells a VM, if it runs, that a disk became larger. @throws PlatformError `VM_PROCESS` */
+  async resize(vm: StoredVm, name: string, sizeOctets: number): Promise<void> {
+    await this.#onMachine(vm, (qmp) => resizeDisk(qmp, name, sizeOctets))
   }
 
   /** What the inventory is told of a VM. */
@@ -309,9 +339,15 @@ export class VmHost implements Disposable {
   async settleChange(vm: StoredVm): Promise<'none' | 'completed' | 'undone'> {
     const { vmId, name } = vm.descriptor
     const records = await this.store.readKeysOfChange(vm)
+    const taken = await readBundle(`${vm.paths.change}/take`).catch(() => undefined)
     const outcome = await settleChange(this.programs, vm.paths)
     if (outcome === 'none') return outcome
     await this.releases.noteRecords(vmId, records)
+    if (outcome === 'completed' && taken) await this.releases.noteBundle(taken)
+    await this.#unplugOthers(vm).catch((error: unknown) => {
+      const reason = messageOf(error)
+      this.logger.error({ event: 'vm.unplug-failed', vmId, reason }, 'a VM has a disk too many')
+    })
     this.logger.warn(
       { event: `vm.change-${outcome}`, vmId, name },
       `an unfinished change of a VM was ${outcome}`,
@@ -340,6 +376,22 @@ export class VmHost implements Disposable {
     if (!(await removeLock(vm.paths))) return
     this.logger.info({ event: 'vm.unlocked', vmId, name }, 'a VM is unlocked')
     await this.report(vm)
+  }
+
+  /** Takes away the disks that a VM which runs was given and which did not become disks of it after all. */
+  async #unplugOthers(vm: StoredVm): Promise<void> {
+    const { disks } = (await this.store.find(vm.descriptor.name)).descriptor
+    await this.#onMachine(vm, async (qmp) => {
+      for (const name of (await pluggedDisks(qmp)).keys()) {
+        if (!disks.some((disk) => disk.name === name)) await unplugDisk(qmp, name)
+      }
+    })
+  }
+
+  async #onMachine(vm: StoredVm, work: (qmp: Qmp) => Promise<void>): Promise<void> {
+    if (!(await findRunning(vm.paths))) return
+    await using qmp = await Qmp.connect(vm.paths.qmpSocket)
+    await work(qmp)
   }
 
   #requireFree({ descriptor: { vmId, name } }: StoredVm): void {

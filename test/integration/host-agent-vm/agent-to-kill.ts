@@ -52,6 +52,11 @@ if (operation.addVtpm) await vms.addVtpm(operation.addVtpm, { onProgress })
 if (operation.replaceCertificates) {
   await vms.replaceVtpmCertificates(operation.replaceCertificates, { onProgress })
 }
+if (operation.attachDisk) {
+  const { vm, from } = operation.attachDisk
+  await vms.attachDisk(vm, { name: 'taken', from }, { onProgress })
+}
+if (operation.detachDisk) await vms.detachDisk(operation.detachDisk, 'taken', { onProgress })
 if (operation.addDisk) {
   const disk = { name: 'added', sizeOctets: 1024 * 1024 }
   await vms.addDisk(operation.addDisk, disk, { onProgress })

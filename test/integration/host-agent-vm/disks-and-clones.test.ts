@@ -68,16 +68,9 @@ describe('a disk', () => {
     const vm = await host.vms.addDisk('vm', { name: 'scratch', sizeOctets: MIB, plain: true })
     expect(vm.disks.at(-1)).toMatchObject({ format: 'raw' })
     await start('vm')
-    await expect(host.vms.addDisk('vm', { name: 'more', sizeOctets: MIB })).rejects.toMatchObject({
+    await expect(host.vms.clone('vm', { name: 'other' })).rejects.toMatchObject({
       code: 'VM_RUNNING',
     })
-    for (const attempt of [
-      () => host.vms.growDisk('vm', 'data', 8 * MIB),
-      () => host.vms.removeDisk('vm', 'data'),
-      () => host.vms.clone('vm', { name: 'other' }),
-    ]) {
-      await expect(attempt()).rejects.toMatchObject({ code: 'VM_RUNNING' })
-    }
     await stop('vm')
   })
 

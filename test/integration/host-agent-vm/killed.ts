@@ -72,3 +72,18 @@ export function moveAndDie(
 ): Promise<void> {
   return die({ ...host, operation, step })
 }
+
+export function attachAndDie(
+  host: TestHost,
+  vm: string,
+  from: string,
+  step: string,
+): Promise<void> {
+  const { directory, keys } = host
+  return die({ directory, kek: keys.kek, operation: { attachDisk: { vm, from } }, step })
+}
+
+export function detachAndDie(host: TestHost, vm: string, step: string): Promise<void> {
+  const { directory, keys } = host
+  return die({ directory, kek: keys.kek, operation: { detachDisk: vm }, step })
+}
