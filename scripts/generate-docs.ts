@@ -1,7 +1,10 @@
 // Writes the pages of docs/ that are made of tables in the code. `--check` fails where a page is not up to date.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { BUILT_IN_ROLES } from '../src/api/built-in-roles.js'
+import { METRICS } from '../src/api/metrics.js'
+import type { Needs } from '../src/api/needs.js'
 import { PRIVILEGES } from '../src/api/privileges.js'
+import { SealedService, sealOperations } from '../src/api/seal.js'
 import { describeSettings } from '../src/core/config.js'
 import { ERROR_CODES } from '../src/core/error-codes.js'
 import { AgentConfig } from '../src/host-agent/config.js'
@@ -11,7 +14,7 @@ import { missingTests, vsphereTable } from './vsphere-features.js'
 const pages: Readonly<Record<string, string>> = {
   'docs/errors.md': errorsPage(),
   'docs/features.md': featuresPage(),
-  'docs/privileges.md': privilegesPage(),
+  'docs/privileges.md': privilegesPage(await operationsForPeople()),
   'docs/settings.md': settingsPage(),
 }
 
@@ -70,7 +73,40 @@ function settingsPage(): string {
   ].join('\n')
 }
 
-function privilegesPage(): string {
+interface ForPeople {
+  readonly id: string
+  readonly summary: string
+  readonly path: string
+  readonly needs: Needs
+}
+
+/** Every operation, stream and page of figures that says what people need, by the API that it is of. */
+async function operationsForPeople(): Promise<ReadonlyMap<string, readonly ForPeople[]>> {
+  const found = new Map<string, ForPeople[]>()
+  const add = (value: unknown) => {
+    if (typeof value !== 'object' || value === null || !('needs' in value)) return
+    const operation = value as unknown as ForPeople
+    const api = operation.path.split('/')[1] ?? ''
+    found.set(api, [...(found.get(api) ?? []), operation])
+  }
+  for (const file of readdirSync('src/api').sort()) {
+    const module = (await import(`../src/api/${file.replace(/ts$/, 'js')}`)) as object
+    for (const value of Object.values(module)) add(value)
+  }
+  for (const { const: service } of SealedService.anyOf) {
+    for (const operation of Object.values(sealOperations(service))) add(operation)
+  }
+  for (const figures of Object.values(METRICS)) add(figures)
+  return found
+}
+
+function needsCells({ needs }: ForPeople): string {
+  if (needs.on === 'self') return 'to be known | oneself'
+  const where = { site: 'site', object: 'each object' }[needs.on]
+  return `${needs.privileges.map((one) => `\`${one}\``).join(' ')} | ${where}`
+}
+
+function privilegesPage(operations: ReadonlyMap<string, readonly ForPeople[]>): string {
   const rows = Object.entries(PRIVILEGES).map(
     ([name, { allows, checkedOn }]) => `| \`${name}\` | ${allows} | ${checkedOn} |`,
   )
@@ -93,6 +129,20 @@ function privilegesPage(): string {
         `| \`${name}\` | ${description} | ${privileges.map((one) => `\`${one}\``).join(' ')} |`,
     ),
     '',
+    '## What each operation needs',
+    '',
+    'All privileges of its row. On the site: a role that was granted on the site. On each object: a role granted on the site, or on',
+    'the cluster, a tag or the VM that the operation is about; lists show what the caller may see. An operation that is not here is',
+    'for hosts, or for anybody.',
+    '',
+    ...[...operations].flatMap(([api, list]) => [
+      `### ${api}`,
+      '',
+      '| operation | does | needs | on |',
+      '|---|---|---|---|',
+      ...list.map((one) => `| \`${one.id}\` | ${one.summary} | ${needsCells(one)} |`),
+      '',
+    ]),
   ].join('\n')
 }
 

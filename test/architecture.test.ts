@@ -79,6 +79,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   'ffi-napi': ['native/ffi.ts'],
   'ref-napi': ['native/ffi.ts'],
   jose: ['src/tokens/'],
+  '@node-rs/argon2': ['src/people/adapters/password-hasher.ts'],
   '@peculiar/x509': ['src/pki/'],
   'better-sqlite3': ['src/store/'],
   commander: ['src/cli/'],

@@ -65,6 +65,7 @@ import { addTaskRoutes } from './routes/task-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
 
 export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
+export { placeOfVm } from './adapters/vm-places.js'
 export { ControlPlaneSection } from './config.js'
 
 const SERVICE = 'control-plane'

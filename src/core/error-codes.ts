@@ -24,6 +24,10 @@ export const ERROR_CODES = {
   FORBIDDEN: { status: 403, title: 'the caller may not do this' },
   IDEMPOTENCY_MISMATCH: { status: 422, title: 'the key was used for another request' },
   IDEMPOTENCY_UNKNOWN: { status: 409, title: 'nobody knows whether the request was done' },
+  LAST_ADMINISTRATOR: {
+    status: 409,
+    title: 'nobody would be left who has an administrative privilege on the site',
+  },
   RATE_LIMITED: { status: 429, title: 'too many requests' },
   INTERNAL: { status: 500, title: 'an error of our own' },
   UNAVAILABLE: { status: 503, title: 'the service cannot answer now' },

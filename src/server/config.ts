@@ -4,6 +4,7 @@ import { AttestationSection } from '../attestation/index.js'
 import { ControlPlaneSection } from '../control-plane/index.js'
 import { LOG_LEVELS } from '../core/logger.js'
 import { KeyProviderSection } from '../key-provider/index.js'
+import { OidcSection, PeopleSection } from '../people/index.js'
 import { SealSection } from './seal-config.js'
 
 /** Configuration of the authority: `authority.toml`, `SIGILLO_…`, flags. */
@@ -65,4 +66,6 @@ export const AuthorityConfig = Exactly({
   attestation: AttestationSection,
   keyProvider: KeyProviderSection,
   controlPlane: ControlPlaneSection,
+  people: PeopleSection,
+  oidc: OidcSection,
 })

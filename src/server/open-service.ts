@@ -1,5 +1,5 @@
 import type { Static } from 'typebox'
-import { type Needs, onSite } from '../api/needs.js'
+import { METRICS } from '../api/metrics.js'
 import { type Attestation, openAttestation } from '../attestation/index.js'
 import { openControlPlane } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
@@ -25,12 +25,6 @@ import type { OpenService } from './service-keeper.js'
 
 const BODY_LIMIT_OCTETS = 64 * 1024
 const TICK_EVERY_MS = 2_000
-
-const METRICS_NEED: Readonly<Record<ServiceName, Needs>> = {
-  attestation: onSite('TrustedAdmin.ReadTrustedHosts'),
-  'key-provider': onSite('TrustedAdmin.ReadKMSTrust'),
-  'control-plane': onSite('System.Read'),
-}
 
 export interface ServiceDeps {
   readonly store: Store
@@ -75,7 +69,7 @@ export async function openService(
       prefix: `/${service}`,
       state: () => 'ok',
       ...(insecureTest ? { insecureTest } : {}),
-      metrics: { registry, access: { needs: METRICS_NEED[service], service } },
+      metrics: { registry, access: { needs: METRICS[service].needs, service } },
     })
     addOpenApiRoute(app, `/${service}/v1/openapi.json`, {
       title: `Sigillo ${service}`,
@@ -151,7 +145,7 @@ async function addService(
 }
 
 /** Streams end when the app begins to close. */
-async function closeApp(app: App): Promise<void> {
+export async function closeApp(app: App): Promise<void> {
   const closing = app.close()
   await quiet(app)
   await closing

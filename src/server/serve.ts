@@ -1,6 +1,6 @@
 import type { Static } from 'typebox'
 import { ATTESTATION_SEALED, type Attestation } from '../attestation/index.js'
-import { CONTROL_PLANE_SEALED } from '../control-plane/index.js'
+import { CONTROL_PLANE_SEALED, placeOfVm } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
 import { PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
@@ -10,6 +10,7 @@ import {
   actorOf,
   addHealthRoutes,
   addOpenApiRoute,
+  type CallerAccess,
   callerAccess,
   createApp,
   type HostAccess,
@@ -20,7 +21,7 @@ import {
   type TlsFiles,
 } from '../http/index.js'
 import { KEY_PROVIDER_SEALED } from '../key-provider/index.js'
-import { findCaller, missingPrivilege, type PeopleTables } from '../people/index.js'
+import { openPeople, type People } from '../people/index.js'
 import {
   appendAudit,
   type FoundationTables,
@@ -33,7 +34,7 @@ import {
 } from '../store/index.js'
 import type { AuthorityConfig } from './config.js'
 import { DisposalStack } from './disposal-stack.js'
-import { openService, type ServiceDeps } from './open-service.js'
+import { closeApp, openService, type ServiceDeps } from './open-service.js'
 import { readText } from './read-text.js'
 import { SealAdministration } from './seal-administration.js'
 import { addSealRoutes } from './seal-routes.js'
@@ -89,7 +90,13 @@ export async function startAuthority(options: {
       : trustedKeys(config, issuer, undefined, clock)
 
     const apps = new Map<string, App>()
-    const callers = callersOf(store, clock)
+    const people = stack.use(
+      openPeople({ store, config: config.people, oidc: config.oidc, placeOfVm, clock }),
+    )
+    const callers = callersOf(store, people, clock)
+    const peopleApp = await openPeopleApp(people, callers, { config, logger, build, publicUrl })
+    stack.defer(() => closeApp(peopleApp))
+    apps.set('people', peopleApp)
     const operatorApp = await createApp({
       logger,
       name: 'operator',
@@ -104,7 +111,7 @@ export async function startAuthority(options: {
       const sealed = await sealedApp(service, config, logger)
       stack.defer(() => sealed.close())
       apps.set(service, sealed)
-      const doors = doorsOf(service, { store, config, publicUrl, keysOf, clock })
+      const doors = doorsOf(service, { store, config, publicUrl, keysOf, callers, clock })
       const onAttestation: ServiceDeps['onAttestation'] = (opened) => {
         attestation = opened
       }
@@ -179,6 +186,34 @@ function keeperOf(
   })
 }
 
+/** Login, accounts, roles and permissions: there whether services are sealed or not. */
+async function openPeopleApp(
+  people: People,
+  callers: CallerAccess,
+  options: {
+    readonly config: Static<typeof AuthorityConfig>
+    readonly logger: Logger
+    readonly build: string
+    readonly publicUrl: string
+  },
+): Promise<App> {
+  const app = await createApp({
+    logger: options.logger,
+    name: 'people',
+    bodyLimitOctets: SMALL_BODY_OCTETS,
+    publicRequestsPerMinute: options.config.server.publicRequestsPerMinute,
+    callers,
+  })
+  people.addRoutes(app, callers)
+  addOpenApiRoute(app, '/people/v1/openapi.json', {
+    title: 'Sigillo people',
+    version: options.build,
+    serverUrl: options.publicUrl,
+  })
+  await app.ready()
+  return app
+}
+
 /** What stands in the place of a service that is sealed. */
 async function sealedApp(
   service: ServiceName,
@@ -251,11 +286,9 @@ function trustedKeys(
   return remoteKeys({ issuer, caPem, clock })
 }
 
-function callersOf(store: Store, clock: Clock) {
-  const people = store.tables<PeopleTables & FoundationTables>()
+function callersOf(store: Store, people: People, clock: Clock) {
   return callerAccess({
-    find: (token, service) => findCaller(store, { token, service, nowMs: clock.nowMs() }),
-    missing: (caller, needs) => missingPrivilege(people, caller, needs, clock.nowMs()),
+    ...people.doors,
     onForbidden: (caller, service, refusal) =>
       auditRefusal(store, clock, service, actorOf(caller), 'caller.authorize', refusal),
   })
@@ -287,11 +320,11 @@ function doorsOf(
     readonly config: Static<typeof AuthorityConfig>
     readonly publicUrl: string
     readonly keysOf: KeysOf
+    readonly callers: CallerAccess
     readonly clock: Clock
   },
 ) {
-  const { store, config, publicUrl, clock } = deps
-  const callers = callersOf(store, clock)
+  const { store, config, publicUrl, callers, clock } = deps
   const hosts: HostAccess = hostAccess({
     publicUrl,
     audience: publicUrl,

@@ -60,10 +60,14 @@ export async function createOperator(
   return { operatorId, token }
 }
 
-/** The operator who has this token for this service, unless it was revoked or has ended. */
+/** The operator who has this token for this service (or for any, without one), unless it was revoked or has ended. */
 export async function findOperator(
   store: Store,
-  query: { readonly token: string; readonly service: string; readonly nowMs: number },
+  query: {
+    readonly token: string
+    readonly service?: string | undefined
+    readonly nowMs: number
+  },
 ): Promise<StoredOperator | undefined> {
   const row = await store
     .tables<FoundationTables>()
@@ -74,7 +78,8 @@ export async function findOperator(
   if (!row || row.revoked_at_ms !== null) return undefined
   if (row.expires_at_ms !== null && row.expires_at_ms <= query.nowMs) return undefined
   const operator = storedOperator(row)
-  return operator.services.includes(query.service) ? operator : undefined
+  const { service } = query
+  return service === undefined || operator.services.includes(service) ? operator : undefined
 }
 
 /** All operators by name. */

@@ -35,6 +35,14 @@ export {
 } from './jwe.js'
 export { createPlacement, type Placement, verifyPlacement } from './placement.js'
 export {
+  kidOfOutsideToken,
+  OUTSIDE_ALGORITHMS,
+  type OutsideAlgorithm,
+  type OutsideKeys,
+  readOutsideKeys,
+  verifyOutsideToken,
+} from './outside-token.js'
+export {
   jwkThumbprint,
   type PublicJwk,
   parsePublicJwk,

@@ -1,10 +1,11 @@
 import type { Kysely } from 'kysely'
-import { BUILT_IN_ROLES } from '../../api/built-in-roles.js'
 import { PRIVILEGES, type Privilege } from '../../api/privileges.js'
 import { type Caller, noteCheck, type OperatorCaller } from '../../http/index.js'
 import type { FoundationTables } from '../../store/index.js'
 import { operatorPermissions } from '../domain/operator-rights.js'
-import { type Permission, type Rights, rightsOf, type Scope } from '../domain/rights.js'
+import { type Permission, type Rights, rightsOf } from '../domain/rights.js'
+import { builtInRole } from '../domain/roles.js'
+import { scopeOf } from './scope-columns.js'
 import type { PeopleTables } from './tables.js'
 
 type Db = Kysely<PeopleTables & FoundationTables>
@@ -61,12 +62,13 @@ async function isInForce(db: Db, { operatorId }: OperatorCaller, nowMs: number):
 }
 
 /** The permissions of accounts or groups, with the privileges that their roles have now. */
-export async function grantedTo(
-  db: Db,
+export async function grantedTo<T extends PeopleTables>(
+  transaction: Kysely<T>,
   kind: PeopleTables['people_permissions']['principal_kind'],
   principals: readonly string[],
   issuer: string,
 ): Promise<readonly Permission[]> {
+  const db = transaction as unknown as Db
   const rows = await db
     .selectFrom('people_permissions as p')
     .leftJoin('people_roles as r', 'r.name', 'p.role')
@@ -77,24 +79,16 @@ export async function grantedTo(
     .execute()
   return rows.map(({ role, scope_kind, scope, privileges }) => ({
     role,
-    privileges: builtIn(role) ?? parsePrivileges(privileges ?? '[]'),
+    privileges: builtInRole(role) ?? parsePrivileges(privileges ?? '[]'),
     scope: scopeOf(scope_kind, scope),
   }))
 }
 
-export function builtIn(role: string): readonly Privilege[] | undefined {
-  return Object.hasOwn(BUILT_IN_ROLES, role)
-    ? BUILT_IN_ROLES[role as keyof typeof BUILT_IN_ROLES].privileges
-    : undefined
-}
+export const EVERY_PRIVILEGE = Object.keys(PRIVILEGES) as readonly Privilege[]
 
 /** Privileges of a role; a name that this program does not know counts for nothing. */
 export function parsePrivileges(text: string): readonly Privilege[] {
   return (JSON.parse(text) as readonly string[]).filter((name): name is Privilege =>
     Object.hasOwn(PRIVILEGES, name),
   )
-}
-
-function scopeOf(kind: Scope['kind'], name: string): Scope {
-  return kind === 'site' ? { kind } : { kind, name }
 }

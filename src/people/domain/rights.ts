@@ -1,12 +1,6 @@
+import type { Scope } from '../../api/people.js'
 import type { Privilege } from '../../api/privileges.js'
 import { PlatformError } from '../../core/errors.js'
-
-/** Where a permission holds: everywhere, for a cluster and its VMs, for VMs with a tag, for one VM. */
-export type Scope =
-  | { readonly kind: 'site' }
-  | { readonly kind: 'cluster'; readonly name: string }
-  | { readonly kind: 'tag'; readonly name: string }
-  | { readonly kind: 'vm'; readonly name: string }
 
 /** What an act is about. A VM that is not there yet has a cluster and no id; one that nobody knows has an id alone. */
 export type Place =
