@@ -33,7 +33,6 @@ export {
   encryptToBindingKey,
   encryptToSession,
 } from './jwe.js'
-export { createPlacement, type Placement, verifyPlacement } from './placement.js'
 export {
   kidOfOutsideToken,
   OUTSIDE_ALGORITHMS,
@@ -42,6 +41,7 @@ export {
   readOutsideKeys,
   verifyOutsideToken,
 } from './outside-token.js'
+export { createPlacement, type Placement, verifyPlacement } from './placement.js'
 export {
   jwkThumbprint,
   type PublicJwk,
