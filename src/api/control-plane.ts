@@ -70,6 +70,7 @@ export const VmReport = Exactly({
     },
   ),
   vtpm: Type.Boolean(),
+  snapshots: Type.Optional(Type.Integer({ minimum: 0 })),
   key: Type.Optional(Exactly(WrappingKey, 'what the key of the VM home is wrapped with')),
   keys: Type.Optional(
     Type.Array(Exactly({ object: KeyObjectName, ...WrappingKey }), {

@@ -28,6 +28,8 @@ export interface InventoryTransaction {
   /** In the place of the one that the part had. */
   saveGivenPolicy(given: GivenPolicy): Promise<void>
   removeGivenPolicies(vmId: string): Promise<void>
+  /** Forgets those of parts that the VM does not have any longer. */
+  keepGivenPolicies(vmId: string, parts: readonly PolicyPart[]): Promise<void>
 
   /** Tags of these VMs, in order. */
   listTags(vmIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>

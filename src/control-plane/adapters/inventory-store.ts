@@ -222,6 +222,14 @@ export function inventoryTransaction<T extends InventoryTables & FoundationTable
       await tx.deleteFrom('control_plane_vm_policies').where('vm_id', '=', vmId).execute()
     },
 
+    async keepGivenPolicies(vmId, parts) {
+      await tx
+        .deleteFrom('control_plane_vm_policies')
+        .where('vm_id', '=', vmId)
+        .where('part', 'not in', parts)
+        .execute()
+    },
+
     async listTags(vmIds) {
       if (vmIds.length === 0) return new Map()
       const rows = await tx

@@ -3,6 +3,7 @@ import { PlatformError } from '../../core/errors.js'
 import { type Page, pageOf, readPage, readVisiblePage, type StoredPage } from '../../core/page.js'
 import type { Caller } from '../../http/index.js'
 import { SITE } from '../../people/index.js'
+import { diskPart } from '../../storage-policies/index.js'
 import type { VmFilter } from '../inventory-ports.js'
 import type { ControlPlaneStore, HostCaller, NewEvent, StoredCluster, StoredVm } from '../ports.js'
 import { noteEncryptedVm } from './hosts.js'
@@ -117,6 +118,7 @@ export function createInventory(store: ControlPlaneStore) {
         for (const { message, ...one } of before ? protectionChanges(before.report, report) : []) {
           await tx.addEvent({ ...info(nowMs, one.type, `vm:${vmId}`, message), ...one })
         }
+        await tx.keepGivenPolicies(vmId, ['home', ...report.disks.map(diskPart)])
         if (report.provider !== undefined) await noteEncryptedVm(tx, caller.hostId, nowMs)
       }),
 

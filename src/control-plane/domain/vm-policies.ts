@@ -6,6 +6,7 @@ import {
   isAsWanted,
   type PolicyPart,
   type PolicyStep,
+  partsToOpen,
   planPolicyChange,
   requireNoObstacle,
   type VmProtection,
@@ -42,7 +43,7 @@ export interface PlannedChange {
  * What a change of storage policies of a VM comes to, and whether this caller may have it. The host plans again, from how
  * the VM is then.
  *
- * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`, what `planPolicyChange` and `requireNoObstacle` throw,
+ * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`, what `planPolicyChange` and `requireNoObstacle` throw, `VM_KEYS_NEEDED`,
  *   `HOST_ENCRYPTION_OFF`
  */
 export async function planVmPolicies(
@@ -60,7 +61,9 @@ export async function planVmPolicies(
   const { home, disks } = await wantedWith(tx, vmId, protection, given)
   const fallback = defaultInForce(await tx.listDefaultProviders(), vm.cluster)?.provider
   const steps = planPolicyChange(protection, { home, disks }, fallback)
-  requireNoObstacle(protection, steps, { isRunning: vm.report.state === 'running', snapshots: 0 })
+  const { state, snapshots = 0 } = vm.report
+  requireNoObstacle(protection, steps, { isRunning: state === 'running', snapshots })
+  requireKeys(vm, protection, steps)
   rights.require(privilegesFor(steps), place)
   if (steps.some((step) => step.do !== 'decrypt')) await requireEncryptionHost(tx, act, vm)
   return {
@@ -83,6 +86,18 @@ export function privilegesFor(steps: readonly PolicyStep[]): readonly Privilege[
     }),
   )
   return [...needed]
+}
+
+/** What the host said is missing is not asked for: a part is decrypted with its own key and that of the home. */
+function requireKeys(
+  { report: { name, lock } }: StoredVm,
+  protection: VmProtection,
+  steps: readonly PolicyStep[],
+): void {
+  if (lock?.reason !== 'missing') return
+  if (!steps.some((step) => partsToOpen(protection, step).length > 0)) return
+  const expected = `expected every key that the change of VM ${name} needs, found it locked since ${lock.since} (${lock.code})`
+  throw new PlatformError('VM_KEYS_NEEDED', expected)
 }
 
 /** The policies that are meant, with what they ask now. @throws PlatformError `NOT_FOUND`, `REQUEST_INVALID` */

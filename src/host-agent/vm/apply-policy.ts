@@ -7,7 +7,6 @@ import {
   type PolicyStep,
   partsToOpen,
   planPolicyChange,
-  requireNoObstacle,
   type VmProtection,
   type WantedParts,
 } from '../../storage-policies/index.js'
@@ -57,7 +56,6 @@ export function createVmPolicies(host: VmHost): VmPolicies {
       }
       return host.claim(name, 'apply-policy', async (vm) => {
         const steps = plan(vm)
-        requireNoObstacle(vm.descriptor, steps, { isRunning: false, snapshots: 0 })
         await requireKeys(host, vm, steps)
         return doSteps(host, vm, { operation: 'apply-policy', options, steps }, takeStep(host))
       })
@@ -114,6 +112,7 @@ async function requireKeys(
   try {
     await open(objects)
   } catch (cause) {
+    await host.lock(vm, cause)
     if (!isPlatformError(cause) || ERROR_CODES[cause.code].status === UNAVAILABLE) throw cause
     const closed: string[] = []
     for (const object of objects) {

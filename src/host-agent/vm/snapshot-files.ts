@@ -43,9 +43,9 @@ export async function snapshotNames(paths: VmPaths): Promise<readonly string[]> 
   return found.flatMap(({ sealed: { snapshot } }) => [snapshot.name, snapshot.snapshotId])
 }
 
-/** Whether there is a snapshot, or what may be one. */
-export async function hasSnapshots(paths: VmPaths): Promise<boolean> {
-  return (await entriesOf(paths)).some(isUuid)
+/** How many snapshots there are, with what may be one. */
+export async function countSnapshots(paths: VmPaths): Promise<number> {
+  return (await entriesOf(paths)).filter(isUuid).length
 }
 
 /** Removes what an agent left that ended while it made or removed a snapshot. */

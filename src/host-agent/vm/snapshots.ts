@@ -105,6 +105,7 @@ export function createVmSnapshots(host: VmHost): VmSnapshots {
             }))
             event(vm, 'created', snapshot)
           })
+          await host.report(vm)
           return host.details(vm)
         },
         { withSnapshots: true },
@@ -138,6 +139,7 @@ export function createVmSnapshots(host: VmHost): VmSnapshots {
         const onStep = (step: string) => onProgress(step, 0)
         await removeSnapshot(programs, vm.paths, snapshot.snapshotId, onStep)
         event(vm, 'removed', snapshot)
+        await host.report(vm)
         onProgress('done', 100)
         return host.details(vm)
       }),

@@ -27,7 +27,7 @@ import { Qmp } from './qmp.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
 import { isRunning } from './running.js'
-import { hasSnapshots } from './snapshot-files.js'
+import { countSnapshots } from './snapshot-files.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
@@ -142,7 +142,7 @@ export class VmHost implements Disposable {
   ): Promise<T> {
     const take = async (free: StoredVm) => {
       if (!alsoFor.mayRun || !(await findRunning(free.paths))) await this.requireStopped(free)
-      if (!alsoFor.withSnapshots && (await hasSnapshots(free.paths))) {
+      if (!alsoFor.withSnapshots && (await countSnapshots(free.paths)) > 0) {
         throw new PlatformError('VM_SNAPSHOTS', `remove the snapshots of VM ${name} first`)
       }
       this.#claims.set(free.descriptor.vmId, operation)
@@ -231,6 +231,7 @@ export class VmHost implements Disposable {
       ...(provider === undefined ? {} : { provider }),
       keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
       ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
+      snapshots: await countSnapshots(vm.paths),
       disks: disks.map(({ name, sizeOctets, plain }) => ({
         ...{ name, sizeOctets, encrypted: !plain },
       })),

@@ -209,6 +209,14 @@ describe('a VM', () => {
     expect(await compliance(vmId)).toMatchObject({ root: 'compliant' })
   })
 
+  test('forgets the policy of a disk that it has no longer', async () => {
+    await done(site.admin, { kind: 'vm.remove-disk', vmId, request: { disk: 'scratch' } })
+    const request = { name: 'scratch', sizeOctets: MIB }
+    await done(site.admin, { kind: 'vm.add-disk', vmId, request })
+    const { policies } = await vmOf(vmId)
+    expect(policies.disks.find(({ name }) => name === 'scratch')).toMatchObject({ given: false })
+  })
+
   test('keeps its policy from being deleted', async () => {
     await expect(
       site.admin.call(deleteStoragePolicy, { params: { policy: 'gold-disks' } }),
@@ -279,6 +287,12 @@ describe('refused at once, before there is a task, is', () => {
     await done(site.admin, { kind: 'vm.start', vmId, request: {} })
     await expect(give(vmId, all('plain'))).rejects.toMatchObject({ code: 'VM_RUNNING' })
     await done(site.admin, { kind: 'vm.stop', vmId, request: { graceSeconds: 0 } })
+  })
+
+  test('a VM with snapshots', async () => {
+    const request = { name: 'before' }
+    await done(site.admin, { kind: 'vm.create-snapshot', vmId, request })
+    await expect(give(vmId, all('plain'))).rejects.toMatchObject({ code: 'VM_SNAPSHOTS' })
   })
 
   test('somebody without the privilege, with an audit record', async () => {

@@ -203,6 +203,16 @@ describe('a change of policy is refused', () => {
     await host.vms.stop('vm', { graceSeconds: 0 })
   })
 
+  test('for a VM with snapshots, until they are removed', async () => {
+    await host.vms.createSnapshot('vm', { name: 'before' })
+    await expect(host.vms.applyPolicy('vm', ALL_PLAIN)).rejects.toMatchObject({
+      code: 'VM_SNAPSHOTS',
+    })
+    expect([...host.inventory.vms.values()].some(({ snapshots }) => snapshots === 1)).toBe(true)
+    await host.vms.removeSnapshot('vm', 'before')
+    expect([...host.inventory.vms.values()].every(({ snapshots }) => snapshots === 0)).toBe(true)
+  })
+
   test('for a VM with a virtual TPM, whose home stays encrypted', async () => {
     await host.vms.create({ name: 'tpm', provider: 'kp', memoryMib: 128, disks: [] })
     const refused = host.vms.applyPolicy('tpm', { home: PLAIN })
