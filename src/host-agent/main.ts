@@ -19,6 +19,8 @@ import { createVtpmWitness } from './adapters/vtpm-witness.js'
 import { startAttestationLoop } from './attestation-loop.js'
 import type { AgentConfig } from './config.js'
 import { createTasks } from './domain/tasks.js'
+import { createGuestAnswers } from './guests/answer-guest.js'
+import { openGuestDoor } from './guests/guest-door.js'
 import { createKeyKeeper } from './host-keys/keeper.js'
 import { KeptKeys } from './host-keys/kept-keys.js'
 import { createLocalKeys } from './host-keys/local-keys.js'
@@ -28,7 +30,7 @@ import { createTaskExchange } from './tasks/exchange.js'
 import { TaskJournal } from './tasks/journal.js'
 import { createTaskRunner } from './tasks/runner.js'
 import { createTpmHolder } from './tpm-holder.js'
-import { createVmService } from './vm/index.js'
+import { createVmService, guestPlaces, type VmServiceOptions } from './vm/index.js'
 
 /** The description of a domain of libvirt is the longest body. */
 const BODY_LIMIT_OCTETS = 512 * 1024
@@ -44,6 +46,8 @@ export async function startHostAgent(deps: {
   readonly clock: Clock
   readonly random: () => number
   readonly logger: Logger
+  /** Programs of VMs that are not those of the distribution. */
+  readonly programs?: VmServiceOptions['programs']
 }): Promise<HostAgent> {
   const { config, clock, logger } = deps
   const authorityUrl = config.authority.url.replace(/\/$/, '')
@@ -96,17 +100,30 @@ export async function startHostAgent(deps: {
     take: createKeyTaker(authority, openTpmOfHost),
     hardwareId: () => hardwareUuid() ?? config.hostId,
   })
+  const certifier = createVtpmCertifier(authority, client)
+  const guests = openGuestDoor({
+    answers: createGuestAnswers({
+      hostId: config.hostId,
+      verifier: `${authorityUrl}/attestation`,
+      ...{ authority, client, certifier, clock },
+    }),
+    places: guestPlaces(config.vm.directory),
+    ...{ clock, logger },
+  })
   const vms = createVmService({
     directory: config.vm.directory,
     importDirectories: config.vm.importDirectories,
     keys,
-    certifier: createVtpmCertifier(authority, client),
-    inventory: createInventory(authority, async () => {
-      await loop.session()
-      const { cluster } = loop.status()
-      if (cluster === undefined) throw new TypeError('an attested host has a cluster')
-      return { hostId: config.hostId, cluster }
-    }),
+    certifier,
+    ...(deps.programs ? { programs: deps.programs } : {}),
+    inventory: guests.watching(
+      createInventory(authority, async () => {
+        await loop.session()
+        const { cluster } = loop.status()
+        if (cluster === undefined) throw new TypeError('an attested host has a cluster')
+        return { hostId: config.hostId, cluster }
+      }),
+    ),
     random: deps.random,
     vtpmRollback: config.vtpm.rollback,
     vtpmWitness: createVtpmWitness(authority),
@@ -134,7 +151,7 @@ export async function startHostAgent(deps: {
     hostId: config.hostId,
     authorityUrl,
     eventLogFile: config.tpm.eventLogFile,
-    ...{ tpm, loop, client, keys, keeper, kept, vms, tasks, clock },
+    ...{ tpm, loop, client, keys, keeper, kept, vms, guests, tasks, clock },
   })
   // Before anything else uses the TPM: it has few slots
   await keeper.restore()
@@ -158,6 +175,7 @@ export async function startHostAgent(deps: {
     await exchange[Symbol.asyncDispose]()
     await tasks.settled()
     await vms[Symbol.asyncDispose]()
+    await guests[Symbol.asyncDispose]()
     await keeper[Symbol.asyncDispose]()
     await loop[Symbol.asyncDispose]()
     await tpm[Symbol.asyncDispose]()

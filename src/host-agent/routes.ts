@@ -20,9 +20,11 @@ import { type App, addOperation } from '../http/index.js'
 import { importJwks, verifyAttestationResult } from '../tokens/index.js'
 import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
+import type { GuestDoor } from './guests/guest-door.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
 import { addAttachmentRoutes } from './routes/attachment-routes.js'
+import { addGuestRoutes } from './routes/guest-routes.js'
 import { addLibvirtRoutes } from './routes/libvirt-routes.js'
 import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
 import { addPolicyRoutes } from './routes/policy-routes.js'
@@ -50,6 +52,7 @@ export function addAgentRoutes(
     readonly keys: KeyClient
     readonly keeper: KeyKeeper
     readonly kept: KeptKeys
+    readonly guests: GuestDoor
   },
 ): void {
   const { loop, keys, keeper, vms, clock } = deps
@@ -105,6 +108,7 @@ export function addAgentRoutes(
   addVmMoveRoutes(app, deps)
   addSnapshotRoutes(app, deps)
   addLibvirtRoutes(app, vms)
+  addGuestRoutes(app, deps)
 }
 
 function heldKeys(keeper: KeyKeeper, kept: KeptKeys): AnswerOf<typeof listHeldKeys> {

@@ -23,7 +23,7 @@ export {
   type RevocationList,
   verifyRevocationList,
 } from './revocation-list.js'
-export type { TpmDescription } from './subject-alternative-name.js'
+export { describeTpm, type TpmDescription } from './subject-alternative-name.js'
 export { spkiOf } from './subject-key.js'
 export { type EkCertificateVerdict, verifyEkCertificate } from './verify-ek-certificate.js'
 export { type IakCertificateVerdict, verifyIakCertificate } from './verify-iak-certificate.js'

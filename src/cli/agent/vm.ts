@@ -17,6 +17,7 @@ import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { addRewrapCommand } from './vm-attach.js'
+import { addAttestationCommand } from './vm-attestation.js'
 import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { addMoveCommands } from './vm-moves.js'
@@ -44,6 +45,7 @@ export function addVmCommands(program: Command): void {
   addDiskCommands(vm)
   addRewrapCommand(vm)
   addVtpmCommands(vm)
+  addAttestationCommand(vm)
   addPolicyCommands(vm)
   addMoveCommands(vm)
   addSnapshotCommands(vm)

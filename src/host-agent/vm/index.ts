@@ -1,3 +1,4 @@
+export { guestPlaces } from './guest-places.js'
 export type { EncryptionOptions } from './part-by-part.js'
 export type {
   Inventory,

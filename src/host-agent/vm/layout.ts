@@ -46,6 +46,8 @@ export interface VmPaths {
   readonly libvirtDomain: string
   readonly qmpSocket: string
   readonly tpmSocket: string
+  /** Of the port that the guest attests by. */
+  readonly guestSocket: string
   readonly qemuPid: string
   readonly swtpmPid: string
   readonly qemuLog: string
@@ -77,6 +79,7 @@ export function pathsOf(root: string): VmPaths {
     libvirtDomain: `${root}/libvirt.xml`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
+    guestSocket: `${root}/run/att.sock`,
     qemuPid: `${root}/run/qemu.pid`,
     swtpmPid: `${root}/run/swtpm.pid`,
     qemuLog: `${root}/run/qemu.log`,

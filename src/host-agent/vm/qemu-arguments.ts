@@ -1,3 +1,4 @@
+import { GUEST_PORT } from '../../api/guest-channel.js'
 import type { Firmware } from './accelerator.js'
 import type { VmPaths } from './layout.js'
 import type { Accelerator, Home } from './records.js'
@@ -26,7 +27,7 @@ export function qemuArguments(options: {
     ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],
     ...['-blockdev', JSON.stringify(code), '-blockdev', JSON.stringify(nvram)],
     ...['-device', 'virtio-scsi-pci,id=scsi', '-device', 'virtio-rng-pci'],
-    ...(home.vtpm ? tpmArguments(paths) : []),
+    ...(home.vtpm ? [...tpmArguments(paths), ...guestPortArguments(paths)] : []),
     ...['-chardev', `socket,id=qmp,path=${paths.qmpSocket},server=on,wait=off`],
     ...['-mon', 'chardev=qmp,mode=control', '-pidfile', paths.qemuPid],
   ]
@@ -47,5 +48,14 @@ function tpmArguments(paths: VmPaths): readonly string[] {
   return [
     ...['-chardev', `socket,id=tpm,path=${paths.tpmSocket}`],
     ...['-tpmdev', 'emulator,id=tpm,chardev=tpm', '-device', 'tpm-crb,tpmdev=tpm'],
+  ]
+}
+
+/** The port that a guest attests by: the agent listens to it. */
+function guestPortArguments(paths: VmPaths): readonly string[] {
+  return [
+    ...['-chardev', `socket,id=guest,path=${paths.guestSocket},server=on,wait=off`],
+    ...['-device', 'virtio-serial-pci,id=ports,max_ports=2'],
+    ...['-device', `virtserialport,bus=ports.0,chardev=guest,name=${GUEST_PORT}`],
   ]
 }

@@ -1,0 +1,114 @@
+import type { Client } from '../../api/client.js'
+import type { GuestAnswer, GuestRequest } from '../../api/guest-channel.js'
+import { createGuestAttestation, createGuestChallenge } from '../../api/guests.js'
+import { equalBytes, fromBase64url, toBase64url } from '../../core/bytes.js'
+import { type Clock, secondsOf } from '../../core/clock.js'
+import { PlatformError } from '../../core/errors.js'
+import {
+  type Certificate,
+  describeTpm,
+  parseCertificate,
+  parseCertificates,
+  readVtpmNames,
+  spkiOf,
+} from '../../pki/index.js'
+import { createPlacement } from '../../tokens/index.js'
+import { parsePublicArea, publicKeyOf } from '../../tpm/index.js'
+import type { Authority } from '../adapters/authority.js'
+import type { VtpmCertifier } from '../vm/index.js'
+
+/** A VM of this host that runs. */
+export interface GuestVm {
+  readonly vmId: string
+  /** Certificates of its virtual TPM as they are on the host, PEM. */
+  certificates(): Promise<readonly string[]>
+}
+
+/**
+ * Speaks for the guests of this host at the attestation service.
+ *
+ * It states of a VM only what it knows by itself: that the request came from the port of this VM, and that the endorsement
+ * key is one of the virtual TPM that was made for it.
+ */
+export function createGuestAnswers(deps: {
+  readonly hostId: string
+  /** Identifier of the attestation service. */
+  readonly verifier: string
+  readonly authority: Authority
+  readonly client: Client
+  readonly certifier: VtpmCertifier
+  readonly clock: Clock
+}) {
+  const { client, authority } = deps
+  /** Certificates that name this host, of virtual TPMs that came from another, by SubjectPublicKeyInfo. */
+  const renewed = new Map<string, Uint8Array>()
+
+  /** @throws PlatformError `GUEST_UNKNOWN_KEY`, `GUEST_VM`, or of the control plane */
+  const certificateFor = async (vm: GuestVm, ekPublic: Uint8Array): Promise<Uint8Array> => {
+    const spki = spkiOf(publicKeyOf(parsePublicArea(ekPublic)))
+    const certificate = (await vm.certificates())
+      .flatMap((pem) => parseCertificates(pem))
+      .find(({ publicKey }) => equalBytes(spkiOf(publicKey), spki))
+    if (!certificate) {
+      const message = 'expected an endorsement key of the virtual TPM of this VM, found another'
+      throw new PlatformError('GUEST_UNKNOWN_KEY', message)
+    }
+    const names = readVtpmNames(certificate)
+    if (names?.vmId !== vm.vmId) {
+      const found = names?.vmId ?? 'none'
+      throw new PlatformError('GUEST_VM', `expected a certificate for ${vm.vmId}, found ${found}`)
+    }
+    if (names.hostId === deps.hostId) return certificate.der
+    const key = `${vm.vmId} ${toBase64url(spki)}`
+    const kept = renewed.get(key)
+    if (kept && parseCertificate(kept).notAfterMs > deps.clock.nowMs()) return kept
+    const fresh = await certifyAnew(vm.vmId, spki, certificate)
+    renewed.set(key, fresh)
+    return fresh
+  }
+
+  /** The VM came from another host: the control plane certifies the same key for this one, if it has the VM here. */
+  const certifyAnew = (vmId: string, publicKeySpki: Uint8Array, before: Certificate) => {
+    const tpm = describeTpm(before)
+    if (!tpm) throw new PlatformError('VTPM_CERTIFICATE', 'the certificate does not describe a TPM')
+    return deps.certifier.certify({ vmId, kind: 'ek', publicKeySpki, tpm })
+  }
+
+  return {
+    /** @throws PlatformError of this host or of the attestation service: `ATTESTATION_REFUSED`, `HOST_STATUS`, … */
+    async answer(vm: GuestVm, request: GuestRequest): Promise<GuestAnswer> {
+      const { vmId } = vm
+      const ekPublic = fromBase64url(request.ekPublic)
+      const keys = {
+        vmId,
+        ekPublic: request.ekPublic,
+        ekCertificate: toBase64url(await certificateFor(vm, ekPublic)),
+        akPublic: request.akPublic,
+      }
+      if (request.ask === 'challenge') {
+        const { expiresAt: _, ...challenge } = await client.call(createGuestChallenge, {
+          body: keys,
+        })
+        return { vmId, ...challenge }
+      }
+      const { id: _id, ask: _ask, ...evidence } = request
+      const session = await authority.session()
+      const placement = await createPlacement(
+        {
+          verifier: deps.verifier,
+          vmId,
+          nonce: fromBase64url(request.nonce),
+          ekPublic,
+          akPublic: fromBase64url(request.akPublic),
+          hostToken: session.token,
+        },
+        session.keys.dpop,
+        secondsOf(deps.clock.nowMs()),
+      )
+      const host = { token: session.token, placement }
+      return client.call(createGuestAttestation, { body: { ...evidence, ...keys, host } })
+    },
+  }
+}
+
+export type GuestAnswers = ReturnType<typeof createGuestAnswers>
