@@ -97,11 +97,11 @@ export async function cloneVm(
     }
     if (vtpm !== 'none') progress.begin('vtpm')
     if (vtpm === 'new') {
-      const { certifier, now } = deps
+      const { certifier, vtpmSlots: slots, now } = deps
       await makePrivateDirectory(paths.vtpm)
       const jobDirectory = `${paths.root}/job`
       await makeVtpm({
-        ...{ programs, paths, jobDirectory, vmId, certifier, now },
+        ...{ programs, paths, jobDirectory, vmId, certifier, slots, now },
         dek: keys.of('vtpm'),
       })
     } else if (vtpm === 'copy') {

@@ -13,6 +13,7 @@ import type { Programs } from './programs.js'
 import { Progress } from './progress.js'
 import { type Descriptor, descriptorOf, encodeRecord, type Home } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
+import type { Slots } from './slots.js'
 import { keyObjects, makeKeys, wrapKeys } from './vm-keys.js'
 import type { VmSpec } from './vm-spec.js'
 import { makeVtpm } from './vtpm.js'
@@ -26,6 +27,7 @@ export interface CreateDeps {
   readonly firmware: Firmware
   readonly keys: KeyClient
   readonly certifier: VtpmCertifier
+  readonly vtpmSlots: Slots
   readonly now: () => number
   /** Notes that keys of a VM that is not made after all are not needed. */
   readonly dropKeys: (vmId: string, root: string) => Promise<void>
@@ -125,11 +127,11 @@ async function writeVm(
   }
   if (vtpm) {
     progress.begin('vtpm')
-    const { certifier, now } = deps
+    const { certifier, vtpmSlots: slots, now } = deps
     await makePrivateDirectory(paths.vtpm)
     const jobDirectory = `${paths.root}/job`
     await makeVtpm({
-      ...{ programs, paths, jobDirectory, vmId, certifier, now },
+      ...{ programs, paths, jobDirectory, vmId, certifier, slots, now },
       dek: keys.of('vtpm'),
     })
   }

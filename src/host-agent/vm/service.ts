@@ -188,6 +188,7 @@ export function createVmService(options: VmServiceOptions): VmService {
   const createDeps: CreateDeps = {
     ...{ directory: store.directory, programs, firmware, keys },
     certifier: options.certifier,
+    vtpmSlots: host.vtpmSlots,
     now: () => clock.nowMs(),
     dropKeys: (vmId, root) => releases.noteAllOf(vmId, root),
   }

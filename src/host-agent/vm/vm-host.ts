@@ -27,12 +27,16 @@ import { Qmp } from './qmp.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
 import { isRunning } from './running.js'
+import { Slots } from './slots.js'
 import { countSnapshots } from './snapshot-files.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import { type StoredVm, VmStore } from './vm-store.js'
 import { readVtpmCertificates } from './vtpm.js'
 import { type RollbackPolicy, VtpmStates } from './vtpm-states.js'
+
+/** Most of the time of a manufacture is waiting: more than processors, and not so many that each takes long. */
+const VTPMS_AT_ONCE = 8
 
 /** Which VMs an operation is for that others are not for. */
 interface AlsoFor {
@@ -69,6 +73,8 @@ export class VmHost implements Disposable {
   readonly logger: Logger
   readonly releases: KeyReleases
   readonly vtpmStates: VtpmStates
+  /** For the manufacture of virtual TPMs. */
+  readonly vtpmSlots = new Slots(VTPMS_AT_ONCE)
   readonly #onLocked: () => void
   readonly inventory: Inventory
   readonly #queue = new KeyedQueue()

@@ -68,7 +68,7 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
             onStep('manufacture')
             await makeVtpm({
               ...{ programs, vmId, paths: staged, jobDirectory: `${vm.paths.change}/job` },
-              ...{ dek: keys.of('vtpm'), certifier: deps.certifier },
+              ...{ dek: keys.of('vtpm'), certifier: deps.certifier, slots: host.vtpmSlots },
               now: () => host.clock.nowMs(),
             })
             return {

@@ -7,6 +7,7 @@ import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } fro
 import type { VmPaths } from './layout.js'
 import type { VtpmCertifier } from './ports.js'
 import { type Programs, runChecked } from './programs.js'
+import type { Slots } from './slots.js'
 import { openCertificateJob, type VtpmCertificateName } from './vtpm-certificates.js'
 import {
   checkVtpm,
@@ -41,11 +42,13 @@ export async function makeVtpm(options: {
   readonly vmId: string
   readonly dek: Secret
   readonly certifier: VtpmCertifier
+  /** Waited for: making keys and waiting for swtpm_setup by too many at once helps nobody. */
+  readonly slots: Slots
   readonly now: () => number
 }): Promise<void> {
   const { programs, paths, jobDirectory: directory, vmId, dek, certifier, now } = options
   await makePrivateDirectory(directory)
-  const issued = await (async () => {
+  const issued = await options.slots.run(async () => {
     await using job = await openCertificateJob({ directory, vmId, certifier, now })
     await writePrivateFile(
       `${directory}/setup.conf`,
@@ -63,7 +66,7 @@ export async function makeVtpm(options: {
       throw job.failure ?? error
     }
     return job.issued
-  })()
+  })
   await rm(directory, { recursive: true })
 
   const state = await readVtpmState(paths.vtpmState)

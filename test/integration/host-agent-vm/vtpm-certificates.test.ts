@@ -7,13 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Secret } from '../../../src/core/secret.js'
-import type { VtpmCertifier } from '../../../src/host-agent/vm/index.js'
 import { isListening } from '../../../src/host-agent/vm/listening-socket.js'
 import { DEFAULT_PROGRAMS } from '../../../src/host-agent/vm/programs.js'
 import { readPersistentKey } from '../../../src/host-agent/vm/vtpm-commands.js'
 import { withVtpm } from '../../../src/host-agent/vm/vtpm-session.js'
-import { createAuthority, issueEkCertificate } from '../../../src/pki/index.js'
+import { createAuthority } from '../../../src/pki/index.js'
 import { changeAndDie } from './killed.js'
+import { siteCertifier } from './site-certifier.js'
 import {
   createTestHost,
   findKeys,
@@ -31,21 +31,6 @@ let host: TestHost
 let folder: string
 let dek: Secret
 let files: string
-
-/** The authority of the site, as the control plane has it. */
-async function siteCertifier(): Promise<VtpmCertifier> {
-  const authority = await createAuthority({
-    ...{ commonName: 'Site', keyType: 'p384', validityDays: 10, now: Date.now() },
-  })
-  return {
-    authorityPem: async () => authority.certificatePem,
-    certify: ({ vmId, kind, publicKeySpki, tpm }) =>
-      issueEkCertificate(authority, {
-        ...{ publicKey: publicKeySpki, subjectName: vmId, tpm, kind },
-        ...{ subjectAltUris: [`urn:uuid:${vmId}`], validityDays: 5, now: Date.now() },
-      }),
-  }
-}
 
 beforeAll(async () => {
   host = await createTestHost({ certifier: await siteCertifier() })
