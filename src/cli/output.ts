@@ -4,6 +4,8 @@ export interface Output {
   data(value: unknown, text: () => readonly string[]): void
   /** A sentence for a person. Nothing with `--json`. */
   note(line: string): void
+  /** Whether standard error is a terminal. */
+  readonly live: boolean
   /** Progress on one line that overwrites itself; nothing unless standard error is a terminal. */
   progress(line: string): void
 }
@@ -16,6 +18,7 @@ export function createOutput(options: { readonly json: boolean }): Output {
     progressShown = false
   }
   return {
+    live,
     data(value, text) {
       clearProgress()
       const lines = options.json ? [JSON.stringify(value, null, 2)] : text()
@@ -63,18 +66,40 @@ export function fields(entries: readonly (readonly [string, string | undefined])
   return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 1)}  ${value}`)
 }
 
-/** `[######......] 50 %  step`, with `10.0 of 20.0 GiB` behind the percentage where octets are copied */
+/**
+ * `[######......] 50 %  step`, with `10.0 of 20.0 GiB  230 MiB/s  44 s left` behind the percentage where octets are copied
+ * and it is known how fast
+ */
 export function progressBar(
   percent: number,
   step: string,
   octets?: { readonly done: number; readonly total: number },
+  rate: { readonly octetsPerSecond?: number; readonly secondsLeft?: number } = {},
 ): string {
   const full = Math.round(percent / 5)
-  const copied = octets ? `  ${ofTotal(octets)}` : ''
+  const copied = (octets ? `  ${ofTotal(octets)}` : '') + rateText(rate)
   return `[${'#'.repeat(full)}${'.'.repeat(20 - full)}] ${String(percent).padStart(3)} %${copied}  ${step}`
 }
 
 function ofTotal({ done, total }: { readonly done: number; readonly total: number }): string {
   const [unit, divisor] = total < 2 ** 30 ? ['MiB', 2 ** 20] : ['GiB', 2 ** 30]
   return `${(done / divisor).toFixed(1)} of ${(total / divisor).toFixed(1)} ${unit}`
+}
+
+function rateText({
+  octetsPerSecond,
+  secondsLeft,
+}: {
+  readonly octetsPerSecond?: number
+  readonly secondsLeft?: number
+}): string {
+  if (octetsPerSecond === undefined || secondsLeft === undefined) return ''
+  return `  ${(octetsPerSecond / 2 ** 20).toFixed(0)} MiB/s  ${timeText(secondsLeft)} left`
+}
+
+/** `44 s`, `3 min`, `2 h 5 min` */
+function timeText(seconds: number): string {
+  if (seconds < 100) return `${seconds} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }

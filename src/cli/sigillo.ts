@@ -14,9 +14,11 @@ import { addKmipTest, addProviderCommands } from './authority/provider.js'
 import { addSiteCommands } from './authority/site.js'
 import { addStandardCommands } from './authority/standard.js'
 import { addStoragePolicyCommands } from './authority/storage-policy.js'
+import { addTaskCommands } from './authority/task.js'
 import { addTicketCommands } from './authority/ticket.js'
 import { addTokenCommands } from './authority/token.js'
 import { addVerifyVm } from './authority/verify-vm.js'
+import { addVmTaskCommands } from './authority/vm.js'
 import { addWebhookCommands } from './authority/webhook.js'
 import { buildVersion } from './build.js'
 import { addEkCommands } from './offline/ek-commands.js'
@@ -43,9 +45,10 @@ export function sigilloProgram(): Command {
   addNativeCommands(program)
   addStandardCommands(program)
   addDefaultProviderCommands(program)
-  addInventoryCommands(program)
+  addVmTaskCommands(addInventoryCommands(program))
   addInventoryHostCommands(program)
   addStoragePolicyCommands(program)
+  addTaskCommands(program)
   addOperatorCommands(program)
   addAuditCommands(program)
   addVerifyVm(addVerifyCommands(program))

@@ -1,18 +1,11 @@
 import type { Command } from 'commander'
-import { decryptVm, encryptVm, recryptVm, removeVtpm, type VmParts } from '../../api/host-agent.js'
+import { decryptVm, encryptVm, recryptVm, removeVtpm } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
 import { collect } from '../values.js'
+import { type PartOptions, partsOf } from '../vm-requests.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
-
-interface PartOptions {
-  readonly home?: boolean
-  readonly vtpm?: boolean
-  readonly disk?: readonly string[]
-  readonly compare?: boolean
-  readonly provider?: string
-}
 
 /** Encryption of VMs that exist and are stopped. */
 export function addEncryptionCommands(vm: Command): void {
@@ -31,7 +24,7 @@ export function addEncryptionCommands(vm: Command): void {
     )
     .action(async (name: string, options: PartOptions, command: Command) => {
       const { provider } = options
-      const body = { ...bodyOf(options), ...(provider === undefined ? {} : { provider }) }
+      const body = { ...partsOf(options), ...(provider === undefined ? {} : { provider }) }
       await using agent = connectAgent(command)
       const started = await agent.client.call(encryptVm, { params: { vm: name }, body })
       const task = await followTask(agent, started)
@@ -54,7 +47,7 @@ export function addEncryptionCommands(vm: Command): void {
         throw new PlatformError('REQUEST_INVALID', message)
       }
       await using agent = connectAgent(command)
-      const body = bodyOf(options)
+      const body = partsOf(options)
       const started = await agent.client.call(decryptVm, { params: { vm: name }, body })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
@@ -74,7 +67,7 @@ export function addEncryptionCommands(vm: Command): void {
     .action(async (name: string, options: PartOptions, command: Command) => {
       await using agent = connectAgent(command)
       const { provider } = options
-      const body = { ...bodyOf(options), ...(provider === undefined ? {} : { provider }) }
+      const body = { ...partsOf(options), ...(provider === undefined ? {} : { provider }) }
       const started = await agent.client.call(recryptVm, { params: { vm: name }, body })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
@@ -105,16 +98,4 @@ function withParts(command: Command): Command {
     .option('--home', 'its home: memory, processors, devices')
     .option('--disk <name>', 'this disk; may be repeated', collect)
     .option('--compare-all', 'compare all of each copied disk with its original, not samples')
-}
-
-function bodyOf(
-  options: PartOptions & { readonly compareAll?: boolean },
-): VmParts & { compare: 'all' | 'samples' } {
-  const { home, vtpm, disk } = options
-  return {
-    ...(home ? { home } : {}),
-    ...(vtpm ? { vtpm } : {}),
-    ...(disk ? { disks: [...disk] } : {}),
-    compare: options.compareAll ? 'all' : 'samples',
-  }
 }

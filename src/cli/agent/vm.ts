@@ -7,7 +7,6 @@ import {
   showVm,
   startVm,
   stopVm,
-  type VmCreate,
 } from '../../api/host-agent.js'
 import { unlockVm } from '../../api/locked-vms.js'
 import { fromBase64url } from '../../core/bytes.js'
@@ -15,6 +14,7 @@ import { PlatformError } from '../../core/errors.js'
 import { table } from '../output.js'
 import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
+import { type VmOptions, vmSpecOf } from '../vm-requests.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { addRewrapCommand } from './vm-attach.js'
 import { addAttestationCommand } from './vm-attestation.js'
@@ -27,16 +27,6 @@ import { printVm } from './vm-text.js'
 import { addVtpmCommands } from './vm-vtpm.js'
 
 const DEFAULT_READ_OCTETS = 512
-
-interface CreateOptions {
-  readonly provider?: string
-  readonly plain?: boolean
-  readonly plainDisk?: readonly string[]
-  readonly memory?: number
-  readonly cpus?: number
-  readonly disk?: readonly string[]
-  readonly vtpm: boolean
-}
 
 /** Encrypted VMs of this host. */
 export function addVmCommands(program: Command): void {
@@ -71,8 +61,8 @@ export function addVmCommands(program: Command): void {
         'sigillo-agent vm create lab1 --plain --disk root=/images/debian.qcow2',
       ),
     )
-    .action(async (name: string, options: CreateOptions, command: Command) => {
-      const body = specOf(name, options)
+    .action(async (name: string, options: VmOptions, command: Command) => {
+      const body = vmSpecOf(name, options)
       await using agent = connectAgent(command)
       const task = await followTask(agent, await agent.client.call(createVm, { body }))
       if (task.vm) printVm(agent.output, task.vm)
@@ -196,29 +186,4 @@ export function addVmCommands(program: Command): void {
         process.stdout.write(fromBase64url(data))
       },
     )
-}
-
-/** `name=20G` is an empty disk, `name=/path` one that is filled from an image. */
-function specOf(name: string, options: CreateOptions): VmCreate {
-  const { provider, plain, memory, cpus, vtpm } = options
-  if (provider !== undefined && plain) {
-    throw new PlatformError('REQUEST_INVALID', 'expected either --provider or --plain, found both')
-  }
-  const disk = (text: string, isPlain: boolean) => {
-    const [disk = '', ...rest] = text.split('=')
-    const value = rest.join('=')
-    const content = value.includes('/') ? { from: value } : { sizeOctets: size(value) }
-    return { name: disk, ...content, ...(isPlain ? { plain: true } : {}) }
-  }
-  return {
-    name,
-    ...(provider === undefined ? {} : { provider }),
-    ...(plain ? { plain } : { vtpm }),
-    ...(memory === undefined ? {} : { memoryMib: memory }),
-    ...(cpus === undefined ? {} : { cpus }),
-    disks: [
-      ...(options.disk ?? []).map((text) => disk(text, plain === true)),
-      ...(options.plainDisk ?? []).map((text) => disk(text, true)),
-    ],
-  }
 }

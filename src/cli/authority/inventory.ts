@@ -10,8 +10,8 @@ import { table } from '../output.js'
 import { addOperation } from './command.js'
 import { type VmFilterOptions, vmFilterOf, withVmFilter } from './vm-filter.js'
 
-/** Clusters, VMs, events, and the authority of virtual TPMs: what the control plane knows. */
-export function addInventoryCommands(program: Command): void {
+/** Clusters, VMs, events, and the authority of virtual TPMs: what the control plane knows. Returns the command of VMs. */
+export function addInventoryCommands(program: Command): Command {
   const cluster = program.command('cluster').description('clusters of hosts')
 
   addOperation(cluster, {
@@ -31,7 +31,9 @@ export function addInventoryCommands(program: Command): void {
     examples: ['sigillo cluster list', 'sigillo cluster list --json'],
   })
 
-  const vm = program.command('vm').description('virtual machines, as their hosts report them')
+  const vm = program
+    .command('vm')
+    .description('virtual machines, as their hosts report them, and what is done with them')
   addOperation<typeof listVms, VmFilterOptions>(vm, {
     usage: 'list',
     operation: listVms,
@@ -73,4 +75,5 @@ export function addInventoryCommands(program: Command): void {
       table(events.map((e) => [String(e.seq), e.at, e.severity, e.type, e.subject, e.message])),
     examples: ['sigillo event list', 'sigillo event list --after 120 --json'],
   })
+  return vm
 }

@@ -52,9 +52,9 @@ export async function visiblePlace(
 
 async function waitsFor(
   tx: ControlPlaneTransaction,
-  { state, hostId }: StoredTask,
+  { state, hostId, held }: StoredTask,
 ): Promise<VmTaskView['waitingFor']> {
-  if (state === 'sent') return 'turn'
-  if (state !== 'queued') return undefined
+  if (state === 'sent' && held) return 'turn'
+  if (state !== 'queued' && state !== 'sent') return undefined
   return (await tx.hostTrust(hostId))?.isTrusted ? 'host' : 'trust'
 }

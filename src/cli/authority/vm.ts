@@ -1,0 +1,218 @@
+import type { Command } from 'commander'
+import type { VmView } from '../../api/control-plane.js'
+import { fields } from '../output.js'
+import { examples } from '../run.js'
+import { collect, integer, size } from '../values.js'
+import { type PartOptions, partsOf, type VmOptions, vmSpecOf } from '../vm-requests.js'
+import { connect, withConnection } from './connection.js'
+import { addVmTask, findVm } from './vm-task.js'
+
+/** Operations on VMs, done by their hosts. */
+export function addVmTaskCommands(vm: Command): void {
+  addShow(vm)
+  addVmTask<'vm.create', VmOptions>(vm, {
+    usage: 'create <name>',
+    kind: 'vm.create',
+    configure: (command) =>
+      command
+        .option('--provider <name>', 'key provider (default: that of the cluster or the site)')
+        .option('--plain', 'a VM that is not encrypted, without a key provider')
+        .option(
+          '--disk <name=size|name=file>',
+          'a disk, empty or filled from an image on the host; may be repeated',
+          collect,
+        )
+        .option('--plain-disk <name=size|name=file>', 'a disk that is not encrypted', collect)
+        .option('--memory <MiB>', 'memory', integer)
+        .option('--cpus <n>', 'processors', integer)
+        .option('--no-vtpm', 'without a virtual TPM'),
+    request: ([name = ''], options) => vmSpecOf(name, options),
+    examples: [
+      'sigillo vm create web1 --host host-a --provider gold --disk root=20G',
+      'sigillo vm create web2 --cluster lab --disk root=/images/debian.qcow2 --detach',
+    ],
+  })
+  addVmTask(vm, {
+    usage: 'start <vm>',
+    kind: 'vm.start',
+    request: () => ({}),
+    examples: ['sigillo vm start web1', 'sigillo vm start web1 --host host-a --json'],
+  })
+  addVmTask<'vm.stop', { readonly grace?: number }>(vm, {
+    usage: 'stop <vm>',
+    kind: 'vm.stop',
+    configure: (command) =>
+      command.option('--grace <seconds>', 'how long the guest may take (default: 30)', integer),
+    request: (_, { grace }) => (grace === undefined ? {} : { graceSeconds: grace }),
+    examples: ['sigillo vm stop web1', 'sigillo vm stop web1 --grace 0'],
+  })
+  addVmTask(vm, {
+    usage: 'delete <vm>',
+    kind: 'vm.delete',
+    request: () => ({}),
+    destroys: ([name]) => `this destroys VM ${name}`,
+    examples: ['sigillo vm delete web1 --yes', 'sigillo vm delete web1 --host host-a --yes'],
+  })
+  addEncryption(vm)
+  addDisks(vm)
+}
+
+function addEncryption(vm: Command): void {
+  const withParts = (command: Command): Command =>
+    command
+      .option('--home', 'its home: memory, processors, devices')
+      .option('--disk <name>', 'this disk; may be repeated', collect)
+      .option('--compare-all', 'compare all of each copied disk with its original, not samples')
+  addVmTask<'vm.encrypt', PartOptions>(vm, {
+    usage: 'encrypt <vm>',
+    kind: 'vm.encrypt',
+    configure: (command) =>
+      withParts(command).option('--provider <name>', 'key provider, where the home is plain'),
+    request: (_, options) => ({
+      ...partsOf(options),
+      ...(options.provider === undefined ? {} : { provider: options.provider }),
+    }),
+    examples: [
+      'sigillo vm encrypt web1 --provider gold',
+      'sigillo vm encrypt web1 --disk data --compare-all --detach',
+    ],
+  })
+  addVmTask<'vm.decrypt', PartOptions>(vm, {
+    usage: 'decrypt <vm>',
+    kind: 'vm.decrypt',
+    configure: withParts,
+    request: (_, options) => partsOf(options),
+    destroys: ([name]) => `this writes VM ${name} to its host in the clear`,
+    examples: ['sigillo vm decrypt web1 --yes', 'sigillo vm decrypt web1 --disk data --yes'],
+  })
+  addVmTask<'vm.recrypt', PartOptions>(vm, {
+    usage: 'recrypt <vm>',
+    kind: 'vm.recrypt',
+    configure: (command) => withParts(command).option('--vtpm', 'the state of its virtual TPM'),
+    request: (_, options) => partsOf(options),
+    examples: ['sigillo vm recrypt web1', 'sigillo vm recrypt web1 --disk root --vtpm'],
+  })
+  addVmTask<'keys.rewrap', { readonly provider?: string }>(vm, {
+    usage: 'rewrap-keys',
+    kind: 'keys.rewrap',
+    configure: (command) => command.option('--provider <name>', 'only keys of this provider'),
+    request: (_, { provider }) => (provider === undefined ? {} : { provider }),
+    examples: [
+      'sigillo vm rewrap-keys --host host-a',
+      'sigillo vm rewrap-keys --host host-a --provider gold --detach',
+    ],
+  })
+  addVmTask(vm, {
+    usage: 'add-vtpm <vm>',
+    kind: 'vm.add-vtpm',
+    request: () => ({}),
+    examples: ['sigillo vm add-vtpm web1', 'sigillo vm add-vtpm web1 --json'],
+  })
+  addVmTask(vm, {
+    usage: 'remove-vtpm <vm>',
+    kind: 'vm.remove-vtpm',
+    request: () => ({}),
+    destroys: ([name]) => `what VM ${name} has sealed to its virtual TPM will be lost`,
+    examples: ['sigillo vm remove-vtpm web1 --yes', 'sigillo vm remove-vtpm web1 --yes --json'],
+  })
+}
+
+interface NewDisk {
+  readonly size?: number
+  readonly from?: string
+  readonly plain?: boolean
+}
+
+interface CloneOptions {
+  readonly vtpm?: 'new' | 'copy' | 'none'
+  readonly compareAll?: boolean
+}
+
+function addDisks(vm: Command): void {
+  addVmTask<'vm.clone', CloneOptions>(vm, {
+    usage: 'clone <vm> <clone>',
+    kind: 'vm.clone',
+    configure: (command) =>
+      command
+        .option('--vtpm <kind>', 'new (default where the VM has one), copy (the same twice), none')
+        .option('--compare-all', 'compare all of each copied disk with its original, not samples'),
+    request: ([name = ''], { vtpm, compareAll }) => ({
+      name,
+      ...(vtpm === undefined ? {} : { vtpm }),
+      compare: compareAll ? 'all' : 'samples',
+    }),
+    examples: ['sigillo vm clone web1 web2', 'sigillo vm clone web1 web2 --vtpm none'],
+  })
+  const disk = vm.command('disk').description('disks of a stopped VM')
+  addVmTask<'vm.add-disk', NewDisk>(disk, {
+    usage: 'add <vm> <disk>',
+    kind: 'vm.add-disk',
+    configure: (command) =>
+      command
+        .option('--size <octets>', 'its size, such as 20G; not needed with an image', size)
+        .option('--from <file>', 'raw or qcow2 image on the host to fill it from')
+        .option('--plain', 'a disk that is not encrypted, in an encrypted VM'),
+    request: ([name = ''], { size: sizeOctets, from, plain }) => ({
+      name,
+      ...(sizeOctets === undefined ? {} : { sizeOctets }),
+      ...(from === undefined ? {} : { from }),
+      ...(plain ? { plain } : {}),
+    }),
+    examples: [
+      'sigillo vm disk add web1 data --size 100G',
+      'sigillo vm disk add web1 tools --from /images/tools.qcow2 --plain',
+    ],
+  })
+  addVmTask(disk, {
+    usage: 'grow <vm> <disk> <size>',
+    kind: 'vm.grow-disk',
+    request: ([name = '', text = '']) => ({ disk: name, sizeOctets: size(text) }),
+    examples: [
+      'sigillo vm disk grow web1 data 200G',
+      'sigillo vm disk grow web1 data 200G --detach',
+    ],
+  })
+  addVmTask(disk, {
+    usage: 'remove <vm> <disk>',
+    kind: 'vm.remove-disk',
+    request: ([name = '']) => ({ disk: name }),
+    destroys: ([name, diskName]) => `this destroys disk ${diskName} of VM ${name}`,
+    examples: [
+      'sigillo vm disk remove web1 data --yes',
+      'sigillo vm disk remove web1 data --yes --json',
+    ],
+  })
+}
+
+function addShow(vm: Command): void {
+  withConnection(vm.command('show <vm>'))
+    .description('one VM, as its host reported it')
+    .option('--host <id>', 'host: where the VM is, if others have its name')
+    .option('--cluster <name>', 'cluster: the same')
+    .addHelpText('after', examples('sigillo vm show web1', 'sigillo vm show web1 --json'))
+    .action(
+      async (name: string, options: { host?: string; cluster?: string }, command: Command) => {
+        await using connection = connect(command)
+        const found = await findVm(connection.client, name, options)
+        connection.output.data(found, () => linesOf(found))
+      },
+    )
+}
+
+function linesOf({ vmId, hostId, cluster, report, reportedAt }: VmView): readonly string[] {
+  const { name, state, provider, vtpm, disks, lock } = report
+  return [
+    ...fields([
+      ['VM', name],
+      ['id', vmId],
+      ['host', `${hostId} in ${cluster}`],
+      ['state', lock ? `locked: ${lock.reason} (${lock.code})` : state],
+      ['key provider', provider ?? 'none: not encrypted'],
+      ['virtual TPM', vtpm ? 'yes' : 'no'],
+      ['reported', reportedAt],
+    ]),
+    ...disks.map(
+      (d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.encrypted ? 'encrypted' : 'plain'}`,
+    ),
+  ]
+}
