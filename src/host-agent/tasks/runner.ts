@@ -181,6 +181,19 @@ export function createTaskRunner(
     }
     // The next agent goes on with it
     if (closing && state === 'cancelled' && !one.isCancelled) return
+    if (error?.code === 'AUTHORITY_UNREACHABLE' && !one.isCancelled) {
+      // Once it answers it says whether the task is still wanted; what is left is done then
+      one.isRunning = false
+      one.mayBegin = false
+      one.progress = { percent, step: 'waits for the authority' }
+      logger.warn(
+        { event: 'task.waits', taskId: one.task.taskId },
+        'a task waits for the authority',
+      )
+      changed(one)
+      begin()
+      return
+    }
     one.progress = { ...one.progress, step, ...(octets ? { octets } : {}) }
     const result = vm && { vmId: vm.vmId, name: vm.name, state: vm.state }
     const short = error && { code: error.code, message: error.message.slice(0, MAX_MESSAGE) }
@@ -213,7 +226,10 @@ export function createTaskRunner(
       logger.info({ event: 'task.known', taskId }, 'a task came that is known')
       const before = remembered.get(taskId)
       const one = before ? hold(before, true) : held.get(taskId)
-      if (one) one.mayBegin = true
+      if (one) {
+        one.mayBegin = true
+        one.changes += 1
+      }
       remembered.delete(taskId)
       return
     }
@@ -262,7 +278,8 @@ export function createTaskRunner(
     },
     reports() {
       const due = [...held.values()]
-        .filter(({ changes, reported }) => changes > reported)
+        // An end is reported until it is settled
+        .filter(({ changes, reported, entry }) => changes > reported || entry.state === 'ended')
         .slice(0, MAX_TASKS_AT_ONCE)
         .map((one) => ({ one, changes: one.changes }))
       return {

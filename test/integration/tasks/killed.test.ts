@@ -140,7 +140,7 @@ describe('an agent that was killed has a task done once', () => {
     120_000,
   )
 
-  test.skipIf(!isSlow).for(FOR_NEW_VM)(
+  test.each(FOR_NEW_VM)(
     'a new VM, killed %s',
     async (killAt) => {
       const name = `new-${killAt.replace(/[^a-z]/g, '-')}`
