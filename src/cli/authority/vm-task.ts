@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { Client } from '../../api/client.js'
 import { listVms, type VmView } from '../../api/control-plane.js'
+import { everyPage } from '../../api/every-page.js'
 import { createVmTask, type NewVmTask } from '../../api/tasks.js'
 import { VM_TASKS, type VmTaskKind, type VmTaskRequest } from '../../api/vm-tasks.js'
 import { PlatformError } from '../../core/errors.js'
@@ -93,7 +94,7 @@ export async function findVm(
     ...(host === undefined ? {} : { hostId: host }),
     ...(cluster === undefined ? {} : { cluster }),
   }
-  const { vms } = await client.call(listVms, { query })
+  const { vms } = await everyPage(client, listVms, { query }, 'vms')
   const found = vms.filter(({ vmId, report }) => vmId === vm || report.name === vm)
   const [first, second] = found
   if (!first) throw new PlatformError('VM_NOT_FOUND', `no host reported a VM ${vm}`)

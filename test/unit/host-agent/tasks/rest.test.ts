@@ -8,6 +8,7 @@ const ENCRYPTED: VmFacts = {
   ...{ vmId: '6f1c1d9e-5c52-4f0b-9a7e-0d6d1f0f7a11', name: 'web1' },
   ...{ isRunning: false, isHomeEncrypted: true, vtpm: false, disks: [ROOT, DATA] },
   generations: { home: 1, 'disk-root': 1, 'disk-data': 1 },
+  snapshots: [],
 }
 const PLAIN: VmFacts = {
   ...ENCRYPTED,
