@@ -88,8 +88,14 @@ function addEncryption(vm: Command): void {
   addVmTask<'vm.recrypt', PartOptions>(vm, {
     usage: 'recrypt <vm>',
     kind: 'vm.recrypt',
-    configure: (command) => withParts(command).option('--vtpm', 'the state of its virtual TPM'),
-    request: (_, options) => partsOf(options),
+    configure: (command) =>
+      withParts(command)
+        .option('--vtpm', 'the state of its virtual TPM')
+        .option('--provider <name>', 'another key provider, for all of the VM'),
+    request: (_, options) => ({
+      ...partsOf(options),
+      ...(options.provider === undefined ? {} : { provider: options.provider }),
+    }),
     examples: ['sigillo vm recrypt web1', 'sigillo vm recrypt web1 --disk root --vtpm'],
   })
   addVmTask<'keys.rewrap', { readonly provider?: string }>(vm, {
