@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Empty, Exactly, Name } from './common.js'
-import { VmDetails } from './host-agent.js'
+import { TaskView, VmDetails } from './host-agent.js'
 import { operation } from './operation.js'
 
 const BASE = '/v1/libvirt'
@@ -85,6 +85,42 @@ export const mendVtpm = operation({
   params: VmParams,
   body: Exactly({ how: Type.Union([Type.Literal('restore'), Type.Literal('accept')]) }),
   answer: VmDetails,
+})
+
+const HostFile = Type.String({
+  pattern: '^/',
+  maxLength: 4096,
+  description: 'file on the host with a passphrase, mode 0600',
+})
+
+export const DomainAdopt = Exactly({
+  xml: DomainXml,
+  /** Else that of the domain. */
+  name: Type.Optional(Name),
+  /** Without it, the default of this host. */
+  provider: Type.Optional(Name),
+  vtpm: Type.Optional(
+    Type.Union([Type.Literal('keep'), Type.Literal('new'), Type.Literal('none')], {
+      description: 'that of the domain (default where it has one), a new one, or none',
+    }),
+  ),
+  /** Of disks that are LUKS volumes, by their targets. */
+  diskPassphrases: Type.Optional(
+    Type.Array(Exactly({ disk: Name, file: HostFile }), { maxItems: 16 }),
+  ),
+  vtpmPassphraseFile: Type.Optional(HostFile),
+})
+export type DomainAdopt = Static<typeof DomainAdopt>
+
+export const adoptDomain = operation({
+  id: 'adoptDomain',
+  summary:
+    'Make an encrypted VM of a domain of libvirt that is shut off, and define it in its place',
+  method: 'POST',
+  path: `${BASE}/domains`,
+  status: 202,
+  body: DomainAdopt,
+  answer: TaskView,
 })
 
 const LibvirtEvent = Exactly({

@@ -107,7 +107,7 @@ export function addAgentRoutes(
   addPolicyRoutes(app, deps)
   addVmMoveRoutes(app, deps)
   addSnapshotRoutes(app, deps)
-  addLibvirtRoutes(app, vms)
+  addLibvirtRoutes(app, deps)
   addGuestRoutes(app, deps)
 }
 

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import {
   admitStart,
+  adoptDomain,
   defineInLibvirt,
   endAdmission,
   mendVtpm,
@@ -10,8 +12,8 @@ import {
   undefineInLibvirt,
 } from '../../api/libvirt.js'
 import { examples } from '../run.js'
-import { integer } from '../values.js'
-import { connectAgent, withSocket } from './connection.js'
+import { collect, integer } from '../values.js'
+import { connectAgent, followTask, withSocket } from './connection.js'
 import { HOOK_SCRIPT } from './libvirt-hook.js'
 import { readStandardInput } from './standard-input.js'
 import { printVm } from './vm-text.js'
@@ -100,8 +102,60 @@ export function addLibvirtCommands(program: Command): void {
       })
   }
 
+  addAdoptCommand(libvirt)
   addAdmissionCommands(libvirt)
   addHookCommands(libvirt)
+}
+
+interface AdoptOptions {
+  readonly name?: string
+  readonly provider?: string
+  readonly vtpm?: 'keep' | 'new' | 'none'
+  readonly diskPassphrase?: readonly string[]
+  readonly vtpmPassphrase?: string
+}
+
+function addAdoptCommand(libvirt: Command): void {
+  withSocket(libvirt.command('adopt <domain.xml>'))
+    .description('make an encrypted VM of a domain that is shut off, and define it in its place')
+    .option('--name <name>', 'name of the VM, where that of the domain will not do')
+    .option('--provider <name>', 'key provider (default: that of the cluster or the site)')
+    .option(
+      '--vtpm <kind>',
+      'keep: the virtual TPM of the domain (default where it has one); new: another one; none',
+    )
+    .option(
+      '--disk-passphrase <target=file>',
+      'of a disk that is a LUKS volume; may be repeated',
+      collect,
+    )
+    .option('--vtpm-passphrase <file>', 'of the virtual TPM, where its state is encrypted')
+    .addHelpText(
+      'after',
+      examples(
+        'virsh dumpxml --inactive web1 | sigillo-agent libvirt adopt - --provider gold',
+        'sigillo-agent libvirt adopt web1.xml --disk-passphrase vda=/root/web1.pass --vtpm new',
+      ),
+    )
+    .action(async (file: string, options: AdoptOptions, command: Command) => {
+      const { name, provider, vtpm, diskPassphrase = [], vtpmPassphrase } = options
+      const xml = file === '-' ? await readStandardInput() : await readFile(file, 'utf8')
+      const diskPassphrases = diskPassphrase.map((text) => {
+        const [disk = '', ...path] = text.split('=')
+        return { disk, file: path.join('=') }
+      })
+      await using agent = connectAgent(command)
+      const body = {
+        ...{ xml, diskPassphrases },
+        ...(name === undefined ? {} : { name }),
+        ...(provider === undefined ? {} : { provider }),
+        ...(vtpm === undefined ? {} : { vtpm }),
+        ...(vtpmPassphrase === undefined ? {} : { vtpmPassphraseFile: vtpmPassphrase }),
+      }
+      const task = await followTask(agent, await agent.client.call(adoptDomain, { body }))
+      agent.output.note('the files that its disks were copied from are as they were')
+      if (task.vm) printVm(agent.output, task.vm)
+    })
 }
 
 function addAdmissionCommands(libvirt: Command): void {

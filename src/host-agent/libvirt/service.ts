@@ -3,18 +3,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { VmDetails } from '../../api/host-agent.js'
 import type { LibvirtEvent } from '../../api/libvirt.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
-import type { Firmware } from '../vm/accelerator.js'
 import { checkDiskFile, diskFileOf } from '../vm/disk-file.js'
-import { replacePrivateFile } from '../vm/files.js'
-import type { Accelerator, Home } from '../vm/records.js'
+import { readPrivateFile, replacePrivateFile } from '../vm/files.js'
+import type { Home } from '../vm/records.js'
 import type { VmHost } from '../vm/vm-host.js'
 import { allKeys, homeKey } from '../vm/vm-parts.js'
 import type { StoredVm } from '../vm/vm-store.js'
 import { markVtpmRunning, markVtpmStopped } from '../vm/vtpm-record.js'
+import { openDomain } from './adopt.js'
 import { checkDomain } from './check-domain.js'
 import { domainDisks, encodeDomain } from './domain-xml.js'
-import type { LibvirtOptions } from './options.js'
-import { parseDomain } from './parse-domain.js'
+import { editDomain } from './edit-domain.js'
+import { MAX_DOMAIN_CHARACTERS, parseDomain } from './parse-domain.js'
 import { keepQemuOut, letQemuThrough } from './reachable.js'
 import {
   dropLibvirtRecord,
@@ -24,81 +24,15 @@ import {
 } from './record.js'
 import { clearSecrets, setSecrets } from './set-secrets.js'
 import { Virsh } from './virsh.js'
+import type { LibvirtDeps, LibvirtInside, VmLibvirt } from './vm-libvirt.js'
 import { moveVtpm, passphraseKey, pathsInLibvirt } from './vtpm-move.js'
 
 const SHUT_OFF = 'shut off'
 const POLL_MS = 200
-
-/**
- * VMs that libvirt runs in the place of the agent. Their files, wrapped keys and records stay with the agent; disks
- * stay where they are, and the state of the virtual TPM goes to where libvirt looks for it.
- *
- * Every method throws `VM_NOT_FOUND`, errors of the key provider as they are, `LIBVIRT_UNREACHABLE` and
- * `LIBVIRT_REFUSED`.
- */
-export interface VmLibvirt {
-  /** The domain of a VM, whoever runs it. Nothing is secret in it. */
-  domainXml(name: string): Promise<string>
-  /**
-   * Makes a stopped VM a domain of libvirt. From then on the agent refuses to run or change it (`VM_IN_LIBVIRT`). Done
-   * again where it was interrupted, it goes on.
-   *
-   * @throws PlatformError `VM_RUNNING`, `VM_BUSY`, `VM_PLAIN`, `LIBVIRT_DIRECTORY`, `VTPM_STATE_…`
-   */
-  defineInLibvirt(name: string): Promise<VmDetails>
-  /**
-   * The way back: the domain is undefined. Done again where it was interrupted, it goes on; it also undoes a definition
-   * that was.
-   *
-   * @throws PlatformError `VM_NOT_IN_LIBVIRT`, `VM_RUNNING`, `VTPM_STATE_…`
-   */
-  undefineInLibvirt(name: string): Promise<VmDetails>
-  /**
-   * Has the state of the virtual TPM of a VM that is shut off restored from its copy, or an older one accepted.
-   *
-   * @throws PlatformError `VM_NOT_IN_LIBVIRT`, `VM_RUNNING`, `VM_PLAIN`, `VTPM_STATE_…`
-   */
-  mendVtpmInLibvirt(name: string, how: 'restore' | 'accept'): Promise<VmDetails>
-  /**
-   * Has libvirt start the VM. Its secrets have values while that takes, and are gone when it is done, however it ended.
-   *
-   * @throws PlatformError `VM_NOT_IN_LIBVIRT`, `VM_RUNNING`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`
-   */
-  startInLibvirt(name: string): Promise<VmDetails>
-  /**
-   * As `startInLibvirt`, with the start left to another client of libvirt: the secrets are gone when the VM has started,
-   * or after this time.
-   */
-  admitStart(name: string, seconds: number): Promise<void>
-  /** Takes an `admitStart` back. Nothing is done for a VM that has none. */
-  endAdmission(name: string): Promise<void>
-  /**
-   * What the hook of libvirt tells. It is asked before a start, and throws where there is to be none; what comes after
-   * is done when the hook has its answer, since libvirt does nothing else for a domain while a hook of it runs.
-   *
-   * @throws PlatformError `LIBVIRT_NOT_ADMITTED`, `LIBVIRT_DOMAIN`, `VM_NOT_IN_LIBVIRT`, or why the key provider refuses
-   */
-  onLibvirtEvent(event: LibvirtEvent): Promise<void>
-}
+const MAX_ORIGIN_OCTETS = 4 * MAX_DOMAIN_CHARACTERS
 
 /** Starts that are admitted, by id of their VM; a disposal ends the time that one has. */
 type Admitted = Map<string, Disposable>
-
-export interface LibvirtDeps extends LibvirtOptions {
-  readonly firmware: Firmware
-  readonly chooseAccelerator: () => Promise<Accelerator>
-}
-
-/** For the service of all VMs of the host. */
-interface LibvirtInside {
-  /** For a VM that is in libvirt, by who has the turn on it. @throws PlatformError as `startInLibvirt` */
-  startThere(vm: StoredVm): Promise<VmDetails>
-  /** Asks the guest to power off, then has it ended. @throws PlatformError `VM_STOPPED` */
-  stopThere(vm: StoredVm, graceSeconds: number): Promise<VmDetails>
-  /** Takes away what an agent that was ended left in libvirt; does not wait for it. */
-  recoverLibvirt(): Promise<void>
-  endAdmissions(): Promise<void>
-}
 
 export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & LibvirtInside {
   const { programs, logger, store } = host
@@ -112,6 +46,8 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     paths: pathsInLibvirt(vm.paths, vm.descriptor.vmId, deps.swtpmDirectory),
   })
   const xmlOf = async (vm: StoredVm, home: Home): Promise<string> => {
+    const origin = await readPrivateFile(vm.paths.libvirtOrigin, MAX_ORIGIN_OCTETS)
+    if (origin) return editDomain(Buffer.from(origin).toString('utf8'), vm)
     const accelerator = await deps.chooseAccelerator()
     return encodeDomain(vm, home, { accelerator, firmwareCode: deps.firmware.code })
   }
@@ -179,9 +115,16 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     const message = 'secrets of a VM may still have values in libvirt, or its state is not known'
     logger.error({ event: 'libvirt.close-failed', vmId, name, reason }, message)
   }
-  /** What nobody waits for. */
-  const later = (vm: StoredVm, work: () => Promise<void>): Promise<void> =>
-    host.onName(vm.descriptor.name, work).catch((error: unknown) => sayNotClosed(vm, error))
+  const pending = new Set<Promise<void>>()
+  /** What nobody waits for but the end of the service. */
+  const later = (vm: StoredVm, work: () => Promise<void>): Promise<void> => {
+    const done = host
+      .onName(vm.descriptor.name, work)
+      .catch((error: unknown) => sayNotClosed(vm, error))
+      .finally(() => pending.delete(done))
+    pending.add(done)
+    return done
+  }
 
   /** Why a start that nobody admitted is not to be: that the key provider refuses, or that it was not asked. */
   const refuseStart = async (vm: StoredVm): Promise<never> => {
@@ -232,6 +175,36 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     logger.info({ event: 'libvirt.stopped', vmId, name }, 'libvirt stopped a VM')
     return host.details(vm)
   }
+  const defineThere = (name: string): Promise<VmDetails> =>
+    host.onFreeVm(name, async (vm) => {
+      const { paths, descriptor } = vm
+      const before = await readLibvirtRecord(paths)
+      if (before?.phase === 'defined') {
+        throw new PlatformError('VM_IN_LIBVIRT', `libvirt runs VM ${name} already`)
+      }
+      if (!before) await host.requireStopped(vm)
+      if (descriptor.provider === undefined) {
+        throw new PlatformError('VM_PLAIN', `VM ${name} is not encrypted: libvirt needs no key`)
+      }
+      await requireShutOff(vm)
+      await host.withKeys(vm, allKeys(descriptor), async (home, keys) => {
+        if (home.vtpm && !before) await host.vtpmStates.require(vm, keys.of('vtpm'))
+        await letQemuThrough(vm)
+        await replacePrivateFile(paths.root, 'libvirt.xml', await xmlOf(vm, home))
+        await writeLibvirtRecord(paths, { phase: 'defining', running: false })
+        if (home.vtpm) {
+          const key = keys.of('vtpm')
+          using keyThere = passphraseKey(key)
+          await moveVtpm({ paths, key }, { paths: inLibvirt(vm).paths, key: keyThere })
+        }
+      })
+      await virsh.define(paths.libvirtDomain)
+      await writeLibvirtRecord(paths, { phase: 'defined', running: false })
+      const { vmId } = descriptor
+      logger.info({ event: 'libvirt.defined', vmId, name }, 'libvirt runs a VM from now on')
+      await host.report(vm)
+      return host.details(vm)
+    })
   const findById = async (vmId: string): Promise<StoredVm | undefined> =>
     (await store.list()).find(({ descriptor }) => descriptor.vmId === vmId)
 
@@ -239,36 +212,29 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     domainXml: (name) =>
       host.onVm(name, (vm) => host.withKeys(vm, homeKey(vm.descriptor), (home) => xmlOf(vm, home))),
 
-    defineInLibvirt: (name) =>
-      host.onFreeVm(name, async (vm) => {
-        const { paths, descriptor } = vm
-        const before = await readLibvirtRecord(paths)
-        if (before?.phase === 'defined') {
-          throw new PlatformError('VM_IN_LIBVIRT', `libvirt runs VM ${name} already`)
+    adoptDomain: async (request, { onProgress = () => undefined, signal } = {}) => {
+      using adopted = await openDomain(request, { virsh, swtpmDirectory: deps.swtpmDirectory })
+      const { vmId, spec, origin } = adopted
+      const { name } = spec
+      await host.onName(name, async () => {
+        await store.prepare()
+        const there = (await store.list()).find(
+          ({ descriptor }) => descriptor.name === name || descriptor.vmId === vmId,
+        )
+        if (there) {
+          const { descriptor } = there
+          throw new PlatformError('VM_EXISTS', `VM ${descriptor.name} is ${descriptor.vmId}`)
         }
-        if (!before) await host.requireStopped(vm)
-        if (descriptor.provider === undefined) {
-          throw new PlatformError('VM_PLAIN', `VM ${name} is not encrypted: libvirt needs no key`)
-        }
-        await requireShutOff(vm)
-        await host.withKeys(vm, allKeys(descriptor), async (home, keys) => {
-          if (home.vtpm && !before) await host.vtpmStates.require(vm, keys.of('vtpm'))
-          await letQemuThrough(vm)
-          await replacePrivateFile(paths.root, 'libvirt.xml', await xmlOf(vm, home))
-          await writeLibvirtRecord(paths, { phase: 'defining', running: false })
-          if (home.vtpm) {
-            const key = keys.of('vtpm')
-            using keyThere = passphraseKey(key)
-            await moveVtpm({ paths, key }, { paths: inLibvirt(vm).paths, key: keyThere })
-          }
-        })
-        await virsh.define(paths.libvirtDomain)
-        await writeLibvirtRecord(paths, { phase: 'defined', running: false })
-        const { vmId } = descriptor
-        logger.info({ event: 'libvirt.defined', vmId, name }, 'libvirt runs a VM from now on')
-        await host.report(vm)
-        return host.details(vm)
-      }),
+        await deps.create(spec, onProgress, vmId, { ...origin, signal })
+        await host.report(await store.find(name))
+      })
+      logger.info({ event: 'libvirt.adopted', vmId, name }, 'a domain was made a VM')
+      const vm = await defineThere(name)
+      onProgress('done', 100)
+      return vm
+    },
+
+    defineInLibvirt: defineThere,
 
     undefineInLibvirt: (name) =>
       host.onFreeVm(name, async (vm) => {
@@ -367,6 +333,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
       for (const vm of await store.list()) {
         if (admitted.has(vm.descriptor.vmId)) await later(vm, () => closeNow(vm))
       }
+      await Promise.all(pending)
     },
   }
 }

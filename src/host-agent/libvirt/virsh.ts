@@ -29,6 +29,16 @@ export class Virsh {
     throw refused(words)
   }
 
+  /** What libvirt keeps of a domain beside its disks, in words; undefined where there is nothing. */
+  async keptOf(vmId: string): Promise<string | undefined> {
+    const snapshots = await this.#do(['snapshot-list', '--name', vmId])
+    if (snapshots.trim() !== '') return 'snapshots: merge or delete them first'
+    const info = await this.#do(['dominfo', vmId])
+    return /^Managed save:\s+yes$/m.test(info)
+      ? 'a saved state: start it, and shut it down'
+      : undefined
+  }
+
   /** Makes a domain, or puts another description in the place of what one of this id has. */
   async define(xmlFile: string): Promise<void> {
     await this.#do(['define', '--validate', xmlFile])
@@ -71,9 +81,10 @@ export class Virsh {
     }
   }
 
-  async #do(args: readonly string[], key?: Secret): Promise<void> {
-    const { exitCode, words } = await this.#run(args, key)
+  async #do(args: readonly string[], key?: Secret): Promise<string> {
+    const { exitCode, stdout, words } = await this.#run(args, key)
     if (exitCode !== 0) throw refused(words)
+    return stdout
   }
 
   async #run(args: readonly string[], key?: Secret): Promise<Ran> {

@@ -1,12 +1,13 @@
 import { readFile, rename } from 'node:fs/promises'
 import { isoTime } from '../../core/clock.js'
 import { newUuid } from '../../core/random.js'
+import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { isEncrypted } from './disk-file.js'
 import { explainFull, requireSpace } from './disk-space.js'
 import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
-import { CREATING, pathsOf } from './layout.js'
+import { CREATING, pathsOf, type VmPaths } from './layout.js'
 import { makeNewDisk, type PlannedDisk, planDisk, roomForNew } from './new-disk.js'
 import type { KeyClient, OnProgress, VtpmCertifier } from './ports.js'
 import type { Programs } from './programs.js'
@@ -33,6 +34,17 @@ export interface CreateDeps {
   readonly dropKeys: (vmId: string, root: string) => Promise<void>
 }
 
+/** What a VM that is made of a machine which exists brings with it. */
+export interface VmOrigin {
+  /** File with the variables of its firmware; else they are those of a new machine. */
+  readonly nvram: string | undefined
+  /** Writes and records the state of its virtual TPM; else that is a new one. */
+  readonly vtpm: ((paths: VmPaths, dek: Secret) => Promise<void>) | undefined
+  /** Other files for the directory of the VM, by name. */
+  readonly files: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal | undefined
+}
+
 /**
  * Makes all files of a VM in a directory of its own, and gives that its final name when they are on the disk. Until
  * then there is no VM; on failure nothing of it remains.
@@ -41,6 +53,7 @@ export interface CreateDeps {
  * `<disk>: format`, `<disk>: fill` if from an image, `<disk>: verify`, then `vtpm`, `commit`.
  *
  * @param vmId no VM has it
+ * @param origin of a VM that is made of a machine which exists
  * @throws PlatformError `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…`, or of the key provider
  */
 export async function createVm(
@@ -48,6 +61,7 @@ export async function createVm(
   spec: VmSpec,
   onProgress: OnProgress,
   vmId = newUuid(),
+  origin?: VmOrigin,
 ): Promise<Descriptor> {
   const fills = spec.disks.filter(({ from }) => from !== undefined).length
   const steps = 4 + spec.disks.length * 2 + fills + (spec.vtpm ? 1 : 0)
@@ -59,7 +73,8 @@ export async function createVm(
     for (const disk of spec.disks) disks.push(await planDisk(pathsOf(root), disk))
     await requireSpace(deps.directory, roomForNew(disks) + OVERHEAD_OCTETS)
     await makePrivateDirectory(root)
-    const descriptor = await writeVm(deps, { spec, vmId, root, disks }, progress)
+    const descriptor = await writeVm(deps, { spec, vmId, root, disks, origin }, progress)
+    origin?.signal?.throwIfAborted()
     progress.begin('commit')
     await syncPath(root)
     await rename(root, `${deps.directory}/${vmId}`)
@@ -82,10 +97,11 @@ async function writeVm(
     readonly vmId: string
     readonly root: string
     readonly disks: readonly PlannedDisk[]
+    readonly origin: VmOrigin | undefined
   },
   progress: Progress,
 ): Promise<Descriptor> {
-  const { spec, vmId, disks } = plan
+  const { spec, vmId, disks, origin } = plan
   const { name, provider, memoryMib, cpus, vtpm } = spec
   const { programs } = deps
   const paths = pathsOf(plan.root)
@@ -114,7 +130,10 @@ async function writeVm(
   }
   if (provider === undefined) await writePrivateFile(paths.plainHome, encodeRecord(home))
   else await writePrivateFile(paths.home, sealHome(home, vmId, 1, keys.of('home')))
-  await writePrivateFile(paths.nvram, await readFile(deps.firmware.variables))
+  await writePrivateFile(paths.nvram, await readFile(origin?.nvram ?? deps.firmware.variables))
+  for (const [name, content] of Object.entries(origin?.files ?? {})) {
+    await writePrivateFile(`${paths.root}/${name}`, content)
+  }
   const descriptor = descriptorOf(home, { vmId, createdAt: isoTime(deps.now()) })
   await writePrivateFile(paths.descriptor, encodeRecord(descriptor))
 
@@ -123,9 +142,13 @@ async function writeVm(
     await makeNewDisk(programs, disk, key, {
       begin: (step) => progress.begin(`${disk.name}: ${step}`),
       within: (percent) => progress.within(percent),
+      signal: origin?.signal,
     })
   }
-  if (vtpm) {
+  if (vtpm && origin?.vtpm) {
+    progress.begin('vtpm')
+    await origin.vtpm(paths, keys.of('vtpm'))
+  } else if (vtpm) {
     progress.begin('vtpm')
     const { certifier, vtpmSlots: slots, now } = deps
     await makePrivateDirectory(paths.vtpm)

@@ -13,7 +13,7 @@ import {
   type LuksHeader,
   parseLuksHeader,
 } from './luks-header.js'
-import { type Programs, programFailed, runChecked, runProgram } from './programs.js'
+import { type Programs, programFailed, runChecked, runProgram, SECOND_KEY } from './programs.js'
 
 const TOOL_TIMEOUT_MS = 60_000
 /** Filling a disk of many TiB takes hours. */
@@ -74,6 +74,7 @@ export async function fillDisk(
     driver: image.format,
     // whatever the header says by now: no other file is opened
     ...(image.format === 'qcow2' ? { backing: null } : {}),
+    ...(image.passphrase ? { 'key-secret': 'source' } : {}),
     file: { driver: 'file', filename: '/dev/fd/4' },
   }
   const format = dek ? 'driver=luks,key-secret=key' : 'driver=raw'
@@ -82,10 +83,12 @@ export async function fillDisk(
     programs.qemuImg,
     [
       ...['convert', '-n', '-p', ...(dek ? KEY_ON_STDIN : [])],
+      ...(image.passphrase ? ['--object', `secret,id=source,file=${SECOND_KEY}`] : []),
       ...['--target-image-opts', `json:${JSON.stringify(source)}`, target],
     ],
     {
       ...(dek ? { key: dek } : {}),
+      ...(image.passphrase ? { passphrase: image.passphrase } : {}),
       ...(signal ? { signal } : {}),
       file: image.descriptor,
       timeoutMs: FILL_TIMEOUT_MS,

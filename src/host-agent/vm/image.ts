@@ -4,9 +4,11 @@ import { isAbsolute } from 'node:path'
 import { equalBytes, utf8 } from '../../core/bytes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { ByteReader } from '../../core/reader.js'
+import type { Secret } from '../../core/secret.js'
+import { LUKS_HEADER_OCTETS, parseLuksHeader } from './luks-header.js'
 
 const SECTOR_OCTETS = 512
-const HEAD_OCTETS = 512
+const HEAD_OCTETS = LUKS_HEADER_OCTETS
 const QCOW2_V2_OCTETS = 72
 
 const QCOW2_MAGIC = Uint8Array.of(0x51, 0x46, 0x49, 0xfb)
@@ -24,7 +26,7 @@ const OTHER_FORMATS: readonly (readonly [string, Uint8Array])[] = [
   ['LUKS', Uint8Array.of(0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe)],
 ]
 
-export type ImageFormat = 'raw' | 'qcow2'
+export type ImageFormat = 'raw' | 'qcow2' | 'luks'
 
 /** An image to fill a disk from, open. Its content is untrusted. */
 export interface SourceImage extends AsyncDisposable {
@@ -32,6 +34,8 @@ export interface SourceImage extends AsyncDisposable {
   readonly format: ImageFormat
   /** What a guest sees, rounded up to whole sectors of 512 octets. */
   readonly virtualOctets: number
+  /** Of a LUKS volume. Lent. */
+  readonly passphrase?: Secret | undefined
 }
 
 /**
@@ -40,10 +44,11 @@ export interface SourceImage extends AsyncDisposable {
  * Refuses what makes a program read other files (backing file, external data), what is encrypted, and formats other
  * than raw and qcow2. The path must be absolute and its last part no link. Does not check the rest of a qcow2 image.
  *
+ * @param passphrase the image is a LUKS1 volume; that it opens is seen when it is read
  * @throws PlatformError `VM_IMAGE`
  * @see QEMU, docs/interop/qcow2.txt, "Header"
  */
-export async function openImage(path: string): Promise<SourceImage> {
+export async function openImage(path: string, passphrase?: Secret): Promise<SourceImage> {
   if (!isAbsolute(path) || path.includes('\0')) {
     throw new PlatformError('VM_IMAGE', `expected an absolute path of an image, found ${path}`)
   }
@@ -60,7 +65,9 @@ export async function openImage(path: string): Promise<SourceImage> {
     const head = new Uint8Array(Math.min(HEAD_OCTETS, stat.size))
     await file.read(head, 0, head.length, 0)
     return {
-      ...identifyImage(head, stat.size),
+      ...(passphrase
+        ? { ...identifyVolume(head, stat.size), passphrase }
+        : identifyImage(head, stat.size)),
       descriptor: file.fd,
       [Symbol.asyncDispose]: () => file.close(),
     }
@@ -73,7 +80,7 @@ export async function openImage(path: string): Promise<SourceImage> {
 /**
  * Format and virtual size of an image.
  *
- * @param head its first 512 octets, or all of it
+ * @param head its first 592 octets, or all of it
  * @throws PlatformError `VM_IMAGE`
  */
 export function identifyImage(
@@ -88,6 +95,23 @@ export function identifyImage(
     }
   }
   return { format: 'raw', virtualOctets: wholeSectors(sizeOctets) }
+}
+
+function identifyVolume(
+  head: Uint8Array,
+  sizeOctets: number,
+): { readonly format: 'luks'; readonly virtualOctets: number } {
+  let payloadOctets: number
+  try {
+    payloadOctets = parseLuksHeader(head).payloadOctets
+  } catch (cause) {
+    throw new PlatformError('VM_IMAGE', `expected a LUKS1 volume: ${messageOf(cause)}`, { cause })
+  }
+  const virtualOctets = sizeOctets - payloadOctets
+  if (virtualOctets <= 0 || virtualOctets % SECTOR_OCTETS !== 0) {
+    throw new PlatformError('VM_IMAGE', `the LUKS volume ends after ${sizeOctets} octets`)
+  }
+  return { format: 'luks', virtualOctets }
 }
 
 function qcow2Octets(head: Uint8Array): number {

@@ -44,6 +44,8 @@ export interface VmPaths {
   readonly libvirtRecord: string
   /** Its domain, as libvirt was given it. */
   readonly libvirtDomain: string
+  /** The domain that it was adopted from, if it was. */
+  readonly libvirtOrigin: string
   readonly qmpSocket: string
   readonly tpmSocket: string
   /** Of the port that the guest attests by. */
@@ -77,6 +79,7 @@ export function pathsOf(root: string): VmPaths {
     snapshots: `${root}/snapshots`,
     libvirtRecord: `${root}/libvirt.json`,
     libvirtDomain: `${root}/libvirt.xml`,
+    libvirtOrigin: `${root}/libvirt-origin.xml`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
     guestSocket: `${root}/run/att.sock`,

@@ -29,8 +29,8 @@ export interface PlannedDisk {
  * @throws PlatformError `VM_IMAGE`
  */
 export async function planDisk(paths: VmPaths, spec: DiskSpec): Promise<PlannedDisk> {
-  const { name, from } = spec
-  const image = from === undefined ? undefined : await openImage(from)
+  const { name, from, passphrase } = spec
+  const image = from === undefined ? undefined : await openImage(from, passphrase)
   const imageOctets = image?.virtualOctets ?? 0
   const sizeOctets = spec.sizeOctets ?? imageOctets
   if (imageOctets > sizeOctets) {

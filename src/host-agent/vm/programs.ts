@@ -58,6 +58,8 @@ export interface RunOptions {
   readonly keyAt?: 'stdin' | 'descriptor-3'
   /** A second key, as `key`; the program finds it at `SECOND_KEY`. Only beside a `key` on standard input. */
   readonly secondKey?: Secret
+  /** In the place of a second key: text of somebody else, given as it is. */
+  readonly passphrase?: Secret
   /** An open file that the program finds as `/dev/fd/4`. */
   readonly file?: number
   readonly timeoutMs: number
@@ -85,9 +87,10 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions,
 ): Promise<Ran> {
-  const { key, secondKey, signal } = options
+  const { key, secondKey, passphrase, signal } = options
+  const hasSecond = secondKey !== undefined || passphrase !== undefined
   signal?.throwIfAborted()
-  const script = secondKey
+  const script = hasSecond
     ? RUN_WITH_TWO_KEYS
     : key && options.keyAt !== 'descriptor-3'
       ? RUN_WITH_KEY
@@ -98,11 +101,18 @@ export async function runProgram(
       : ENVIRONMENT,
     stdio: [
       ...(['ignore', 'pipe', 'pipe', key ? 'pipe' : 'ignore', options.file ?? 'ignore'] as const),
-      ...(secondKey ? (['pipe'] as const) : []),
+      ...(hasSecond ? (['pipe'] as const) : []),
     ],
   })
   if (key) sendKey(child, 3, hexText(key))
   if (secondKey) sendKey(child, 5, hexText(secondKey))
+  else if (passphrase) {
+    sendKey(
+      child,
+      5,
+      passphrase.use((octets) => octets.slice()),
+    )
+  }
   const { exitCode, stdout, stderr } = await ended(child, program, options)
   const words = shorten(stderr || stdout)
   if (exitCode !== 0 && /no space left|disk quota exceeded/i.test(stderr + stdout)) {

@@ -7,7 +7,8 @@ import { isName } from '../../core/names.js'
 import { newUuid } from '../../core/random.js'
 import { DEFAULT_LIBVIRT, type LibvirtOptions } from '../libvirt/options.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
-import { createVmLibvirt, type VmLibvirt } from '../libvirt/service.js'
+import { createVmLibvirt } from '../libvirt/service.js'
+import type { VmLibvirt } from '../libvirt/vm-libvirt.js'
 import { DEFAULT_FIRMWARE, type Firmware, findKvmDefect } from './accelerator.js'
 import { createVmPolicies, type VmPolicies } from './apply-policy.js'
 import { createVmAttachments, type VmAttachments } from './attachments.js'
@@ -209,6 +210,8 @@ export function createVmService(options: VmServiceOptions): VmService {
     {
       ...(options.libvirt ?? DEFAULT_LIBVIRT),
       ...{ firmware, chooseAccelerator },
+      create: (spec, onProgress, vmId, origin) =>
+        createVm(createDeps, spec, onProgress, vmId, origin),
     },
   )
   const disks = createVmDisks(host)

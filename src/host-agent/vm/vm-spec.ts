@@ -2,6 +2,7 @@ import { Value } from 'typebox/value'
 import { DiskCreate, VmCreate } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { isName, isUuid } from '../../core/names.js'
+import type { Secret } from '../../core/secret.js'
 
 const DEFAULT_MEMORY_MIB = 1024
 const SECTOR_OCTETS = 512
@@ -13,6 +14,8 @@ export interface DiskSpec {
   readonly sizeOctets?: number
   /** Path of an image. Without `sizeOctets` the disk is as large as it. */
   readonly from?: string
+  /** Of an image that is a LUKS1 volume. Lent. */
+  readonly passphrase?: Secret | undefined
   readonly plain: boolean
 }
 

@@ -13,6 +13,8 @@ const LEAST_VERSION = 1
 const HEADER_OCTETS = 10
 /** Encrypted, with a key of 256 bits. */
 const FLAGS_ENCRYPTED = 0x0009
+const FLAGS_PLAIN = 0x0000
+const TAG_PLAIN = 1
 const TAG_CIPHERTEXT = 2
 const TAG_HMAC = 3
 const TAG_IV = 6
@@ -20,6 +22,8 @@ const HMAC_OCTETS = 32
 const IV_STORED_OCTETS = 32
 const IV_USED_OCTETS = 16
 const BLOCK_OCTETS = 16
+/** swtpm pads to whole keys, not to whole blocks. */
+const KEY_OCTETS = 32
 
 /** Permanent state of a vTPM as swtpm stores it, still encrypted. */
 export interface VtpmState {
@@ -106,6 +110,28 @@ export function decryptVtpmState(state: VtpmState, dek: Secret): Secret {
     decipher.final()
     return new Secret(plain)
   })
+}
+
+/**
+ * The plain state, padded as swtpm pads it before it encrypts, of a state file that is not encrypted. Untrusted: nothing
+ * authenticates it.
+ *
+ * @throws DecodeError
+ */
+export function parsePlainVtpmState(octets: Uint8Array): Secret {
+  const reader = new ByteReader(octets, 'big')
+  expectValue('version', VERSION, reader.u8(), 0)
+  expectValue('least version', LEAST_VERSION, reader.u8(), 1)
+  expectValue('header size', HEADER_OCTETS, reader.u16(), 2)
+  expectValue('flags', FLAGS_PLAIN, reader.u16(), 4)
+  expectValue('total size', octets.length, reader.u32(), 6)
+  expectValue('tag', TAG_PLAIN, reader.u16(), HEADER_OCTETS)
+  const plain = reader.take(reader.u32())
+  expectValue('octets behind the state', 0, reader.remaining, octets.length - reader.remaining)
+  const padding = KEY_OCTETS - (plain.length % KEY_OCTETS)
+  const padded = new Uint8Array(plain.length + padding).fill(padding)
+  padded.set(plain)
+  return new Secret(padded)
 }
 
 /**
