@@ -11,23 +11,19 @@ interface Feature {
 }
 
 const VM = 'integration/host-agent-vm'
+const SITE = 'integration/control-plane'
+const POLICIES = `${SITE}/storage-policies.test.ts`
 
 const FEATURES: readonly Feature[] = [
   {
     feature: 'create encrypted VM / disk',
     rules: 'privilege to encrypt new; policy on VM and on disks; per-disk policies may differ',
     tests: [
-      [
-        `${VM}/create-and-read.test.ts`,
-        'a VM with two disks and a virtual TPM > shows its encrypted home and its disks',
-      ],
+      [POLICIES, 'a VM > is made as the policies of its home and of each disk ask'],
+      ['integration/tasks/lifecycle.test.ts', 'a VM goes through its whole life by tasks alone'],
       [
         `${VM}/disks-and-clones.test.ts`,
         'a disk > is added encrypted, with a key of its own, filled from an image',
-      ],
-      [
-        `${VM}/apply-policy.test.ts`,
-        'by a change of policy > disks of one VM are encrypted and decrypted each as its policy asks',
       ],
     ],
   },
@@ -35,11 +31,9 @@ const FEATURES: readonly Feature[] = [
     feature: 'encrypt existing',
     rules: 'VM powered off; no snapshots; needs space for a copy',
     tests: [
-      [
-        `${VM}/encryption.test.ts`,
-        'its encryption > keeps what the guest sees, with holes as zeros',
-      ],
-      [`${VM}/encryption.test.ts`, 'a VM that is not encrypted > starts and stops'],
+      [POLICIES, 'a VM > is encrypted by a change of policy: its home first'],
+      [POLICIES, 'refused at once, before there is a task, is > a VM that runs'],
+      [POLICIES, 'refused at once, before there is a task, is > a VM with snapshots'],
       [
         `${VM}/disk-full.test.ts`,
         'a VM that is to be encrypted anew > without room for a second copy is refused before anything is made',
@@ -52,8 +46,8 @@ const FEATURES: readonly Feature[] = [
       'by changing the storage policy of the VM and all disks; single components: disks first, then VM home; both keys are needed',
     tests: [
       [
-        `${VM}/apply-policy.test.ts`,
-        'by a change of policy > a VM is decrypted: its disks first, its home last, with all that is on them',
+        POLICIES,
+        'a VM > is decrypted by a change of policy: its disks first, its home last, with what is on them',
       ],
       [`${VM}/encryption.test.ts`, 'decryption > of the home is refused while a disk is encrypted'],
       [
@@ -68,8 +62,8 @@ const FEATURES: readonly Feature[] = [
       'VM home may be encrypted with plain disks; an encrypted disk needs an encrypted VM home; a vTPM needs an encrypted VM home, not encrypted disks',
     tests: [
       [
-        `${VM}/disks-and-clones.test.ts`,
-        'a disk > can be added plain; and the VM starts with all of them',
+        `${VM}/apply-policy.test.ts`,
+        'by a change of policy > disks of one VM are encrypted and decrypted each as its policy asks',
       ],
       [
         `${VM}/encryption.test.ts`,
@@ -84,18 +78,19 @@ const FEATURES: readonly Feature[] = [
     rules: 'new KEK, DEK re-wrapped; also powered on; with snapshots only for a single chain',
     tests: [
       [
-        `${VM}/rewrap.test.ts`,
-        'keys are wrapped anew VM by VM, the old ones are released, and the VM opens as before',
-      ],
-      [
-        `${VM}/snapshots.test.ts`,
-        'a snapshot of a stopped VM > keeps what has other keys or disks from being made meanwhile; new wrapped keys serve both',
+        `${VM}/other-provider.test.ts`,
+        'its own provider wraps the keys of one VM anew, while it runs',
       ],
       [
         `${VM}/other-provider.test.ts`,
         'a VM that runs gets its keys wrapped by another provider, and back, with the same data keys',
       ],
+      [
+        'integration/host-keys/change-provider.test.ts',
+        'a VM goes from a trusted provider to a native one while it runs, and back with new data keys',
+      ],
     ],
+    differs: 'with any snapshots',
   },
   {
     feature: 'deep recrypt',
@@ -106,45 +101,6 @@ const FEATURES: readonly Feature[] = [
       [
         `${VM}/other-provider.test.ts`,
         'a VM that is stopped gets new data keys under another provider, and every older wrapped key is released',
-      ],
-    ],
-  },
-  {
-    feature: 'existing disk of another VM',
-    rules: 'attached and detached, also while the VM runs; encrypted as it is',
-    tests: [
-      [
-        `${VM}/attachments.test.ts`,
-        'a disk that is detached from one VM and attached to another > is the same file with the same data, under a key that is wrapped for the other VM',
-      ],
-      [
-        `${VM}/attachments.test.ts`,
-        'a VM that runs > gets an encrypted disk, loses it, and has no key of it left',
-      ],
-    ],
-  },
-  {
-    feature: 'locked VM',
-    rules:
-      'missing key, or key server that cannot be asked: alarm, cannot be powered on, unlocked when the key is back',
-    tests: [
-      [
-        'integration/host-keys/locked-vms.test.ts',
-        'a VM whose key is gone from its host is locked with an alarm, and unlocked when it is restored',
-      ],
-      [
-        `${VM}/locked.test.ts`,
-        'a VM is unlocked by itself when its key is back, without a busy loop meanwhile',
-      ],
-    ],
-  },
-  {
-    feature: 'host that is not attested any more',
-    rules: 'keeps its running VMs, and cannot power any on',
-    tests: [
-      [
-        'integration/host-keys/locked-vms.test.ts',
-        'a host that is revoked learns it soon, keeps its VMs or stops them as it was told, and starts none',
       ],
     ],
   },
@@ -161,7 +117,7 @@ const FEATURES: readonly Feature[] = [
         'a clone > can have the same virtual TPM, under other keys, or none',
       ],
     ],
-    differs: 'a clone always has keys of its own',
+    differs: 'a clone always has data keys of its own',
   },
   {
     feature: 'migrate',
@@ -173,19 +129,29 @@ const FEATURES: readonly Feature[] = [
       ],
       [
         `${VM}/export-import.test.ts`,
-        'a VM that is moved > has the same id, disks and virtual TPM on the other host, and is locked on the first',
-      ],
-      [
-        `${VM}/export-import.test.ts`,
         'an import > is refused on a host without the key, and on one of another cluster',
       ],
     ],
+    differs: 'cold alone',
   },
   {
     feature: 'host encryption mode',
     rules:
       'incapable, prepared, safe (pending incapable); turned on by the first encryption task; core dumps encrypted with the host key',
-    tests: [],
+    tests: [
+      [
+        `${SITE}/inventory.test.ts`,
+        'the encryption mode of a host > is prepared once the host is attested, and told of by an event',
+      ],
+      [
+        `${SITE}/inventory.test.ts`,
+        'the encryption mode of a host > stays prepared with a plain VM, and is safe with the first encrypted one',
+      ],
+      [
+        `${SITE}/inventory.test.ts`,
+        'the encryption mode of a host > turned off, a host gets no keys, erases what it has, and encrypts nothing',
+      ],
+    ],
   },
   {
     feature: 'vTPM',
@@ -195,6 +161,18 @@ const FEATURES: readonly Feature[] = [
       [
         `${VM}/vtpm-add.test.ts`,
         'a virtual TPM that was added > has certificates for its VM, and keys of its own',
+      ],
+      [
+        `${VM}/vtpm-certificates.test.ts`,
+        'certificates that the site issues anew > are for the keys that the virtual TPM had and has',
+      ],
+      [
+        `${VM}/vtpm-certificates.test.ts`,
+        'a certificate by an authority elsewhere > takes the place of that of its key, and of no other',
+      ],
+      [
+        `${VM}/encryption.test.ts`,
+        'a VM with a virtual TPM > is not decrypted before that TPM is removed',
       ],
     ],
   },
@@ -210,6 +188,47 @@ const FEATURES: readonly Feature[] = [
       [
         `${VM}/run.test.ts`,
         'a VM that runs > has sockets that only its owner can use, and dumps no core',
+      ],
+    ],
+    differs: 'the variables of the firmware (NVRAM) are not encrypted',
+  },
+  {
+    feature: 'locked VMs',
+    rules:
+      'a VM whose key is missing is locked, with an alarm, and can be unlocked when it is back',
+    tests: [
+      [
+        'integration/host-keys/locked-vms.test.ts',
+        'a VM whose key is gone from its host is locked with an alarm, and unlocked when it is restored',
+      ],
+    ],
+  },
+  {
+    feature: 'unattested hosts',
+    rules: 'keep their running VMs and power none on',
+    tests: [
+      [
+        'integration/host-keys/locked-vms.test.ts',
+        'a host that is revoked learns it soon, keeps its VMs or stops them as it was told, and starts none',
+      ],
+    ],
+  },
+  {
+    feature: 'privileges',
+    rules:
+      'Cryptographer.*, one to one; the administrator of the trust authority is not that of workloads',
+    tests: [
+      [
+        'integration/people/matrix.test.ts',
+        'who has exactly the privileges of an operation is let through, and refused what needs others',
+      ],
+      [
+        'integration/people/matrix.test.ts',
+        'who has every privilege but one is refused what needs it, and nothing else',
+      ],
+      [
+        'integration/people/matrix.test.ts',
+        'neither the administrator of workloads nor that of the trust authority can do an act of the other',
       ],
     ],
   },

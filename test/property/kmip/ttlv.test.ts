@@ -15,6 +15,7 @@ import {
   textString,
 } from '../../../src/kmip/ttlv.js'
 import { ttlvFromXml, ttlvToXml } from '../../../src/kmip/xml.js'
+import { MUTANTS_TIMEOUT_MS } from '../../helpers/mutants.js'
 
 const tag = fc.oneof(
   fc.constantFrom(...Object.values(TAG)),
@@ -96,7 +97,9 @@ test('any text is an item in XML or is refused, and nothing else', () => {
   )
 })
 
-test('a hundred thousand changed messages are read or refused, and nothing else', () => {
+test('a hundred thousand changed messages are read or refused, and nothing else', {
+  timeout: MUTANTS_TIMEOUT_MS,
+}, () => {
   const original = encodeTtlv(
     requestToTtlv({
       version: { major: 2, minor: 1 },
