@@ -80,7 +80,16 @@ describe('a VM that runs', () => {
 
   test('has sockets that only its owner can use, and dumps no core', async () => {
     expect((await readdir(`${folder}/run`)).sort()).toEqual([
-      ...['qemu.log', 'qemu.pid', 'qmp.sock', 'run.json', 'swtpm.log', 'swtpm.pid', 'tpm.sock'],
+      ...[
+        'att.sock',
+        'qemu.log',
+        'qemu.pid',
+        'qmp.sock',
+        'run.json',
+        'swtpm.log',
+        'swtpm.pid',
+        'tpm.sock',
+      ],
     ])
     expect(await findWideModes(host.directory)).toEqual([])
     expect(await readFile(`/proc/${pid}/limits`, 'utf8')).toMatch(/core file size +0 +0 /)
