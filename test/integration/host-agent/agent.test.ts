@@ -26,6 +26,13 @@ import {
 } from '../../../src/api/host-agent.js'
 import { createProvider } from '../../../src/api/key-provider.js'
 import { getPolicy } from '../../../src/api/policies.js'
+import {
+  addVtpm,
+  replaceVtpmCertificates,
+  requestVtpmCertificate,
+  restoreVtpmState,
+} from '../../../src/api/vtpm.js'
+import { listVtpmCertificates, listVtpmStates } from '../../../src/api/vtpm-states.js'
 import { fromBase64url, fromHex, toBase64url } from '../../../src/core/bytes.js'
 import { loadConfig } from '../../../src/core/config.js'
 import { AgentConfig } from '../../../src/host-agent/config.js'
@@ -317,6 +324,38 @@ describe('VMs through the socket', () => {
       ...['vm.decrypt done', 'vm.decrypt failed', 'vm.recrypt done', 'vm.encrypt done'],
       'vm.create done',
     ])
+  })
+
+  test('get a virtual TPM whose certificates the control plane issues, and issues anew', async () => {
+    await startTrusted()
+    const provider = `tpms-${host.name}`
+    const body = { name: provider, kind: 'trusted' as const, settings }
+    await site.admin.call(createProvider, { body })
+    const vm = { vm: 'bare' }
+    const request = { name: 'bare', provider, vtpm: false, memoryMib: 64, disks: [] }
+    await ended(await socket.call(createVm, { body: request }))
+    const added = await ended(await socket.call(addVtpm, { params: vm, body: {} }))
+    expect(added).toMatchObject({ state: 'done', vm: { vtpm: true } })
+    const replaced = await ended(
+      await socket.call(replaceVtpmCertificates, { params: vm, body: {} }),
+    )
+    expect(replaced).toMatchObject({ kind: 'vm.replace-vtpm-certificates', state: 'done' })
+    const asked = await socket.call(requestVtpmCertificate, { params: vm, body: { key: 'ecc' } })
+    expect(asked.request).toMatch(/^-----BEGIN CERTIFICATE REQUEST-----/)
+    expect(asked.publicKey).toMatch(/^-----BEGIN PUBLIC KEY-----/)
+
+    const vmId = added.vm?.vmId ?? ''
+    const { certificates } = await site.admin.call(listVtpmCertificates, { query: { vmId } })
+    expect(certificates.map(({ kind }) => kind).sort()).toEqual([
+      ...['ek', 'ek', 'ek', 'ek', 'platform', 'platform'],
+    ])
+    const { states } = await site.admin.call(listVtpmStates, { params: { vmId }, query: {} })
+    expect(states.map(({ generation, cause }) => `${generation} ${cause}`)).toEqual([
+      ...['2 recorded', '1 recorded'],
+    ])
+    await expect(socket.call(restoreVtpmState, { params: vm, body: {} })).rejects.toMatchObject({
+      code: 'VTPM_STATE_INTACT',
+    })
   })
 
   test('are left as they were by a task that is cancelled, or when the agent stops', async () => {
