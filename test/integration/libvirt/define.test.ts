@@ -154,7 +154,7 @@ describe('an agent that is killed', () => {
     ['undefineInLibvirt', 'after', 'undefine'],
   ] as const
 
-  test.each(cases)('during %s, %s virsh %s, goes on when it is told again', async (...which) => {
+  test.each(cases)('in %s, %s virsh %s, goes on when it is told again', async (...which) => {
     const [operation, when, command] = which
     const before = await plainState()
     if (operation === 'undefineInLibvirt') await host.vms.defineInLibvirt('vm')
