@@ -189,6 +189,11 @@ const FEATURES: readonly Feature[] = [
         `${VM}/run.test.ts`,
         'a VM that runs > has sockets that only its owner can use, and dumps no core',
       ],
+      [
+        'integration/host-keys/core-dumps.test.ts',
+        'the core of a process that crashed is sealed by who has no secret, and opened by the host alone',
+      ],
+      [`${VM}/run.test.ts`, 'memory of a VM is kept in RAM where the agent is told to'],
     ],
     differs: 'the variables of the firmware (NVRAM) are not encrypted',
   },

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { addCoreDumpCommands } from './agent/core-dump.js'
 import { addDaemonCommands } from './agent/daemon.js'
 import { addHostCommands } from './agent/host.js'
 import { addLibvirtCommands } from './agent/libvirt.js'
@@ -19,5 +20,6 @@ export function agentProgram(): Command {
   addVmCommands(program)
   addTaskCommands(program)
   addLibvirtCommands(program)
+  addCoreDumpCommands(program)
   return program
 }

@@ -239,6 +239,7 @@ export const ERROR_CODES = {
     title: 'the key provider answered something else than was asked for',
   },
   AGENT_PCRS_UNSTABLE: { status: 503, title: 'PCRs changed while they were being quoted' },
+  CORE_DUMP: { status: 400, title: 'a core dump cannot be sealed or opened' },
   AGENT_PROBE: { status: 500, title: 'a key came back as another key' },
 
   // relying parties

@@ -86,6 +86,11 @@ export const AgentConfig = Exactly({
       description:
         'directories, of root and on the file system of the VMs, that disks are attached from; those that were detached here can be always',
     }),
+    lockMemory: Type.Boolean({
+      default: false,
+      description:
+        'keep all memory of VMs in RAM, so that nothing of it is swapped out; takes a limit of locked memory that allows it',
+    }),
     onRevocation: Type.Union([Type.Literal('keep'), Type.Literal('stop')], {
       default: 'keep',
       description:

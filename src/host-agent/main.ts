@@ -18,6 +18,7 @@ import { createVtpmCertifier } from './adapters/vtpm-certifier.js'
 import { createVtpmWitness } from './adapters/vtpm-witness.js'
 import { startAttestationLoop } from './attestation-loop.js'
 import type { AgentConfig } from './config.js'
+import { createDumpKeeper } from './core-dumps/dump-keys.js'
 import { createTasks } from './domain/tasks.js'
 import { createGuestAnswers } from './guests/answer-guest.js'
 import { openGuestDoor } from './guests/guest-door.js'
@@ -31,6 +32,7 @@ import { TaskJournal } from './tasks/journal.js'
 import { createTaskRunner } from './tasks/runner.js'
 import { createTpmHolder } from './tpm-holder.js'
 import { createVmService, guestPlaces, type VmServiceOptions } from './vm/index.js'
+import { findOpenSwap } from './vm/swap.js'
 
 /** The description of a domain of libvirt is the longest body. */
 const BODY_LIMIT_OCTETS = 512 * 1024
@@ -113,6 +115,7 @@ export async function startHostAgent(deps: {
   const vms = createVmService({
     directory: config.vm.directory,
     importDirectories: config.vm.importDirectories,
+    lockMemory: config.vm.lockMemory,
     keys,
     certifier,
     ...(deps.programs ? { programs: deps.programs } : {}),
@@ -147,12 +150,26 @@ export async function startHostAgent(deps: {
     bodyLimitOctets: BODY_LIMIT_OCTETS,
     local: true,
   })
+  const dumps = createDumpKeeper({
+    stateDirectory: config.stateDirectory,
+    hostId: config.hostId,
+    ...{ keys, nowMs: () => clock.nowMs() },
+  })
   addAgentRoutes(app, {
     hostId: config.hostId,
     authorityUrl,
     eventLogFile: config.tpm.eventLogFile,
-    ...{ tpm, loop, client, keys, keeper, kept, vms, guests, tasks, clock },
+    ...{ tpm, loop, client, keys, keeper, kept, vms, guests, tasks, clock, dumps },
   })
+  if (!config.vm.lockMemory) {
+    const areas = await findOpenSwap()
+    if (areas.length > 0) {
+      logger.warn(
+        { event: 'swap.open', areas },
+        'memory of VMs can be swapped out in the clear: encrypt swap, or lock their memory',
+      )
+    }
+  }
   // Before anything else uses the TPM: it has few slots
   await keeper.restore()
   mkdirSync(dirname(config.socket), { recursive: true, mode: 0o700 })

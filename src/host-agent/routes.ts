@@ -20,10 +20,12 @@ import { type App, addOperation } from '../http/index.js'
 import { importJwks, verifyAttestationResult } from '../tokens/index.js'
 import { quoteFor } from './adapters/attester.js'
 import type { AttestationLoop } from './attestation-loop.js'
+import type { DumpKeeper } from './core-dumps/dump-keys.js'
 import type { GuestDoor } from './guests/guest-door.js'
 import type { KeyKeeper } from './host-keys/keeper.js'
 import type { KeptKeys } from './host-keys/kept-keys.js'
 import { addAttachmentRoutes } from './routes/attachment-routes.js'
+import { addCoreDumpRoutes } from './routes/core-dump-routes.js'
 import { addGuestRoutes } from './routes/guest-routes.js'
 import { addLibvirtRoutes } from './routes/libvirt-routes.js'
 import { addLockedVmRoutes } from './routes/locked-vm-routes.js'
@@ -53,6 +55,7 @@ export function addAgentRoutes(
     readonly keeper: KeyKeeper
     readonly kept: KeptKeys
     readonly guests: GuestDoor
+    readonly dumps: DumpKeeper
   },
 ): void {
   const { loop, keys, keeper, vms, clock } = deps
@@ -105,6 +108,7 @@ export function addAgentRoutes(
   addLockedVmRoutes(app, deps)
   addAttachmentRoutes(app, deps)
   addPolicyRoutes(app, deps)
+  addCoreDumpRoutes(app, deps)
   addVmMoveRoutes(app, deps)
   addSnapshotRoutes(app, deps)
   addLibvirtRoutes(app, deps)

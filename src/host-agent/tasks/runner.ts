@@ -157,6 +157,8 @@ export function createTaskRunner(
       one.entry = { ...one.entry, state: 'begun', before: (await factsNow()) ?? null }
       journal.write(one.entry)
     }
+    // whoever is on this host reads what they like themselves; others do not read it through a disk
+    for (const path of imagesOf(kind, request)) await deps.vms.requireImportable(path)
     const { cancellable } = VM_TASKS[kind]
     const onChange = (view: TaskView) => watch(one, view)
     tasks.start(
@@ -334,4 +336,15 @@ function errorOf({ kind, vmId, request }: SentTask): PlatformError | undefined {
     return new PlatformError('REQUEST_INVALID', `expected a VM for ${kind}`)
   }
   return undefined
+}
+
+/** Paths of images that disks are to be filled from. What is attached is checked when it is. */
+function imagesOf(kind: VmTaskKind, request: object): readonly string[] {
+  if (kind !== 'vm.create' && kind !== 'vm.add-disk') return []
+  const { from, disks } = request as {
+    readonly from?: unknown
+    readonly disks?: readonly { readonly from?: unknown }[]
+  }
+  const paths = [from, ...(Array.isArray(disks) ? disks.map((disk) => disk?.from) : [])]
+  return paths.filter((path): path is string => typeof path === 'string')
 }

@@ -54,6 +54,12 @@ export interface VmAttachments {
     disk: string,
     following?: Pick<Following, 'onProgress'>,
   ): Promise<{ readonly vm: VmDetails; readonly detached: DetachedDisk }>
+  /**
+   * Whether an image may be read for somebody who is not on this host: from where disks may be attached, and no link.
+   *
+   * @throws PlatformError `VM_IMPORT_PATH`, `VM_IMPORT_FILE`
+   */
+  requireImportable(path: string): Promise<void>
   /** Those that are on this host still, where it put them. */
   listDetached(): Promise<readonly DetachedDisk[]>
 }
@@ -146,6 +152,10 @@ export function createVmAttachments(
         },
         { mayRun: true },
       ),
+
+    requireImportable: async (path) => {
+      await checkImportFile(await resolveImport(path, directories))
+    },
 
     listDetached: async () =>
       (await listBundles(store.directory)).map(({ path, bundle }) => viewOf(path, bundle)),
@@ -247,6 +257,9 @@ async function linkIn(from: string, to: string, directory: string): Promise<void
   try {
     await link(from, to)
   } catch (cause) {
+    if (isErrno(cause, 'EPERM')) {
+      throw new PlatformError('VM_IMPORT_FILE', `the agent may not take ${from}`, { cause })
+    }
     if (!isErrno(cause, 'EXDEV')) throw cause
     throw new PlatformError(
       'VM_DISK_ELSEWHERE',

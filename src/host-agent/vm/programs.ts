@@ -39,9 +39,21 @@ const WITHOUT_ROOT = process.getuid?.() === 0 ? [] : ['--user', '--map-current-u
 /** All that programs get of the environment. */
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
 
-/** Files are made private and nothing dumps core: a core has keys in it. */
-const LIMITS = 'umask 077; ulimit -c 0'
+/**
+ * Files are made private and nothing dumps core: a core has keys in it. The limit is for core files; a program that the
+ * kernel pipes cores to gets one without memory.
+ *
+ * @see core(5), "Controlling which mappings are written to the core dump": the filter is inherited
+ */
+const PRIVATE = 'umask 077; echo 0 2>/dev/null >/proc/self/coredump_filter'
+const LIMITS = `${PRIVATE}; ulimit -c 0`
 const RUN = `${LIMITS}; exec "$@"`
+/**
+ * With a limit of one octet the kernel pipes nothing to a program either. An agent that has a limit of 0 keeps that.
+ *
+ * @see Linux, fs/coredump.c, `do_coredump`: "RLIMIT_CORE is set to 1"
+ */
+const LAUNCH = `${PRIVATE}; prlimit --pid $$ --core=1:1 2>/dev/null || ulimit -c 0; exec "$@"`
 /** QEMU's tools open the key by path, which takes a pipe; what Node makes are sockets. */
 const RUN_WITH_KEY = `${LIMITS}; cat <&3 | exec "$@" 3<&-`
 
@@ -145,7 +157,7 @@ export async function launchProgram(
   const keys = options.keys ?? []
   const log = await createPrivateFile(options.logFile)
   try {
-    const child = spawn('/bin/sh', ['-c', RUN, 'sh', program, ...args], {
+    const child = spawn('/bin/sh', ['-c', LAUNCH, 'sh', program, ...args], {
       env: ENVIRONMENT,
       detached: true,
       stdio: ['ignore', log.fd, log.fd, ...keys.map(() => 'pipe' as const)],

@@ -14,15 +14,18 @@ export function qemuArguments(options: {
   readonly paths: VmPaths
   readonly accelerator: Accelerator
   readonly firmware: Firmware
+  /** Whether all memory is locked into RAM. */
+  readonly lockMemory?: boolean
 }): readonly string[] {
-  const { vmId, home, paths, accelerator, firmware } = options
+  const { vmId, home, paths, accelerator, firmware, lockMemory = false } = options
   const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
   const nvram = { driver: 'file', filename: paths.nvram, 'node-name': 'nvram' }
   return [
     ...['-name', home.name, '-uuid', vmId, '-S'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-machine', `q35,accel=${accelerator},pflash0=code,pflash1=nvram`],
+    ...['-machine', `q35,accel=${accelerator},pflash0=code,pflash1=nvram,dump-guest-core=off`],
+    ...(lockMemory ? ['-overcommit', 'mem-lock=on'] : []),
     ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],
     ...['-blockdev', JSON.stringify(code), '-blockdev', JSON.stringify(nvram)],

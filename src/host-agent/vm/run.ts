@@ -63,12 +63,13 @@ export async function startMachine(
     readonly programs: Programs
     readonly firmware: Firmware
     readonly accelerator: Accelerator
+    readonly lockMemory?: boolean
     readonly keys: VmKeys
     readonly onStep: (step: string) => void
   },
 ): Promise<RunRecord> {
   const { paths, home } = machine
-  const { programs, firmware, accelerator, keys, onStep } = options
+  const { programs, firmware, accelerator, lockMemory = false, keys, onStep } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm) await checkVtpm(paths, keys.of('vtpm'))
   await makePrivateDirectory(paths.run)
@@ -98,7 +99,7 @@ export async function startMachine(
     onStep('qemu')
     const qemu = await launch({
       path: programs.qemuSystem,
-      args: qemuArguments({ ...machine, accelerator, firmware }),
+      args: qemuArguments({ ...machine, accelerator, firmware, lockMemory }),
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
     })

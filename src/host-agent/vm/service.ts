@@ -62,6 +62,8 @@ export interface VmServiceOptions {
   readonly logger: Logger
   /** That disks are attached from, beside those that were detached here. */
   readonly importDirectories?: readonly string[]
+  /** Whether memory of VMs is kept from swap. */
+  readonly lockMemory?: boolean
   /** With which keys are unwrapped to show and start VMs: `session` unless told. */
   readonly assurance?: Assurance
   /** `auto`, the default, takes KVM where a guest really runs under it. */
@@ -334,6 +336,7 @@ export function createVmService(options: VmServiceOptions): VmService {
             { vmId: descriptor.vmId, paths, home },
             {
               ...{ programs, firmware, accelerator: chosen, keys: opened },
+              lockMemory: options.lockMemory ?? false,
               onStep: (step) => progress.begin(step),
             },
           )

@@ -92,7 +92,8 @@ describe('a VM that runs', () => {
       ],
     ])
     expect(await findWideModes(host.directory)).toEqual([])
-    expect(await readFile(`/proc/${pid}/limits`, 'utf8')).toMatch(/core file size +0 +0 /)
+    expect(await readFile(`/proc/${pid}/limits`, 'utf8')).toMatch(/core file size +([01]) +\1 /)
+    expect(await readFile(`/proc/${pid}/coredump_filter`, 'utf8')).toMatch(/^0+$/m)
   })
 
   test('is neither started again, nor deleted, nor are its disks read', async () => {
@@ -220,4 +221,12 @@ test('KVM is taken only where a guest runs under it', async () => {
   await auto.vms.create({ name: 'a', provider: 'kp', vtpm: false, memoryMib: 64, disks: [] })
   const vm = await auto.vms.start('a')
   expect(vm.accelerator).toBe(reason === undefined ? 'kvm' : 'tcg')
+})
+
+test('memory of a VM is kept in RAM where the agent is told to', async () => {
+  await using locking = host.restart({ lockMemory: true })
+  const { pid } = await locking.start('vm')
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  expect(Number(/^VmLck:\s+(\d+) kB$/m.exec(status)?.[1])).toBeGreaterThan(128 * 1024)
+  await locking.stop('vm', { graceSeconds: 0 })
 })
