@@ -35,7 +35,7 @@ export interface HostKeyTransaction {
   countDeliveries(providerId: string): Promise<Readonly<Record<string, number>>>
   saveDelivery(delivery: StoredDelivery): Promise<void>
   removeDelivery(delivery: Omit<DeliveryId, 'atMs'>): Promise<void>
-  /** Records as pending what hosts are to get and nothing is known of; at most 1000 in one call. */
+  /** Records as pending what hosts are to get and nothing is known of; at most 1000 in one call. None where encryption is off. */
   addPendingDeliveries(atMs: number): Promise<void>
   /** Deliveries that are pending or delivered since before a moment. */
   listOverdueDeliveries(beforeMs: number): Promise<readonly StoredDelivery[]>

@@ -344,6 +344,10 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
         .where('key.usable_at_ms', 'is not', null)
         .where('host.state', 'in', ['trusted', 'late'])
         .where('delivery.host_id', 'is', null)
+        .where(
+          sql<boolean>`host.host_id not in
+            (select host_id from control_plane_hosts where encryption = 'off')`,
+        )
         .where(sql<boolean>`(key.cluster is null or key.cluster = host.cluster)`)
         .limit(PENDING_AT_ONCE)
         .execute()

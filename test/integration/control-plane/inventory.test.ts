@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createCluster, listClusters, listEvents, listVms } from '../../../src/api/control-plane.js'
 import { createVm } from '../../../src/api/host-agent.js'
-import { createNativeProvider, listHostKeyDeliveries } from '../../../src/api/host-keys.js'
+import {
+  backupNativeProvider,
+  confirmBackup,
+  createNativeProvider,
+  listHostKeyDeliveries,
+} from '../../../src/api/host-keys.js'
 import { revokeHost } from '../../../src/api/hosts.js'
 import {
   changeVmTags,
@@ -28,6 +33,7 @@ import {
   type TestAgent,
   trustAgent,
   until,
+  untilDelivery,
   untilEvent,
 } from '../host-keys/fixture.js'
 
@@ -132,10 +138,16 @@ describe('the encryption mode of a host', () => {
     await expect(
       site.admin.call(setHostEncryption, { params, body: { setting: 'on' } }),
     ).rejects.toMatchObject({ code: 'HOST_ENCRYPTION_PENDING' })
-    const { deliveries } = await site.admin.call(listHostKeyDeliveries, {
-      params: { provider: 'silver' },
+    const provider = { provider: 'silver' }
+    const backup = await site.admin.call(backupNativeProvider, {
+      params: provider,
+      body: { passphrase: 'correct horse battery' },
     })
-    expect(deliveries.filter(({ hostId }) => hostId === 'host-b')).toEqual([])
+    const { digest } = backup
+    await site.admin.call(confirmBackup, { params: provider, body: { digest } })
+    await untilDelivery(site, 'silver', { hostId: 'host-a', version: 1, state: 'confirmed' })
+    const { deliveries } = await site.admin.call(listHostKeyDeliveries, { params: provider })
+    expect(deliveries.map(({ hostId }) => hostId)).toEqual(['host-a'])
   })
 
   test('is incapable once the host was revoked', async () => {
