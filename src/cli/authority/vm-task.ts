@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { Client } from '../../api/client.js'
 import { listVms, type VmView } from '../../api/control-plane.js'
 import { everyPage } from '../../api/every-page.js'
-import { createVmTask, type NewVmTask } from '../../api/tasks.js'
+import { createVmTask, type NewVmTask, type VmTaskView } from '../../api/tasks.js'
 import { VM_TASKS, type VmTaskKind, type VmTaskRequest } from '../../api/vm-tasks.js'
 import { PlatformError } from '../../core/errors.js'
 import { examples } from '../run.js'
@@ -13,6 +13,12 @@ import { followVmTask, taskLines } from './follow-task.js'
 interface Place {
   readonly host?: string
   readonly cluster?: string
+}
+
+interface TaskPlace {
+  readonly hostId?: string
+  readonly cluster?: string
+  readonly expiresInSeconds?: number
 }
 
 interface TaskOptions extends Place {
@@ -29,6 +35,12 @@ interface VmTaskCommand<K extends VmTaskKind, Options> {
   readonly configure?: (command: Command) => Command
   /** @param args without the VM */
   readonly request: (args: readonly string[], options: Options) => VmTaskRequest<K>
+  /** Asks for the task in another way where options say so. */
+  readonly begin?: (
+    client: Client,
+    options: Options,
+    asked: { readonly request: VmTaskRequest<K>; readonly where: TaskPlace },
+  ) => Promise<VmTaskView> | undefined
   /** Question to be confirmed by `--yes`, for what cannot be undone. */
   readonly destroys?: (args: readonly string[]) => string
   readonly examples: readonly string[]
@@ -70,11 +82,11 @@ export function addVmTask<K extends VmTaskKind, Options extends object = Record<
             ...(host === undefined ? {} : { hostId: host }),
             ...(cluster === undefined ? {} : { cluster }),
           }
-    const body = {
-      ...{ kind, request, ...where },
-      ...(expires === undefined ? {} : { expiresInSeconds: expires }),
-    } as unknown as NewVmTask
-    const begun = await client.call(createVmTask, { body })
+    const expiry = expires === undefined ? {} : { expiresInSeconds: expires }
+    const body = { ...{ kind, request, ...where }, ...expiry } as unknown as NewVmTask
+    const begun =
+      (await description.begin?.(client, options, { request, where: { ...where, ...expiry } })) ??
+      (await client.call(createVmTask, { body }))
     const task = detach ? begun : await followVmTask(connection, begun)
     output.data(task, () => taskLines(task))
   })

@@ -5,12 +5,14 @@ import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { type PartOptions, partsOf, type VmOptions, vmSpecOf } from '../vm-requests.js'
 import { connect, withConnection } from './connection.js'
+import { addVmPolicyCommands, createByPolicy, diskPolicy, type PolicyOfVm } from './vm-policies.js'
 import { addVmTask, findVm } from './vm-task.js'
 
 /** Operations on VMs, done by their hosts. */
 export function addVmTaskCommands(vm: Command): void {
   addShow(vm)
-  addVmTask<'vm.create', VmOptions>(vm, {
+  addVmPolicyCommands(vm)
+  addVmTask<'vm.create', VmOptions & PolicyOfVm>(vm, {
     usage: 'create <name>',
     kind: 'vm.create',
     configure: (command) =>
@@ -23,11 +25,15 @@ export function addVmTaskCommands(vm: Command): void {
           collect,
         )
         .option('--plain-disk <name=size|name=file>', 'a disk that is not encrypted', collect)
+        .option('--policy <name>', 'storage policy that says what is encrypted, and how')
+        .option('--disk-policy <name=policy>', 'another one of a disk; may be repeated', diskPolicy)
         .option('--memory <MiB>', 'memory', integer)
         .option('--cpus <n>', 'processors', integer)
         .option('--no-vtpm', 'without a virtual TPM'),
     request: ([name = ''], options) => vmSpecOf(name, options),
+    begin: (client, options, { request, where }) => createByPolicy(client, options, request, where),
     examples: [
+      'sigillo vm create db1 --host host-a --policy gold-disks --disk root=20G --disk-policy root=plain',
       'sigillo vm create web1 --host host-a --provider gold --disk root=20G',
       'sigillo vm create web2 --cluster lab --disk root=/images/debian.qcow2 --detach',
     ],

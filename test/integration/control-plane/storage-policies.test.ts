@@ -20,6 +20,7 @@ import { fromBase64url } from '../../../src/core/bytes.js'
 import { createOperator, openStore } from '../../../src/store/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import type { TestSite } from '../../helpers/site.js'
+import { sigillo } from '../cli/sigillo.js'
 import { startAgent, type TestAgent, trustAgent } from '../host-keys/fixture.js'
 import { done, follow, openTaskSite } from '../tasks/fixture.js'
 
@@ -327,6 +328,46 @@ describe('refused at once, before there is a task, is', () => {
       await expect(makeVm('plain', plain)).resolves.toMatch(/-/)
     } finally {
       await other[Symbol.asyncDispose]()
+    }
+  })
+})
+
+describe('from the command line', () => {
+  const as = (...args: readonly string[]) => sigillo(...args, '--site', site.folder)
+
+  test('a VM is made by policy, shown beside it, planned, decrypted when that is confirmed, and tagged', async () => {
+    const disks = ['--disk', 'root=1M', '--disk', 'data=1M', '--disk-policy', 'data=plain']
+    const place = ['--host', 'host-a', '--no-vtpm', '--memory', '128']
+    const made = await as('vm', 'create', 'cli', ...place, '--policy', 'gold-disks', ...disks)
+    expect(made).toMatchObject({ status: 0, out: expect.stringMatching(/vm\.create .* is done/) })
+    const shown = await as('vm', 'policies', 'cli')
+    expect(shown.out).toMatch(/home +gold-disks +yes +compliant/)
+    expect(shown.out).toMatch(/disk data +plain +yes +compliant/)
+    const change = ['--home', 'plain', '--disk', 'root=plain']
+    const planned = await as('vm', 'policies', 'cli', ...change, '--plan')
+    expect(planned.out).toBe('decrypt disk root\ndecrypt the home\n')
+    const unsure = await as('vm', 'policies', 'cli', ...change)
+    expect(unsure).toMatchObject({ status: 1, err: expect.stringMatching(/say --yes/) })
+    const json = await as('vm', 'policies', 'cli', ...change, '--yes', '--json')
+    expect(JSON.parse(json.out)).toMatchObject({ task: { state: 'done' } })
+    const refused = await as('vm', 'policies', 'cli', '--disk', 'root=gold-disks')
+    expect(refused).toMatchObject({ status: 1, err: expect.stringMatching(/VM_HOME_PLAIN|home/) })
+    expect((await as('vm', 'tag', 'cli', '--add', 'prod/cli')).out).toMatch(/prod\/cli/)
+    expect((await as('vm', 'list', '--tag', 'prod')).out).toMatch(/^cli /m)
+    expect((await as('inventory', 'hosts')).out).toMatch(/host-a +lab +trusted +safe/)
+    expect((await as('storage-policy', 'list')).out).toMatch(/gold-disks +yes +gold/)
+  })
+
+  test('what makes no sense is said before anything is asked for', async () => {
+    const place = ['--host', 'host-a', '--disk', 'root=1M']
+    for (const wrong of [
+      ['--disk-policy', 'root=plain'],
+      ['--policy', 'plain', '--provider', 'gold'],
+      ['--policy', 'plain', '--disk-policy', 'other=plain'],
+    ]) {
+      const { status, err } = await as('vm', 'create', 'never', ...place, ...wrong)
+      expect({ status, err }).toMatchObject({ err: expect.stringMatching(/expected/) })
+      expect(status).not.toBe(0)
     }
   })
 })
