@@ -3,7 +3,7 @@ import type { GuestAnswer, GuestRequest } from '../../api/guest-channel.js'
 import { createGuestAttestation, createGuestChallenge } from '../../api/guests.js'
 import { equalBytes, fromBase64url, toBase64url } from '../../core/bytes.js'
 import { type Clock, secondsOf } from '../../core/clock.js'
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import {
   type Certificate,
   describeTpm,
@@ -16,6 +16,9 @@ import { createPlacement } from '../../tokens/index.js'
 import { parsePublicArea, publicKeyOf } from '../../tpm/index.js'
 import type { Authority } from '../adapters/authority.js'
 import type { VtpmCertifier } from '../vm/index.js'
+
+/** How often at most a key is certified anew while its evidence is refused. */
+const RENEWAL_MS = 10 * 60 * 1000
 
 /** A VM of this host that runs. */
 export interface GuestVm {
@@ -40,8 +43,10 @@ export function createGuestAnswers(deps: {
   readonly clock: Clock
 }) {
   const { client, authority } = deps
-  /** Certificates that name this host, of virtual TPMs that came from another, by SubjectPublicKeyInfo. */
-  const renewed = new Map<string, Uint8Array>()
+  /** Certificates that name this host, of virtual TPMs that came from another, by VM and key. */
+  const renewed = new Map<string, { readonly certificate: Uint8Array; readonly atMs: number }>()
+  /** Keys whose last evidence was refused: the VM may have been elsewhere, and a later certificate may name that host. */
+  const doubted = new Set<string>()
 
   /** @throws PlatformError `GUEST_UNKNOWN_KEY`, `GUEST_VM`, or of the control plane */
   const certificateFor = async (vm: GuestVm, ekPublic: Uint8Array): Promise<Uint8Array> => {
@@ -58,12 +63,16 @@ export function createGuestAnswers(deps: {
       const found = names?.vmId ?? 'none'
       throw new PlatformError('GUEST_VM', `expected a certificate for ${vm.vmId}, found ${found}`)
     }
-    if (names.hostId === deps.hostId) return certificate.der
-    const key = `${vm.vmId} ${toBase64url(spki)}`
+    const nowMs = deps.clock.nowMs()
+    const key = keyOf(vm.vmId, spki)
+    const isDoubted = doubted.has(key)
     const kept = renewed.get(key)
-    if (kept && parseCertificate(kept).notAfterMs > deps.clock.nowMs()) return kept
+    if (kept && (isDoubted ? nowMs < kept.atMs + RENEWAL_MS : isCurrent(kept, nowMs))) {
+      return kept.certificate
+    }
+    if (!kept && names.hostId === deps.hostId && !isDoubted) return certificate.der
     const fresh = await certifyAnew(vm.vmId, spki, certificate)
-    renewed.set(key, fresh)
+    renewed.set(key, { certificate: fresh, atMs: nowMs })
     return fresh
   }
 
@@ -106,9 +115,26 @@ export function createGuestAnswers(deps: {
         secondsOf(deps.clock.nowMs()),
       )
       const host = { token: session.token, placement }
-      return client.call(createGuestAttestation, { body: { ...evidence, ...keys, host } })
+      const key = keyOf(vmId, spkiOf(publicKeyOf(parsePublicArea(ekPublic))))
+      try {
+        const body = { ...evidence, ...keys, host }
+        const answer = await client.call(createGuestAttestation, { body })
+        doubted.delete(key)
+        return answer
+      } catch (error) {
+        if (isPlatformError(error, 'ATTESTATION_REFUSED')) doubted.add(key)
+        throw error
+      }
     },
   }
 }
 
 export type GuestAnswers = ReturnType<typeof createGuestAnswers>
+
+function keyOf(vmId: string, spki: Uint8Array): string {
+  return `${vmId} ${toBase64url(spki)}`
+}
+
+function isCurrent({ certificate }: { readonly certificate: Uint8Array }, nowMs: number): boolean {
+  return parseCertificate(certificate).notAfterMs > nowMs
+}

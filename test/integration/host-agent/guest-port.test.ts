@@ -255,4 +255,15 @@ describe('the port of a VM', () => {
     const { hostId } = await site.admin.call(getGuest, { params: { vmId: guest.vmId } })
     expect(hostId).toBe('b')
   })
+
+  test('is of its first host again when the VM came back: after one refusal it has a newer certificate', async () => {
+    await authorityOf(onB).call(forgetVm, { params: { vmId: guest.vmId } })
+    await report(onA, guest.vmId)
+    site.clock.advance(2_000)
+    await openDoor('a', onA)
+    expect(await attestThroughPort()).toMatchObject({ error: 'ATTESTATION_REFUSED' })
+    expect(await attestThroughPort()).toHaveProperty('token')
+    const { hostId } = await site.admin.call(getGuest, { params: { vmId: guest.vmId } })
+    expect(hostId).toBe('a')
+  })
 })
