@@ -90,9 +90,17 @@ export async function replaceNvIndex(
   await execute('nvWriteLock', handles, nothing)
 }
 
-/** TPM2_Shutdown(CLEAR): without it the next start would count as an attack on authorisation values. */
+/**
+ * TPM2_Shutdown(CLEAR): without it the next start would count as an attack on authorisation values.
+ *
+ * @throws PlatformError `VTPM_CERTIFICATE`
+ */
 export async function shutDown(session: VtpmSession): Promise<void> {
-  await send(session, TAGS.noSessions, COMMANDS.shutdown, Uint8Array.of(0, 0))
+  const clear = Uint8Array.of(0, 0)
+  const { code } = await send(session, TAGS.noSessions, COMMANDS.shutdown, clear)
+  if (code !== 0) {
+    throw new PlatformError('VTPM_CERTIFICATE', `shutdown: ${describeResponseCode(code)}`)
+  }
 }
 
 async function readNvPublic(
