@@ -103,7 +103,8 @@ export async function startLibvirtd(): Promise<Libvirtd> {
         child.kill('SIGKILL')
         await ended
       }
-      await rm(folder, { recursive: true, force: true })
+      // an agent that was closed may still be writing why its VMs are locked
+      await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
     },
   }
 }
