@@ -10,7 +10,8 @@ export const EXIT_REFUSED = 3
 /** What a person can do about an error, where there is something. */
 const HINTS: Partial<Record<ErrorCode, string>> = {
   AUTHORITY_UNREACHABLE: 'is the service running, and does the URL name it?',
-  UNAUTHENTICATED: 'check the file with the operator token (--token-file)',
+  UNAUTHENTICATED: 'log in (sigillo login NAME), or check the file with the token (--token-file)',
+  FORBIDDEN: 'see what you may do: sigillo whoami',
   FILE_MODE: 'chmod 600 the file',
   SEALED: 'see why: sigillo operator status',
   SEAL_TPM_PCRS: 'unseal by another seal, then bind it anew: sigillo operator add-seal tpm',

@@ -7,10 +7,13 @@ import { addHostCommands } from './authority/host.js'
 import { addImageCommands } from './authority/image.js'
 import { addInventoryCommands } from './authority/inventory.js'
 import { addInventoryHostCommands } from './authority/inventory-hosts.js'
+import { addLoginCommands } from './authority/login.js'
 import { addNativeCommands } from './authority/native.js'
 import { addOperatorCommands } from './authority/operator.js'
+import { addPeopleCommands } from './authority/people.js'
 import { addPolicyCommands } from './authority/policy.js'
 import { addKmipTest, addProviderCommands } from './authority/provider.js'
+import { addRoleCommands } from './authority/role.js'
 import { addSiteCommands } from './authority/site.js'
 import { addStandardCommands } from './authority/standard.js'
 import { addStoragePolicyCommands } from './authority/storage-policy.js'
@@ -49,7 +52,9 @@ export function sigilloProgram(): Command {
   addInventoryHostCommands(program)
   addStoragePolicyCommands(program)
   addTaskCommands(program)
-  addOperatorCommands(program)
+  addPeopleCommands(program, addOperatorCommands(program))
+  addRoleCommands(program)
+  addLoginCommands(program)
   addAuditCommands(program)
   addVerifyVm(addVerifyCommands(program))
   addEventLogCommands(program)

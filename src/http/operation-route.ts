@@ -54,14 +54,16 @@ export function addOperation<O extends Operation<TObject, TObject, TSchema, TSch
     ...(bodyLimitOctets ? { bodyLimit: bodyLimitOctets } : {}),
     handler: async (request, reply) => {
       const work = () =>
-        handle({
-          params: request.params as ParamsOf<O>,
-          query: request.query as QueryOf<O>,
-          body: request.body as BodyOf<O>,
-          request,
-        })
+        checking(app, access, request, () =>
+          handle({
+            params: request.params as ParamsOf<O>,
+            query: request.query as QueryOf<O>,
+            body: request.body as BodyOf<O>,
+            request,
+          }),
+        )
       const repeatable = operation.method === 'POST' ? keyOf(app, access, request) : undefined
-      const answer = await checked(app, access, request, () =>
+      const answer = await recordingRefusals(app, access, request, () =>
         repeatable ? once(repeatable.store, repeatable, work) : work(),
       )
       return reply.code(operation.status).send(answer)
@@ -81,28 +83,37 @@ function accessOf(operation: Operation, { access }: RouteSettings): Access {
 }
 
 /**
- * Handles the request of a person: a refusal is recorded, and an operation on an object that answers without having asked
- * what its caller may do is a mistake of ours.
+ * Does what a person asked for: an operation on an object that answers without having asked what its caller may do is a
+ * mistake of ours.
  */
-async function checked<T>(
+async function checking<T>(
   app: App,
   access: Access,
   request: FastifyRequest,
   work: () => Promise<T>,
 ): Promise<T> {
-  const callers = callersOf(app)
-  if (typeof access !== 'object' || !callers) return work()
-  let answer: T
+  const answer = await work()
+  if (typeof access !== 'object' || access.needs.on !== 'object') return answer
+  const caller = callersOf(app)?.callerOf(request)
+  if (caller && wasChecked(caller)) return answer
+  throw new TypeError('the operation did not check what its caller may do')
+}
+
+/** Answers the request of a person; a refusal is recorded first. */
+async function recordingRefusals<T>(
+  app: App,
+  access: Access,
+  request: FastifyRequest,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    answer = await work()
+    return await work()
   } catch (error) {
-    if (isPlatformError(error, 'FORBIDDEN')) await callers.refused(request, access, error)
+    if (typeof access === 'object' && isPlatformError(error, 'FORBIDDEN')) {
+      await callersOf(app)?.refused(request, access, error)
+    }
     throw error
   }
-  if (access.needs.on === 'object' && !wasChecked(callers.callerOf(request))) {
-    throw new TypeError('the operation did not check what its caller may do')
-  }
-  return answer
 }
 
 /** The idempotency key of an operator's request, where there is one and the app keeps answers. */

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { listAttestationAudit, verifyAttestationAudit } from '../../api/attestation.js'
 import { listControlPlaneAudit, verifyControlPlaneAudit } from '../../api/control-plane.js'
 import { listKeyProviderAudit, verifyKeyProviderAudit } from '../../api/key-provider.js'
+import { listPeopleAudit, verifyPeopleAudit } from '../../api/people.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { addOperation } from './command.js'
@@ -10,6 +11,7 @@ const SERVICES = [
   ['attestation', listAttestationAudit, verifyAttestationAudit],
   ['key-provider', listKeyProviderAudit, verifyKeyProviderAudit],
   ['control-plane', listControlPlaneAudit, verifyControlPlaneAudit],
+  ['people', listPeopleAudit, verifyPeopleAudit],
 ] as const
 
 interface ListOptions {

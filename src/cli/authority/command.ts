@@ -18,7 +18,10 @@ export interface OperationCommand<O extends AnyOperation, Options> {
   /** Declares what the command takes besides the connection. */
   readonly configure?: (command: Command) => Command
   /** What the arguments and options become on the wire. */
-  readonly input: (args: readonly string[], options: Options) => CallInput<O>
+  readonly input: (
+    args: readonly string[],
+    options: Options,
+  ) => CallInput<O> | Promise<CallInput<O>>
   /** The answer as lines for a person. */
   readonly text: (answer: AnswerOf<O>) => readonly string[]
   /** For lists, the member of the answer that has the items: every page is fetched, unless `--limit` says how many. */
@@ -53,7 +56,7 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
         `${description.destroys(args)}; say --yes to do it`,
       )
     }
-    const input = description.input(args, options)
+    const input = await description.input(args, options)
     await using connection = connect(command)
     const { operation, list } = description
     const { client, output } = connection

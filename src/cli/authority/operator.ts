@@ -40,7 +40,7 @@ interface Confirmed {
 }
 
 /** `operator`: sealing and unsealing the services, and what their root keys are sealed by. */
-export function addOperatorCommands(program: Command): void {
+export function addOperatorCommands(program: Command): Command {
   const operator = program
     .command('operator')
     .description('seal and unseal services; what their root keys are sealed by')
@@ -185,6 +185,7 @@ export function addOperatorCommands(program: Command): void {
         return each(({ removeSeal }) => removeSeal, { params: { sealId } })
       }, statusOf),
     )
+  return operator
 }
 
 function forServices(command: Command): Command {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { grantPermission } from '../../../src/api/people.js'
 import { PRIVILEGES, type Privilege } from '../../../src/api/privileges.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
-import { newAccountToken, newRole } from './support.js'
+import { clientWith, newAccountToken, newRole, SITE } from './support.js'
 
 const APPS = ['attestation', 'key-provider', 'control-plane', 'operator', 'people']
 const EVERY_PRIVILEGE = Object.keys(PRIVILEGES) as readonly Privilege[]
@@ -98,7 +99,8 @@ test('every operation is for anybody, for hosts, or says which privileges people
   expect(new Set(routes.map(({ id }) => id)).size).toBe(routes.length)
   const open = routes.filter(({ kind }) => kind === 'public').map(({ id }) => id)
   expect(open.filter((id) => !/^get-.*-(health|openapi-json)$/.test(id)).sort()).toEqual([
-    ...['activateEnrolment', 'createAttestation', 'createEnrolment', 'createNonce'],
+    ...['activateEnrolment', 'createAttestation', 'createEnrolment', 'createGuestAttestation'],
+    ...['createGuestChallenge', 'createNonce'],
     ...['getDiscovery', 'getJwks', 'getVtpmAuthority', 'login'],
   ])
   const aboutSelf = forPeople.filter(({ privileges }) => privileges.length === 0)
@@ -172,6 +174,21 @@ test('neither the administrator of workloads nor that of the trust authority can
     expect([id, of(trust, id)]).toEqual([id, isTrust ? 'in' : refused(privileges[0])])
     expect([id, of(administrator, id)]).toEqual([id, isTrust ? refused(privileges[0]) : 'in'])
   }
+})
+
+test('an administrator without cryptography does all but cryptography, and gives nobody what that is', async () => {
+  const role = 'no-cryptography-administrator'
+  const token = await newAccountToken(site, 'plain', { role })
+  const answers = await answersOf(token)
+  const lacks = (privilege: string) => /^(Cryptographer|TrustedAdmin)\./.test(privilege)
+  for (const { id, privileges } of forPeople) {
+    const missing = privileges.find(lacks)
+    expect([id, answers.get(id)]).toEqual([id, missing ? refused(missing) : 'in'])
+  }
+  await using plain = clientWith(site, token)
+  const principal = { kind: 'service-account' as const, name: 'plain' }
+  const body = { principal, role: 'administrator', scope: SITE }
+  await expect(plain.call(grantPermission, { body })).rejects.toMatchObject({ code: 'FORBIDDEN' })
 })
 
 test('who may nothing is refused everything but what is about themselves', async () => {
