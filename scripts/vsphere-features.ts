@@ -11,12 +11,8 @@ interface Feature {
 }
 
 const VM = 'integration/host-agent-vm'
-<<<<<<< HEAD
 const SITE = 'integration/control-plane'
 const POLICIES = `${SITE}/storage-policies.test.ts`
-=======
-const PEOPLE = 'integration/people'
->>>>>>> 5537b68 (Show which privileges vSphere's roles have here, and let a repeated request be answered again)
 
 const FEATURES: readonly Feature[] = [
   {
@@ -237,44 +233,6 @@ const FEATURES: readonly Feature[] = [
       ],
       [
         'integration/people/matrix.test.ts',
-        'neither the administrator of workloads nor that of the trust authority can do an act of the other',
-      ],
-    ],
-  },
-  {
-    feature: 'privileges',
-    rules: 'Cryptographer.* and others gate operations; roles are made of them, granted on objects',
-    tests: [
-      [
-        `${PEOPLE}/matrix.test.ts`,
-        'who has exactly the privileges of an operation is let through, and refused what needs others',
-      ],
-      [
-        `${PEOPLE}/matrix.test.ts`,
-        'who has every privilege but one is refused what needs it, and nothing else',
-      ],
-      [
-        `${PEOPLE}/people.test.ts`,
-        'nobody gets more than somebody had > who may grant in one cluster grants there alone',
-      ],
-    ],
-  },
-  {
-    feature: 'role "no cryptography administrator"',
-    rules: 'administrator without the privileges of cryptography',
-    tests: [
-      [
-        `${PEOPLE}/matrix.test.ts`,
-        'an administrator without cryptography does all but cryptography, and gives nobody what that is',
-      ],
-    ],
-  },
-  {
-    feature: 'Trust Authority administrator',
-    rules: 'a role apart from the administrator of workloads',
-    tests: [
-      [
-        `${PEOPLE}/matrix.test.ts`,
         'neither the administrator of workloads nor that of the trust authority can do an act of the other',
       ],
     ],
