@@ -3,6 +3,7 @@ import { AuditPage, AuditQuery, AuditVerdict, Empty, Exactly, Name, Time, Uuid }
 import { ABOUT_SELF, onObject, onSite } from './needs.js'
 import { operation } from './operation.js'
 import { PRIVILEGES, type Privilege } from './privileges.js'
+import { Tag } from './tags.js'
 
 const BASE = '/people/v1'
 const DAY_SECONDS = 86_400
@@ -28,7 +29,7 @@ const PrivilegeList = Type.Array(PrivilegeName, { minItems: 1, maxItems: 64, uni
 export const Scope = Type.Union([
   Exactly({ kind: Type.Literal('site') }),
   Exactly({ kind: Type.Literal('cluster'), name: Name }),
-  Exactly({ kind: Type.Literal('tag'), name: Name }),
+  Exactly({ kind: Type.Literal('tag'), name: Tag }),
   Exactly({ kind: Type.Literal('vm'), name: Uuid }),
 ])
 export type Scope = Static<typeof Scope>
