@@ -166,6 +166,14 @@ describe('an image', () => {
   })
 })
 
+test('an image is read for who is not on the host from directories of disks alone', async () => {
+  const path = await image('remote.img')
+  await host.vms.requireImportable(path)
+  expect(await codeOf(host.vms.requireImportable('/etc/shadow'))).toBe('VM_IMPORT_PATH')
+  await symlink('/etc/shadow', join(folder, 'shadow'))
+  expect(await codeOf(host.vms.requireImportable(join(folder, 'shadow')))).toBe('VM_IMPORT_FILE')
+})
+
 describe('nothing is attached, and all stays as it was, for', () => {
   let path: string
   let vmFiles: readonly string[]
