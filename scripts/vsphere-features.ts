@@ -131,8 +131,16 @@ const FEATURES: readonly Feature[] = [
         `${VM}/export-import.test.ts`,
         'an import > is refused on a host without the key, and on one of another cluster',
       ],
+      [
+        `${VM}/live.test.ts`,
+        'a VM that runs > moves with its memory and virtual TPM while its guest goes on',
+      ],
+      [
+        `${VM}/live.test.ts`,
+        'a VM that runs > does not move to a host without its key, of another cluster, or without its storage',
+      ],
     ],
-    differs: 'cold alone',
+    differs: 'live where both hosts have the storage',
   },
   {
     feature: 'host encryption mode',

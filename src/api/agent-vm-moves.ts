@@ -20,6 +20,35 @@ export const VmExport = Exactly({
 
 export const VmImport = Exactly({ directory: ExportDirectory })
 
+const LiveAddress = Type.String({
+  pattern: '^(unix:/.{1,100}|[A-Za-z0-9.:\\[\\]-]{1,255}:[0-9]{1,5})$',
+  description: 'host:port, [address]:port, or unix:/path',
+})
+
+export const VmSend = Exactly({ to: LiveAddress })
+export const VmReceive = Exactly({ listen: LiveAddress })
+
+export const sendVm = operation({
+  id: 'sendVm',
+  summary: 'Move a VM that runs to a host that listens for it, while its guest goes on',
+  method: 'POST',
+  path: '/v1/vms/:vm/send',
+  status: 202,
+  params: VmParams,
+  body: VmSend,
+  answer: TaskView,
+})
+
+export const receiveVm = operation({
+  id: 'receiveVm',
+  summary: 'Listen for one VM that runs on another host, and take it',
+  method: 'POST',
+  path: '/v1/vm-receptions',
+  status: 202,
+  body: VmReceive,
+  answer: TaskView,
+})
+
 export const exportVm = operation({
   id: 'exportVm',
   summary: 'Write a stopped VM to a directory as it is, encrypted; or hand it over to another host',

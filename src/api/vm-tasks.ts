@@ -1,5 +1,5 @@
 import type { Static, TObject } from 'typebox'
-import { VmExport, VmImport } from './agent-vm-moves.js'
+import { VmExport, VmImport, VmReceive, VmSend } from './agent-vm-moves.js'
 import { Empty, Exactly, Name } from './common.js'
 import type { VmReport } from './control-plane.js'
 import { DiskAttach } from './disk-attachment.js'
@@ -206,6 +206,20 @@ export const VM_TASKS = {
     request: VmImport,
     cancellable: true,
     privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
+  }),
+  'vm.send': kind({
+    summary: 'Move a VM that runs to a host that listens for it, while its guest goes on',
+    on: 'vm',
+    request: VmSend,
+    cancellable: true,
+    privileges: () => ['Resource.HotMigrate', 'Cryptographer.Migrate'],
+  }),
+  'vm.receive': kind({
+    summary: 'Listen for one VM that runs on another host, and take it',
+    on: 'host',
+    request: VmReceive,
+    cancellable: true,
+    privileges: () => ['Resource.HotMigrate', 'Cryptographer.RegisterVM'],
   }),
   'vm.take-back': kind({
     summary: 'Unlock a VM that was handed over and that no host took',

@@ -173,6 +173,15 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     run: ({ vms }, { request }, following) => vms.import(request, following),
     rest: (request) => request,
   },
+  'vm.send': {
+    run: ({ vms }, call, following) => vms.send(vmOf(call), call.request, following),
+    // The other host listens no more
+    rest: (request) => request,
+  },
+  'vm.receive': {
+    run: ({ vms }, { request }, following) => vms.receive(request, following),
+    rest: (request) => request,
+  },
   'vm.take-back': {
     run: ({ vms }, call) => vms.takeBack(vmOf(call)),
     rest: (request) => request,

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { lstat, open } from 'node:fs/promises'
 import { fromHex } from '../../core/bytes.js'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
@@ -190,13 +190,27 @@ export async function readDisk(
   return data
 }
 
-/** Erases the key slots, and the header of a volume that was not finished. The data cannot be read again. */
+/**
+ * Erases the key slots, and the header of a volume that was not finished. The data cannot be read again. Nothing is done to a
+ * volume that has another name.
+ */
 export async function eraseDisk(programs: Programs, path: string): Promise<void> {
+  // a VM that moved while it ran: the other host has it
+  if (await hasOtherName(path)) return
   await runProgram(programs.cryptsetup, ['luksErase', '-q', path], { timeoutMs: TOOL_TIMEOUT_MS })
   try {
     await overwriteWithZeros(path, LUKS_PAYLOAD_OCTETS)
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
+  }
+}
+
+async function hasOtherName(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).nlink > 1
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
   }
 }
 

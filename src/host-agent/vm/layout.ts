@@ -46,6 +46,10 @@ export interface VmPaths {
   readonly libvirtDomain: string
   /** The domain that it was adopted from, if it was. */
   readonly libvirtOrigin: string
+  /** QEMU sends or takes the state of the VM through it while the VM moves. */
+  readonly liveSocket: string
+  /** There while the VM is received from another host: it is not one of this host yet. */
+  readonly receiving: string
   readonly qmpSocket: string
   readonly tpmSocket: string
   /** Of the port that the guest attests by. */
@@ -80,6 +84,8 @@ export function pathsOf(root: string): VmPaths {
     libvirtRecord: `${root}/libvirt.json`,
     libvirtDomain: `${root}/libvirt.xml`,
     libvirtOrigin: `${root}/libvirt-origin.xml`,
+    liveSocket: `${root}/run/mig.sock`,
+    receiving: `${root}/receiving`,
     qmpSocket: `${root}/run/qmp.sock`,
     tpmSocket: `${root}/run/tpm.sock`,
     guestSocket: `${root}/run/att.sock`,

@@ -16,6 +16,8 @@ export function qemuArguments(options: {
   readonly firmware: Firmware
   /** Whether all memory is locked into RAM. */
   readonly lockMemory?: boolean
+  /** It waits for the state of a VM that runs elsewhere. */
+  readonly isIncoming?: boolean
 }): readonly string[] {
   const { vmId, home, paths, accelerator, firmware, lockMemory = false } = options
   const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
@@ -33,6 +35,7 @@ export function qemuArguments(options: {
     ...(home.vtpm ? [...tpmArguments(paths), ...guestPortArguments(paths)] : []),
     ...['-chardev', `socket,id=qmp,path=${paths.qmpSocket},server=on,wait=off`],
     ...['-mon', 'chardev=qmp,mode=control', '-pidfile', paths.qemuPid],
+    ...(options.isIncoming ? ['-incoming', 'defer'] : []),
   ]
 }
 

@@ -66,12 +66,15 @@ export async function startMachine(
     readonly lockMemory?: boolean
     readonly keys: VmKeys
     readonly onStep: (step: string) => void
+    /** The state of the virtual TPM comes from another host with that of all else: the guest is not run yet. */
+    readonly isIncoming?: boolean
   },
 ): Promise<RunRecord> {
   const { paths, home } = machine
   const { programs, firmware, accelerator, lockMemory = false, keys, onStep } = options
+  const { isIncoming = false } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
-  if (home.vtpm) await checkVtpm(paths, keys.of('vtpm'))
+  if (home.vtpm && !isIncoming) await checkVtpm(paths, keys.of('vtpm'))
   await makePrivateDirectory(paths.run)
   const started: ProcessIdentity[] = []
   const launch = async (program: Program): Promise<ProcessIdentity> => {
@@ -99,7 +102,7 @@ export async function startMachine(
     onStep('qemu')
     const qemu = await launch({
       path: programs.qemuSystem,
-      args: qemuArguments({ ...machine, accelerator, firmware, lockMemory }),
+      args: qemuArguments({ ...machine, accelerator, firmware, lockMemory, isIncoming }),
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
     })
@@ -114,9 +117,10 @@ export async function startMachine(
       await plugDisk(qmp, index, disk.name, openDisk(paths, disk, keys))
     }
     await checkNoSecretLeft(qmp)
+    const record: RunRecord = { format: 1, accelerator, qemu, ...(swtpm ? { swtpm } : {}) }
+    if (isIncoming) return record
     onStep('run')
     await qmp.execute('cont')
-    const record: RunRecord = { format: 1, accelerator, qemu, ...(swtpm ? { swtpm } : {}) }
     await replacePrivateFile(paths.run, 'run.json', encodeRecord(record))
     return record
   } catch (error) {

@@ -26,17 +26,20 @@ import type { EncryptionOptions } from './part-by-part.js'
 import type { Inventory, KeyClient, OnProgress, VtpmCertifier, VtpmWitness } from './ports.js'
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import { Progress } from './progress.js'
+import { settleReceived } from './receive-vm.js'
 import type { Accelerator, Home, KeyRecord } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { rewrapVm } from './rewrap.js'
 import { findRunning, isUnsettled, startMachine, stopMachine } from './run.js'
 import { isRunning } from './running.js'
+import { resumeUnsent } from './send-vm.js'
 import { removeUnfinishedSnapshots, snapshotNames } from './snapshot-files.js'
 import { createVmSnapshots, type VmSnapshots } from './snapshots.js'
 import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './unlock-loop.js'
 import { factsOf, type VmFacts } from './vm-facts.js'
 import { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
+import { createVmLive, type VmLive } from './vm-live.js'
 import { createVmMoves, type VmMoves } from './vm-moves.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
 import { createVmRewrap, type VmRewrap } from './vm-rewrap.js'
@@ -99,6 +102,7 @@ export interface VmService
     VmLibvirt,
     VmAttachments,
     VmRewrap,
+    VmLive,
     AsyncDisposable {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
   create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
@@ -223,26 +227,30 @@ export function createVmService(options: VmServiceOptions): VmService {
     { graceSeconds = DEFAULT_GRACE_SECONDS } = {},
     onProgress = () => undefined,
   ) =>
-    host.onFreeVm(name, async (vm) => {
-      const { descriptor, paths } = vm
-      if (await readLibvirtRecord(paths)) return stopThere(vm, graceSeconds)
-      const record = await findRunning(paths)
-      if (!record) {
-        await host.requireStopped(vm)
-        throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
-      }
-      const progress = new Progress(onProgress, STOP_STEPS)
-      await stopMachine(paths, record, {
-        graceSeconds,
-        onStep: (step) => progress.begin(step),
-      })
-      progress.begin('settle')
-      await host.settle(vm)
-      logger.info({ event: 'vm.stopped', vmId: descriptor.vmId, name }, 'a VM was stopped')
-      await host.report(vm)
-      progress.end()
-      return host.details(vm)
-    })
+    host.onFreeVm(
+      name,
+      async (vm) => {
+        const { descriptor, paths } = vm
+        if (await readLibvirtRecord(paths)) return stopThere(vm, graceSeconds)
+        const record = await findRunning(paths)
+        if (!record) {
+          await host.requireStopped(vm)
+          throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
+        }
+        const progress = new Progress(onProgress, STOP_STEPS)
+        await stopMachine(paths, record, {
+          graceSeconds,
+          onStep: (step) => progress.begin(step),
+        })
+        progress.begin('settle')
+        await host.settle(vm)
+        logger.info({ event: 'vm.stopped', vmId: descriptor.vmId, name }, 'a VM was stopped')
+        await host.report(vm)
+        progress.end()
+        return host.details(vm)
+      },
+      { evenExported: true },
+    )
 
   return {
     ...createVmEncryption(host),
@@ -258,6 +266,11 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVmAttachments(host, {
       importDirectories: options.importDirectories ?? [],
       addDisk: disks.addDisk,
+    }),
+    ...createVmLive(host, {
+      firmware,
+      accelerator: chooseAccelerator,
+      lockMemory: options.lockMemory ?? false,
     }),
 
     create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
@@ -459,6 +472,10 @@ export function createVmService(options: VmServiceOptions): VmService {
         await removeVmDirectory(programs, root)
         logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished VM was removed')
       }
+      for (const root of await store.receiving()) {
+        await settleReceived(host, root)
+        logger.warn({ event: 'vm.receive-unfinished', root }, 'a VM was being received')
+      }
       for (const root of await store.unfinishedImports()) {
         await removeVmDirectory(programs, root)
         logger.warn({ event: 'vm.leftover-removed', root }, 'an unfinished import was removed')
@@ -467,8 +484,10 @@ export function createVmService(options: VmServiceOptions): VmService {
         await host.onVm(vm.descriptor.name, async (found) => {
           await removeUnfinishedSnapshots(programs, found.paths)
           const record = await findRunning(found.paths)
-          if (record) host.watch(found, record)
-          else if (await isUnsettled(found.paths)) await host.settle(found)
+          if (record) {
+            host.watch(found, record)
+            await resumeUnsent(host, found)
+          } else if (await isUnsettled(found.paths)) await host.settle(found)
           await host.report(found)
         })
       }

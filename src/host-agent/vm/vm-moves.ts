@@ -5,6 +5,8 @@ import { importVm, readExport } from './import-vm.js'
 import { OctetProgress } from './octet-progress.js'
 import type { Following } from './part-by-part.js'
 import type { ExportedMark } from './records.js'
+import { findRunning } from './run.js'
+import { resumeMachine } from './send-vm.js'
 import type { VmHost } from './vm-host.js'
 import { homeKey } from './vm-parts.js'
 
@@ -92,6 +94,7 @@ export function createVmMoves(host: VmHost): VmMoves {
           }
           await inventory.withdraw(vmId)
           await unlockVm(vm)
+          if (await findRunning(vm.paths)) await resumeMachine(vm.paths)
           logger.info({ event: 'vm.taken-back', vmId, name }, 'a VM was taken back')
           const unlocked = await store.find(name)
           await host.report(unlocked)

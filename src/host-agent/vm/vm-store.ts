@@ -64,6 +64,7 @@ export class VmStore {
   async list(): Promise<readonly StoredVm[]> {
     const vms: StoredVm[] = []
     for (const vmId of await this.#entries(isUuid)) {
+      if (await isThere(pathsOf(`${this.directory}/${vmId}`).receiving)) continue
       try {
         vms.push(await this.#read(vmId))
       } catch (error) {
@@ -155,6 +156,13 @@ export class VmStore {
   async unfinishedImports(): Promise<readonly string[]> {
     const names = await this.#entries((name) => name.startsWith(IMPORTING))
     return names.map((name) => `${this.directory}/${name}`)
+  }
+
+  /** Directories of VMs that are being received, or were when an agent ended. */
+  async receiving(): Promise<readonly string[]> {
+    const roots = (await this.#entries(isUuid)).map((vmId) => `${this.directory}/${vmId}`)
+    const found = await Promise.all(roots.map((root) => isThere(pathsOf(root).receiving)))
+    return roots.filter((_, index) => found[index])
   }
 
   async #entries(isWanted: (name: string) => boolean): Promise<readonly string[]> {

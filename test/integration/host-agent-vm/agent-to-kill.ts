@@ -72,3 +72,5 @@ if (operation.snapshot) {
   if (revert) await vms.revertSnapshot(vm, revert, { onProgress })
   if (remove) await vms.removeSnapshot(vm, remove, { onProgress })
 }
+if (operation.receive) await vms.receive({ listen: operation.receive }, { onProgress })
+if (operation.send) await vms.send('vm', { to: operation.send }, { onProgress })

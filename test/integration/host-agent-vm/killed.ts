@@ -67,7 +67,9 @@ export function moveAndDie(
   operation:
     | { readonly export: { readonly name: string; readonly directory: string } }
     | { readonly import: string }
-    | { readonly snapshot: object },
+    | { readonly snapshot: object }
+    | { readonly receive: string }
+    | { readonly send: string },
   step: string,
 ): Promise<void> {
   return die({ ...host, operation, step })

@@ -1,0 +1,219 @@
+import { link, mkdir, rm } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { concat, fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
+import { isoTime } from '../../core/clock.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
+import { newUuid, randomOctets } from '../../core/random.js'
+import type { Firmware } from './accelerator.js'
+import { checkDiskFile, diskFileOf } from './disk-file.js'
+import { drained } from './drained.js'
+import { isErrno } from './errno.js'
+import { handOverTicket } from './export-manifest.js'
+import { makePrivateDirectory, replacePrivateFile, syncPath, writePrivateFile } from './files.js'
+import { pathsOf, type VmPaths } from './layout.js'
+import { type LiveChannel, live } from './live-channel.js'
+import { NONCE_OCTETS, readOffer, type SealedOffer, verifyOffer } from './live-offer.js'
+import type { OnProgress } from './ports.js'
+import { Qmp } from './qmp.js'
+import {
+  type Accelerator,
+  Descriptor,
+  type ExportedMark,
+  encodeRecord,
+  type Home,
+  type RunRecord,
+  readRecord,
+} from './records.js'
+import { removeVmDirectory } from './remove-vm.js'
+import { settleMachine, startMachine } from './run.js'
+import type { VmHost } from './vm-host.js'
+import { unwrapKeys } from './vm-keys.js'
+import { allKeys } from './vm-parts.js'
+import type { StoredVm } from './vm-store.js'
+
+const POLL_MS = 20
+const LOAD_TIMEOUT_MS = 60_000
+
+/**
+ * Takes a VM that runs on another host. Its keys are unwrapped here, so that only an attested host that the provider serves
+ * can have it; its disks stay where they are, on storage that both hosts have, under a second name in the directory of the
+ * VM here.
+ *
+ * The guest runs when the control plane says that the VM is of this host. Before that nothing of it stays when something
+ * fails; after it, the VM is one of this host, stopped if its guest could not be run.
+ *
+ * Steps: `keys`, `prepare`, `copy`, `load`, `take`, `run`.
+ *
+ * @throws PlatformError `VM_LIVE`, `VM_HAND_OVER`, `VM_EXISTS`, what a start throws, of the key provider
+ */
+export async function receiveVm(
+  host: VmHost,
+  sealed: SealedOffer,
+  options: {
+    readonly channel: LiveChannel
+    readonly firmware: Firmware
+    readonly accelerator: Accelerator
+    readonly lockMemory: boolean
+    readonly onProgress: OnProgress
+  },
+): Promise<void> {
+  const { channel, firmware, accelerator, lockMemory, onProgress } = options
+  const { offer } = sealed
+  const { vmId, exportId } = offer
+  const { descriptor, records } = readOffer(sealed)
+  const { provider } = descriptor
+  if (provider === undefined) throw live('a plain VM has no key that hosts know one another by')
+  onProgress('keys', 0)
+  const objects = allKeys(descriptor)
+  const request = { vmId, provider, objects, records, assurance: host.assurance }
+  using keys = await unwrapKeys(host.keys, request)
+  verifyOffer(sealed, keys.of('home'))
+  const { hostId, cluster } = await host.inventory.place()
+  if (cluster !== offer.cluster) {
+    const expected = `expected a host of cluster ${offer.cluster}, found ${hostId} of ${cluster}`
+    throw new PlatformError('VM_HAND_OVER', expected)
+  }
+  if (accelerator !== offer.accelerator) {
+    throw live(`expected a host where VMs run under ${offer.accelerator}, found ${accelerator}`)
+  }
+  const nonce = randomOctets(NONCE_OCTETS)
+  await channel.send('open', utf8(JSON.stringify({ nonce: toBase64url(nonce) })))
+  const nonces = concat(fromBase64url(offer.nonce), nonce)
+  channel.seal(keys.of('home'), { side: 'target', vmId, exportId, nonces })
+
+  onProgress('prepare', 2)
+  const paths = pathsOf(`${host.store.directory}/${vmId}`)
+  const vm: StoredVm = { descriptor, paths }
+  await makePrivateDirectory(paths.root).catch((cause: unknown) => {
+    if (!isErrno(cause, 'EEXIST')) throw cause
+    throw new PlatformError('VM_EXISTS', `VM ${descriptor.name} is here`, { cause })
+  })
+  let isTaken = false
+  try {
+    await writeFiles(paths, sealed)
+    const home = await host.store.readHome(vm, keys, records)
+    await linkDisks(paths, offer.directory, home)
+    const record = await startMachine(
+      { vmId, paths, home },
+      {
+        ...{ programs: host.programs, firmware, accelerator, lockMemory, keys },
+        isIncoming: true,
+        onStep: () => undefined,
+      },
+    )
+    await using qmp = await Qmp.connect(paths.qmpSocket)
+    // It takes the locks of the disks when it runs the guest, not before: the other host may have to go on with them
+    await qmp.execute('migrate-set-capabilities', {
+      capabilities: [{ capability: 'late-block-activate', state: true }],
+    })
+    await qmp.execute('migrate-incoming', { uri: `unix:${paths.liveSocket}` })
+    await channel.send('prepared')
+    onProgress('copy', 5)
+    await streamIn(paths, channel)
+    onProgress('load', 90)
+    await untilLoaded(qmp)
+    await channel.send('loaded')
+    await channel.receive('go')
+    onProgress('take', 95)
+    const ticket = handOverTicket(exportId, vmId, keys.of('home'))
+    await host.inventory.take(await host.inventoryVm(vm), { exportId, ticket })
+    isTaken = true
+    await finish(paths, record)
+    onProgress('run', 97)
+    await qmp.execute('cont')
+    host.watch(vm, record)
+    await channel.send('running').catch(() => undefined)
+  } catch (error) {
+    await settleMachine(paths, descriptor.vtpm, { wasSeen: true })
+    if (isTaken) await rm(paths.receiving, { force: true })
+    else await removeVmDirectory(host.programs, paths.root)
+    throw error
+  }
+}
+
+/** All small files of the VM, with a mark that it is not one of this host yet. */
+async function writeFiles(paths: VmPaths, { offer }: SealedOffer): Promise<void> {
+  await writePrivateFile(paths.receiving, offer.exportId)
+  await makePrivateDirectory(paths.vtpm)
+  await mkdir(paths.vtpmCertificates, { mode: 0o700 })
+  for (const { file, content } of offer.files) {
+    await writePrivateFile(`${paths.root}/${file}`, fromBase64url(content))
+  }
+  await syncPath(paths.root)
+}
+
+/**
+ * Gives the disks a second name. As long as they have two, no key slot is erased when one of them goes.
+ *
+ * @throws PlatformError `VM_LIVE` where the storage is not the same
+ */
+async function linkDisks(paths: VmPaths, directory: string, home: Home): Promise<void> {
+  for (const disk of home.disks) {
+    const file = diskFileOf(paths, disk)
+    const name = file.path.slice(paths.root.length)
+    await link(`${directory}${name}`, file.path).catch((cause: unknown) => {
+      if (!isErrno(cause, 'ENOENT', 'EXDEV', 'EPERM', 'EMLINK', 'ENOTDIR')) throw cause
+      const why = `disk ${disk.name} is not on storage that both hosts have: ${messageOf(cause)}`
+      throw live(why, cause)
+    })
+    await checkDiskFile(file)
+  }
+}
+
+async function streamIn(paths: VmPaths, channel: LiveChannel): Promise<void> {
+  const socket: Socket = connect(paths.liveSocket)
+  socket.on('error', () => undefined)
+  try {
+    for (;;) {
+      const { kind, content } = await channel.receive('data', 'end')
+      if (kind === 'end') break
+      if (socket.destroyed) throw live('QEMU takes no more')
+      if (!socket.write(content)) await drained(socket)
+    }
+    socket.end()
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+/** @throws PlatformError `VM_LIVE` when the state does not load: another machine, or an altered stream */
+async function untilLoaded(qmp: Qmp): Promise<void> {
+  for (const end = performance.now() + LOAD_TIMEOUT_MS; performance.now() < end; ) {
+    const { status } = await qmp
+      .execute('query-status')
+      .then((answer) => answer as { readonly status?: unknown })
+      .catch((cause: unknown) => {
+        throw live(`QEMU cannot load the state of the VM: ${messageOf(cause)}`, cause)
+      })
+    if (status === 'paused' || status === 'prelaunch') return
+    await delay(POLL_MS)
+  }
+  throw live('QEMU did not load the state of the VM in time')
+}
+
+/** From now on there is the VM here, with the programs that run it. */
+async function finish(paths: VmPaths, record: RunRecord): Promise<void> {
+  await replacePrivateFile(paths.run, 'run.json', encodeRecord(record))
+  await rm(paths.receiving)
+  await syncPath(paths.root)
+}
+
+/**
+ * What is left of a VM that was being received when an agent ended. Who has it, the control plane knows: it is locked until
+ * it is taken back here, or deleted.
+ */
+export async function settleReceived(host: VmHost, root: string): Promise<void> {
+  const paths = pathsOf(root)
+  const descriptor = await readRecord(paths.descriptor, Descriptor, 'vm.json').catch(
+    () => undefined,
+  )
+  await settleMachine(paths, false, { wasSeen: false })
+  if (!descriptor) return removeVmDirectory(host.programs, root)
+  const exportedAt = isoTime(host.clock.nowMs())
+  const mark: ExportedMark = { format: 1, exportId: newUuid(), exportedAt }
+  await replacePrivateFile(root, 'exported.json', encodeRecord(mark))
+  await rm(paths.receiving)
+  await syncPath(root)
+}
