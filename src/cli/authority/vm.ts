@@ -5,8 +5,11 @@ import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { type PartOptions, partsOf, type VmOptions, vmSpecOf } from '../vm-requests.js'
 import { connect, withConnection } from './connection.js'
+import { addMoveTasks } from './vm-move.js'
 import { addVmPolicyCommands, createByPolicy, diskPolicy, type PolicyOfVm } from './vm-policies.js'
+import { addSnapshotTasks } from './vm-snapshot.js'
 import { addVmTask, findVm } from './vm-task.js'
+import { addVtpmTasks } from './vm-vtpm.js'
 
 /** Operations on VMs, done by their hosts. */
 export function addVmTaskCommands(vm: Command): void {
@@ -59,8 +62,17 @@ export function addVmTaskCommands(vm: Command): void {
     destroys: ([name]) => `this destroys VM ${name}`,
     examples: ['sigillo vm delete web1 --yes', 'sigillo vm delete web1 --host host-a --yes'],
   })
+  addVmTask(vm, {
+    usage: 'unlock <vm>',
+    kind: 'vm.unlock',
+    request: () => ({}),
+    examples: ['sigillo vm unlock web1', 'sigillo vm unlock web1 --json'],
+  })
   addEncryption(vm)
   addDisks(vm)
+  addSnapshotTasks(vm)
+  addVtpmTasks(vm)
+  addMoveTasks(vm)
 }
 
 function addEncryption(vm: Command): void {
@@ -104,6 +116,13 @@ function addEncryption(vm: Command): void {
     }),
     examples: ['sigillo vm recrypt web1', 'sigillo vm recrypt web1 --disk root --vtpm'],
   })
+  addVmTask<'vm.rewrap', { readonly provider?: string }>(vm, {
+    usage: 'rewrap <vm>',
+    kind: 'vm.rewrap',
+    configure: (command) => command.option('--provider <name>', 'by another key provider'),
+    request: (_, { provider }) => (provider === undefined ? {} : { provider }),
+    examples: ['sigillo vm rewrap web1', 'sigillo vm rewrap web1 --provider silver'],
+  })
   addVmTask<'keys.rewrap', { readonly provider?: string }>(vm, {
     usage: 'rewrap-keys',
     kind: 'keys.rewrap',
@@ -113,19 +132,6 @@ function addEncryption(vm: Command): void {
       'sigillo vm rewrap-keys --host host-a',
       'sigillo vm rewrap-keys --host host-a --provider gold --detach',
     ],
-  })
-  addVmTask(vm, {
-    usage: 'add-vtpm <vm>',
-    kind: 'vm.add-vtpm',
-    request: () => ({}),
-    examples: ['sigillo vm add-vtpm web1', 'sigillo vm add-vtpm web1 --json'],
-  })
-  addVmTask(vm, {
-    usage: 'remove-vtpm <vm>',
-    kind: 'vm.remove-vtpm',
-    request: () => ({}),
-    destroys: ([name]) => `what VM ${name} has sealed to its virtual TPM will be lost`,
-    examples: ['sigillo vm remove-vtpm web1 --yes', 'sigillo vm remove-vtpm web1 --yes --json'],
   })
 }
 
@@ -155,7 +161,7 @@ function addDisks(vm: Command): void {
     }),
     examples: ['sigillo vm clone web1 web2', 'sigillo vm clone web1 web2 --vtpm none'],
   })
-  const disk = vm.command('disk').description('disks of a stopped VM')
+  const disk = vm.command('disk').description('disks of a VM')
   addVmTask<'vm.add-disk', NewDisk>(disk, {
     usage: 'add <vm> <disk>',
     kind: 'vm.add-disk',
@@ -174,6 +180,25 @@ function addDisks(vm: Command): void {
       'sigillo vm disk add web1 data --size 100G',
       'sigillo vm disk add web1 tools --from /images/tools.qcow2 --plain',
     ],
+  })
+  addVmTask<'vm.attach-disk', { readonly from: string; readonly plain?: boolean }>(disk, {
+    usage: 'attach <vm> <disk>',
+    kind: 'vm.attach-disk',
+    configure: (command) =>
+      command
+        .requiredOption('--from <path>', 'directory of a detached disk, or an image, on the host')
+        .option('--plain', 'an image stays a disk that is not encrypted, in an encrypted VM'),
+    request: ([name = ''], { from, plain }) => ({ name, from, ...(plain ? { plain } : {}) }),
+    examples: [
+      'sigillo vm disk attach web2 data --from /srv/detached/web1-data-1b9d6bcd',
+      'sigillo vm disk attach web2 tools --from /images/tools.raw --plain',
+    ],
+  })
+  addVmTask(disk, {
+    usage: 'detach <vm> <disk>',
+    kind: 'vm.detach-disk',
+    request: ([name = '']) => ({ disk: name }),
+    examples: ['sigillo vm disk detach web1 data', 'sigillo vm disk detach web1 data --json'],
   })
   addVmTask(disk, {
     usage: 'grow <vm> <disk> <size>',

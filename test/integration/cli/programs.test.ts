@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { VM_TASKS } from '../../../src/api/vm-tasks.js'
 import { sigilloProgram } from '../../../src/cli/sigillo.js'
 import { agentProgram } from '../../../src/cli/sigillo-agent.js'
 import { freePort } from '../../helpers/free-port.js'
@@ -45,6 +46,15 @@ describe('every command', () => {
       expect(help).toContain('Usage:')
       expect(help).toContain('Examples:')
     }
+  })
+
+  test('for what hosts do with VMs is there: one for each kind of task', () => {
+    const told = leavesOf(sigilloProgram()).map((leaf) => leaf.description())
+    // given by `vm policies`, which plans it
+    const missing = Object.entries(VM_TASKS).filter(
+      ([kind, { summary }]) => kind !== 'vm.apply-policy' && !told.includes(summary),
+    )
+    expect(missing.map(([kind]) => kind)).toEqual([])
   })
 
   test.each(['main', 'agent-main'] as const)(

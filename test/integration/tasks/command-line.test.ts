@@ -62,6 +62,22 @@ describe('the command line', () => {
     expect(shown.out).toMatch(/asked by: +operator:admin/)
   }, 120_000)
 
+  test('has snapshots kept, disks taken out, and keys wrapped anew', async () => {
+    const made = ['vm', 'create', 'web3', '--host', 'a', '--provider', 'gold', '--no-vtpm']
+    expect(await run(...made, '--disk', 'root=1M')).toMatchObject({ status: 0 })
+    expect(await run('vm', 'rewrap', 'web3')).toMatchObject({ status: 0 })
+    expect(await run('vm', 'snapshot', 'create', 'web3', 'before')).toMatchObject({ status: 0 })
+    const kept = await run('vm', 'disk', 'detach', 'web3', 'root')
+    expect([kept.status, kept.err]).toEqual([1, expect.stringContaining('(VM_SNAPSHOTS)')])
+    expect((await run('vm', 'snapshot', 'revert', 'web3', 'before')).err).toContain('--yes')
+    const back = await run('vm', 'snapshot', 'revert', 'web3', 'before', '--yes')
+    expect(back).toMatchObject({ status: 0 })
+    const removed = await run('vm', 'snapshot', 'remove', 'web3', 'before', '--yes')
+    expect(removed).toMatchObject({ status: 0 })
+    expect(await run('vm', 'disk', 'detach', 'web3', 'root')).toMatchObject({ status: 0 })
+    expect(await run('vm', 'delete', 'web3', '--yes')).toMatchObject({ status: 0 })
+  }, 120_000)
+
   test('ends with status 1 and the code of what failed, was refused or is not there', async () => {
     const failed = await run('vm', 'create', 'web1', '--host', 'a', '--provider', 'nobody')
     expect(failed).toMatchObject({ status: 1, out: '' })
