@@ -159,6 +159,10 @@ const FEATURES: readonly Feature[] = [
         `${SITE}/inventory.test.ts`,
         'the encryption mode of a host > turned off, a host gets no keys, erases what it has, and encrypts nothing',
       ],
+      [
+        'integration/host-keys/core-dumps.test.ts',
+        'the core of a process that crashed is sealed by who has no secret, and opened by the host alone',
+      ],
     ],
   },
   {
