@@ -488,6 +488,16 @@ describe('a VM that moves', () => {
   })
 })
 
+test('guests are listed in pages', async () => {
+  const list = (query: Record<string, unknown>) => site.admin.call(listGuests, { query })
+  const { guests } = await list({})
+  expect(guests.length).toBeGreaterThan(1)
+  const first = await list({ limit: 1 })
+  expect(first.next).toBeDefined()
+  const rest = await list({ after: first.next })
+  expect([...first.guests, ...rest.guests]).toEqual(guests)
+})
+
 describe('a host cannot have certified', () => {
   test('the virtual TPM of a VM of another host, reported or not', async () => {
     await expect(guest.certify(site.anybody, onB)).rejects.toMatchObject({ code: 'FORBIDDEN' })

@@ -70,15 +70,22 @@ async function attested(host: TestHost): Promise<Authority> {
 const report = (as: Authority, change: object = {}) =>
   as.call(reportVm, { params: { vmId: VM }, body: { ...REPORT, ...change } })
 
-const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
-const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+const newKey = () =>
+  new Uint8Array(
+    generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey.export({
+      type: 'spki',
+      format: 'der',
+    }),
+  )
+const spki = newKey()
+const otherSpki = newKey()
 
-const certify = (as: Authority, vmId = VM) =>
+const certify = (as: Authority, vmId = VM, key = spki) =>
   as.call(issueVtpmCertificate, {
     body: {
       vmId,
       kind: 'ek',
-      publicKey: toBase64url(spki),
+      publicKey: toBase64url(key),
       tpm: { manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' },
     },
   })
@@ -243,12 +250,13 @@ describe('a certificate of a virtual TPM', () => {
     await expect(certify(b)).rejects.toMatchObject({
       code: expect.stringMatching(/FORBIDDEN|CONFLICT/),
     })
-    await expect(certify(b, OTHER_VM)).resolves.toBeDefined()
+    await expect(certify(b, OTHER_VM)).rejects.toMatchObject({ code: 'FORBIDDEN' })
+    await expect(certify(b, OTHER_VM, otherSpki)).resolves.toBeDefined()
   })
 
   test('is not issued to a host that was revoked, though its token has not ended', async () => {
     await site.admin.call(revokeHost, { params: { hostId: 'b' }, body: { reason: 'stolen' } })
-    await expect(certify(b, OTHER_VM)).rejects.toMatchObject({ code: 'HOST_STATUS' })
+    await expect(certify(b, OTHER_VM, otherSpki)).rejects.toMatchObject({ code: 'HOST_STATUS' })
     await expect(report(b, { name: 'x' })).rejects.toBeDefined()
     expect(await site.admin.call(verifyControlPlaneAudit, {})).toMatchObject({ intact: true })
   })

@@ -37,7 +37,9 @@ const contents = new Map<string, Buffer>()
 beforeAll(async () => {
   lab = await createLab()
   site = await openTaskSite(lab)
-  agent = await startAgent(lab, site, 'host-a')
+  agent = await startAgent(lab, site, 'host-a', {
+    settings: { SIGILLO_AGENT_VM_IMPORT_DIRECTORIES: lab.directory },
+  })
   await trustAgent(site, agent)
   await agent.socket.call(attestNow, { body: {} })
   for (const name of ['root', 'data', 'scratch']) {

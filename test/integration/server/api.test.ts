@@ -254,7 +254,8 @@ describe('every list of the attestation service', () => {
         ({ id, method, answer }) =>
           method === 'GET' && (id.startsWith('list') || 'next' in (answer as TObject).properties),
       )
-    const known = LISTS.map(([{ id }]) => id)
+    // pages of guests are tried where there are guests
+    const known = ['listGuests', ...LISTS.map(([{ id }]) => id)]
     expect(lists.map(({ id }) => id).sort()).toEqual([...known].sort())
   })
 
