@@ -123,6 +123,8 @@ const FEATURES: readonly Feature[] = [
     feature: 'migrate',
     rules: 'encrypted while moving; cold and live within hosts that have the key',
     tests: [
+      ['integration/tasks/migrate.test.ts', 'a stopped VM is moved to another host by one command'],
+      ['integration/tasks/migrate.test.ts', 'a VM that runs is moved while it runs'],
       [
         'integration/host-agent/move-between-hosts.test.ts',
         'an encrypted VM moves to another host of the cluster, and to none outside',

@@ -5,6 +5,7 @@ import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { type PartOptions, partsOf, type VmOptions, vmSpecOf } from '../vm-requests.js'
 import { connect, withConnection } from './connection.js'
+import { addMigrateCommand } from './vm-migrate.js'
 import { addMoveTasks } from './vm-move.js'
 import { addVmPolicyCommands, createByPolicy, diskPolicy, type PolicyOfVm } from './vm-policies.js'
 import { addSnapshotTasks } from './vm-snapshot.js'
@@ -73,6 +74,7 @@ export function addVmTaskCommands(vm: Command): void {
   addSnapshotTasks(vm)
   addVtpmTasks(vm)
   addMoveTasks(vm)
+  addMigrateCommand(vm)
 }
 
 function addEncryption(vm: Command): void {
