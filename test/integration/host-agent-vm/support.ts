@@ -296,6 +296,9 @@ export async function findKeys(
   return hits
 }
 
+/** swtpm_setup gives the state this mode and takes no other; it is encrypted, and the directories above it are private. */
+const STATE_IN_THE_MAKING = /\/vtpm\/tpm2-00\.permall 640$/
+
 /** Looks for keys, and for files that others may read, some 50 times a second until stopped. */
 export function watchForLeaks(host: TestHost): { stop(): Promise<readonly string[]> } {
   const found = new Set<string>()
@@ -303,7 +306,9 @@ export function watchForLeaks(host: TestHost): { stop(): Promise<readonly string
   const watching = (async () => {
     while (!isStopped) {
       for (const hit of await findKeys(host.keys.seen, host.directory)) found.add(hit)
-      for (const hit of await findWideModes(host.directory)) found.add(hit)
+      for (const hit of await findWideModes(host.directory)) {
+        if (!STATE_IN_THE_MAKING.test(hit)) found.add(hit)
+      }
       await delay(20)
     }
   })()
