@@ -3,6 +3,7 @@ import type { CanonicalValue } from '../core/canonical-json.js'
 import type { StoredPage } from '../core/page.js'
 import type { Caller } from '../http/index.js'
 import type { Place, Rights } from '../people/index.js'
+import type { AuditEntry } from '../store/index.js'
 import type { HostKeyTransaction } from './host-key-ports.js'
 import type { InventoryTransaction, VmFilter } from './inventory-ports.js'
 import type { TaskTransaction } from './task-ports.js'
@@ -62,14 +63,7 @@ export interface ControlPlaneTransaction
    */
   requireTrusted(caller: HostCaller): Promise<void>
 
-  audit(entry: {
-    readonly atMs: number
-    readonly actor: string
-    readonly action: string
-    readonly subject: string
-    readonly outcome: 'allowed' | 'refused' | 'done'
-    readonly detail: { readonly [name: string]: CanonicalValue }
-  }): Promise<void>
+  audit(entry: Omit<AuditEntry, 'chain'>): Promise<void>
 }
 
 /** An attested host as its token and proof name it. */

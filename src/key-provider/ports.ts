@@ -5,10 +5,10 @@ import type {
   KeyServersInput,
   KeyServersView,
 } from '../api/key-servers.js'
-import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Secret } from '../core/secret.js'
 import type { KeptKey } from '../envelope/index.js'
 import type { KeyPlace, SealedKeyServers } from '../key-servers/index.js'
+import type { AuditEntry } from '../store/index.js'
 import type { KeyState } from './domain/key-state.js'
 import type { CurrentHostStatus } from './domain/release-rule.js'
 
@@ -54,14 +54,7 @@ export interface KeyProviderTransaction {
   /** False where the proof was used before. */
   useProof(thumbprint: string, id: string, expiresAtMs: number): Promise<boolean>
 
-  audit(entry: {
-    readonly atMs: number
-    readonly actor: string
-    readonly action: string
-    readonly subject: string
-    readonly outcome: 'allowed' | 'refused' | 'done'
-    readonly detail: { readonly [name: string]: CanonicalValue }
-  }): Promise<void>
+  audit(entry: Omit<AuditEntry, 'chain'>): Promise<void>
 }
 
 /** That a wrapped key is there, by the random identifier in its header. */

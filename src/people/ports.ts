@@ -1,7 +1,7 @@
 import type { AccountKind, Principal, Scope } from '../api/people.js'
 import type { Privilege } from '../api/privileges.js'
-import type { CanonicalValue } from '../core/canonical-json.js'
 import type { Caller, OperatorCaller } from '../http/index.js'
+import type { AuditEntry } from '../store/index.js'
 import type { Permission, Place, Rights } from './domain/rights.js'
 
 /** Who does something, and when. */
@@ -62,14 +62,7 @@ export interface PeopleTransaction {
   removeAttempts(nameHash: string): Promise<void>
   removeOldAttempts(nowMs: number): Promise<void>
 
-  audit(entry: {
-    readonly atMs: number
-    readonly actor: string
-    readonly action: string
-    readonly subject: string
-    readonly outcome: 'allowed' | 'refused' | 'done'
-    readonly detail: { readonly [name: string]: CanonicalValue }
-  }): Promise<void>
+  audit(entry: Omit<AuditEntry, 'chain'>): Promise<void>
 }
 
 export interface StoredAccount {
