@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { addDisk, cloneVm, growDisk, removeDisk } from '../../api/host-agent.js'
-import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { size } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
@@ -79,10 +79,7 @@ export function addDiskCommands(vm: Command): void {
     )
     .action(
       async (name: string, diskName: string, options: { yes?: boolean }, command: Command) => {
-        if (!options.yes) {
-          const message = `this destroys disk ${diskName} of VM ${name}; say --yes to do it`
-          throw new PlatformError('REQUEST_INVALID', message)
-        }
+        requireYes(options, `this destroys disk ${diskName} of VM ${name}`)
         await using agent = connectAgent(command)
         const params = { vm: name, disk: diskName }
         printVm(agent.output, await agent.client.call(removeDisk, { params }))

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { decryptVm, encryptVm, recryptVm, removeVtpm } from '../../api/host-agent.js'
-import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { collect } from '../values.js'
 import { type PartOptions, partsOf } from '../vm-requests.js'
@@ -42,10 +42,7 @@ export function addEncryptionCommands(vm: Command): void {
       ),
     )
     .action(async (name: string, options: PartOptions & { yes?: boolean }, command: Command) => {
-      if (!options.yes) {
-        const message = `this writes VM ${name} to the host in the clear; say --yes to do it`
-        throw new PlatformError('REQUEST_INVALID', message)
-      }
+      requireYes(options, `this writes VM ${name} to the host in the clear`)
       await using agent = connectAgent(command)
       const body = partsOf(options)
       const started = await agent.client.call(decryptVm, { params: { vm: name }, body })
@@ -84,10 +81,7 @@ export function addEncryptionCommands(vm: Command): void {
       ),
     )
     .action(async (name: string, options: { yes?: boolean }, command: Command) => {
-      if (!options.yes) {
-        const message = `what VM ${name} has sealed to its virtual TPM will be lost; say --yes to do it`
-        throw new PlatformError('REQUEST_INVALID', message)
-      }
+      requireYes(options, `what VM ${name} has sealed to its virtual TPM will be lost`)
       await using agent = connectAgent(command)
       printVm(agent.output, await agent.client.call(removeVtpm, { params: { vm: name } }))
     })

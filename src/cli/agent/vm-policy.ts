@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { type ApplyPolicy, applyVmPolicy, type PolicyWanted } from '../../api/vm-policy.js'
 import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
@@ -32,13 +33,12 @@ export function addPolicyCommands(vm: Command): void {
       ),
     )
     .action(async (name: string, options: PolicyOptions, command: Command) => {
-      const { home, disk = [], compareAll, yes } = options
+      const { home, disk = [], compareAll } = options
       if (!home && disk.length === 0) {
         throw new PlatformError('REQUEST_INVALID', 'expected --home or --disk, found neither')
       }
-      if (!yes && [home, ...disk].some((one) => one?.encrypted === false)) {
-        const message = `this writes parts of VM ${name} to the host in the clear; say --yes to do it`
-        throw new PlatformError('REQUEST_INVALID', message)
+      if ([home, ...disk].some((one) => one?.encrypted === false)) {
+        requireYes(options, `this writes parts of VM ${name} to the host in the clear`)
       }
       await using agent = connectAgent(command)
       const body: ApplyPolicy = {

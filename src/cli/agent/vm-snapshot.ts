@@ -5,8 +5,8 @@ import {
   removeVmSnapshot,
   revertVmSnapshot,
 } from '../../api/vm-snapshots.js'
-import { PlatformError } from '../../core/errors.js'
 import { table } from '../output.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 
@@ -102,8 +102,4 @@ export function addSnapshotCommands(vm: Command): void {
         agent.output.data({}, () => [`snapshot ${snapshotName} of VM ${name} deleted`])
       },
     )
-}
-
-function requireYes({ yes }: { readonly yes?: boolean }, what: string): void {
-  if (!yes) throw new PlatformError('REQUEST_INVALID', `${what}; say --yes to do it`)
 }

@@ -4,12 +4,10 @@ import {
   replaceVtpmCertificates,
   requestVtpmCertificate,
 } from '../../api/vtpm.js'
-import { readOctets } from '../offline/files.js'
+import { readPem } from '../offline/files.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
-
-const MAX_FILE_OCTETS = 32_768
 
 /** Certificates of virtual TPMs of stopped VMs. */
 export function addVtpmCertificateCommands(vtpm: Command): void {
@@ -68,8 +66,7 @@ export function addVtpmCertificateCommands(vtpm: Command): void {
       ),
     )
     .action(async (name: string, file: string, options: { ca: string }, command: Command) => {
-      const textOf = (path: string) => Buffer.from(readOctets(path, MAX_FILE_OCTETS)).toString()
-      const body = { certificate: textOf(file), authorities: textOf(options.ca) }
+      const body = { certificate: readPem(file), authorities: readPem(options.ca) }
       await using agent = connectAgent(command)
       const params = { vm: name }
       const started = await agent.client.call(importVtpmCertificate, { params, body })

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { acceptVtpmState, addVtpm, restoreVtpmState } from '../../api/vtpm.js'
-import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
 import { printVm } from './vm-text.js'
@@ -35,10 +35,8 @@ export function addVtpmCommands(vm: Command): void {
       ),
     )
     .action(async (name: string, options: { yes?: boolean }, command: Command) => {
-      if (!options.yes) {
-        const message = `what the virtual TPM of VM ${name} did since that state is undone, counters too; say --yes to do it`
-        throw new PlatformError('REQUEST_INVALID', message)
-      }
+      const loss = `what the virtual TPM of VM ${name} did since that state is undone, counters too`
+      requireYes(options, loss)
       await using agent = connectAgent(command)
       const params = { vm: name }
       printVm(agent.output, await agent.client.call(acceptVtpmState, { params, body: {} }))

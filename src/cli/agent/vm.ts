@@ -10,8 +10,8 @@ import {
 } from '../../api/host-agent.js'
 import { unlockVm } from '../../api/locked-vms.js'
 import { fromBase64url } from '../../core/bytes.js'
-import { PlatformError } from '../../core/errors.js'
 import { table } from '../output.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { type VmOptions, vmSpecOf } from '../vm-requests.js'
@@ -150,9 +150,7 @@ export function addVmCommands(program: Command): void {
       ),
     )
     .action(async (name: string, options: { yes?: boolean }, command: Command) => {
-      if (!options.yes) {
-        throw new PlatformError('REQUEST_INVALID', `this destroys VM ${name}; say --yes to do it`)
-      }
+      requireYes(options, `this destroys VM ${name}`)
       await using agent = connectAgent(command)
       await agent.client.call(deleteVm, { params: { vm: name } })
       agent.output.data({}, () => [`VM ${name} deleted`])

@@ -3,7 +3,7 @@ import type { TObject, TSchema } from 'typebox'
 import type { CallInput } from '../../api/client.js'
 import { everyPage } from '../../api/every-page.js'
 import type { AnswerOf, Operation } from '../../api/operation.js'
-import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { EXIT_REFUSED, examples } from '../run.js'
 import { integer } from '../values.js'
 import { connect, withConnection } from './connection.js'
@@ -50,12 +50,7 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
   command.action(async (...parameters: unknown[]) => {
     const args = parameters.slice(0, -2).flat() as string[]
     const options = command.opts<Options & CommonOptions>()
-    if (description.destroys && options.yes !== true) {
-      throw new PlatformError(
-        'REQUEST_INVALID',
-        `${description.destroys(args)}; say --yes to do it`,
-      )
-    }
+    if (description.destroys) requireYes(options, description.destroys(args))
     const input = await description.input(args, options)
     await using connection = connect(command)
     const { operation, list } = description

@@ -12,6 +12,7 @@ import {
 } from '../../api/seal.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { fields, table } from '../output.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { newSecretFrom, secretFrom } from './ask-secret.js'
 import { type Connection, connect, withConnection } from './connection.js'
@@ -90,7 +91,7 @@ export function addOperatorCommands(program: Command): Command {
     )
     .action(
       action<ServiceFlag & Confirmed>((each, flags) => {
-        confirmed(flags, 'the services answer nothing afterwards')
+        requireYes(flags, 'the services answer nothing afterwards')
         return each(({ seal }) => seal, { body: {} })
       }, statusOf),
     )
@@ -109,7 +110,7 @@ export function addOperatorCommands(program: Command): Command {
     )
     .action(
       action<SecretFlags & ShareFlags & Confirmed>(async (each, flags) => {
-        confirmed(flags, 'old shares and old passphrases open nothing afterwards')
+        requireYes(flags, 'old shares and old passphrases open nothing afterwards')
         const { passphraseFile: file } = flags
         const body = file === undefined ? {} : { passphrase: await secretFrom(file, 'passphrase') }
         return each(({ rotateRoot }) => rotateRoot, { body })
@@ -181,7 +182,7 @@ export function addOperatorCommands(program: Command): Command {
     )
     .action(
       action<ServiceFlag & Confirmed>((each, flags, [sealId = '']) => {
-        confirmed(flags, 'the seal cannot be brought back')
+        requireYes(flags, 'the seal cannot be brought back')
         return each(({ removeSeal }) => removeSeal, { params: { sealId } })
       }, statusOf),
     )
@@ -272,11 +273,6 @@ async function unsealBody(
 function kindOf(kind: string): SealKindName {
   if (kind === 'passphrase' || kind === 'tpm' || kind === 'kmip') return kind
   throw new PlatformError('REQUEST_INVALID', `expected passphrase, tpm or kmip, found ${kind}`)
-}
-
-function confirmed({ yes }: Confirmed, consequence: string): void {
-  if (yes === true) return
-  throw new PlatformError('REQUEST_INVALID', `${consequence}; say --yes to do it`)
 }
 
 function statusOf({ answer }: Answered): readonly string[] {

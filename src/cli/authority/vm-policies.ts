@@ -12,6 +12,7 @@ import {
 import type { VmTaskView } from '../../api/tasks.js'
 import { PlatformError } from '../../core/errors.js'
 import { table } from '../output.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { collect } from '../values.js'
 import type { VmOptions } from '../vm-requests.js'
@@ -121,7 +122,7 @@ export function createByPolicy(
 }
 
 async function givePolicies(name: string, options: PolicyOptions, command: Command): Promise<void> {
-  const { home, disk = [], plan, compareAll, detach, yes } = options
+  const { home, disk = [], plan, compareAll, detach } = options
   await using connection = connect(command)
   const { client, output } = connection
   const vm = await findVm(client, name, options)
@@ -139,9 +140,9 @@ async function givePolicies(name: string, options: PolicyOptions, command: Comma
     output.data({ steps }, () => (steps.length === 0 ? ['nothing: it is as they ask'] : steps))
     return
   }
-  if (!yes && steps.some((step) => step.startsWith('decrypt'))) {
-    const message = `this writes parts of VM ${name} to its host in the clear (${steps.join(', ')}); say --yes to do it`
-    throw new PlatformError('REQUEST_INVALID', message)
+  if (steps.some((step) => step.startsWith('decrypt'))) {
+    const parts = steps.join(', ')
+    requireYes(options, `this writes parts of VM ${name} to its host in the clear (${parts})`)
   }
   const body = { ...change, compare: compareAll ? ('all' as const) : ('samples' as const) }
   const given = await client.call(giveVmPolicies, { params, body })

@@ -5,6 +5,7 @@ import { everyPage } from '../../api/every-page.js'
 import { createVmTask, type NewVmTask, type VmTaskView } from '../../api/tasks.js'
 import { VM_TASKS, type VmTaskKind, type VmTaskRequest } from '../../api/vm-tasks.js'
 import { PlatformError } from '../../core/errors.js'
+import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { integer } from '../values.js'
 import { connect, withConnection } from './connection.js'
@@ -66,10 +67,7 @@ export function addVmTask<K extends VmTaskKind, Options extends object = Record<
   command.action(async (...parameters: unknown[]) => {
     const args = parameters.slice(0, -2).flat() as string[]
     const options = command.opts<Options & TaskOptions>()
-    if (description.destroys && !options.yes) {
-      const message = `${description.destroys(args)}; say --yes to do it`
-      throw new PlatformError('REQUEST_INVALID', message)
-    }
+    if (description.destroys) requireYes(options, description.destroys(args))
     const [vm = '', ...rest] = on === 'vm' ? args : ['', ...args]
     const request = description.request(rest, options)
     await using connection = connect(command)

@@ -1,8 +1,6 @@
 import type { Command } from 'commander'
-import { readOctets } from '../offline/files.js'
+import { readPem } from '../offline/files.js'
 import { addVmTask } from './vm-task.js'
-
-const MAX_FILE_OCTETS = 32_768
 
 /** Virtual TPMs of stopped VMs, changed by their hosts. */
 export function addVtpmTasks(vm: Command): void {
@@ -38,8 +36,8 @@ export function addVtpmTasks(vm: Command): void {
         'certificates of its authority and of those between, PEM',
       ),
     request: ([certificate = ''], { ca }) => ({
-      certificate: textOf(certificate),
-      authorities: textOf(ca),
+      certificate: readPem(certificate),
+      authorities: readPem(ca),
     }),
     examples: [
       'sigillo vm vtpm import-certificate web1 web1.pem --ca corporate-ca.pem',
@@ -63,8 +61,4 @@ export function addVtpmTasks(vm: Command): void {
     request: () => ({}),
     examples: ['sigillo vm vtpm restore-state web1', 'sigillo vm vtpm restore-state web1 --json'],
   })
-}
-
-function textOf(file: string): string {
-  return Buffer.from(readOctets(file, MAX_FILE_OCTETS)).toString()
 }

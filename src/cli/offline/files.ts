@@ -3,6 +3,8 @@ import { DecodeError, messageOf, PlatformError } from '../../core/errors.js'
 
 const CHUNK_OCTETS = 64 * 1024
 
+const MAX_PEM_OCTETS = 32_768
+
 /**
  * The octets of a file that a person named.
  *
@@ -23,6 +25,11 @@ export function readOctets(file: string, maxOctets: number): Uint8Array {
     const message = `cannot read ${file}: ${messageOf(cause)}`
     throw new PlatformError('CONFIG_UNREADABLE', message, { cause })
   }
+}
+
+/** Certificates in PEM, within what an operation takes. @throws as `readOctets` */
+export function readPem(file: string): string {
+  return Buffer.from(readOctets(file, MAX_PEM_OCTETS)).toString()
 }
 
 /** Files of the kernel say that they have no octets, and some never end: the size is what was read. */
