@@ -22,3 +22,9 @@ test('every link between documents leads to a file', () => {
   expect(pages.length).toBeGreaterThan(8)
   expect(broken).toEqual([])
 })
+
+test('every page is found from the README', () => {
+  const readme = readFileSync('README.md', 'utf8')
+  const pages = readdirSync('docs').filter((name) => name.endsWith('.md'))
+  expect(pages.filter((name) => !readme.includes(`(docs/${name})`))).toEqual([])
+})
