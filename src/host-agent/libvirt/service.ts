@@ -6,6 +6,7 @@ import { messageOf, PlatformError } from '../../core/errors.js'
 import { checkDiskFile, diskFileOf } from '../vm/disk-file.js'
 import { readPrivateFile, replacePrivateFile } from '../vm/files.js'
 import type { Home } from '../vm/records.js'
+import { detailsOf } from '../vm/vm-details.js'
 import type { VmHost } from '../vm/vm-host.js'
 import { allKeys, homeKey } from '../vm/vm-parts.js'
 import type { StoredVm } from '../vm/vm-store.js'
@@ -99,7 +100,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     }
     const record = await readLibvirtRecord(vm.paths)
     if (record) await writeLibvirtRecord(vm.paths, { ...record, running })
-    await host.report(vm)
+    await host.reports.tell(vm)
   }
   const isUp = async (vm: StoredVm): Promise<boolean> =>
     ![undefined, SHUT_OFF].includes(await virsh.domainState(vm.descriptor.vmId))
@@ -162,7 +163,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     }
     await closeNow(vm)
     logger.info({ event: 'libvirt.started', vmId, name }, 'libvirt started a VM')
-    return host.details(vm)
+    return detailsOf(vm)
   }
   const stopThere = async (vm: StoredVm, graceSeconds: number): Promise<VmDetails> => {
     const { vmId, name } = vm.descriptor
@@ -173,7 +174,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     if (await isUp(vm)) await virsh.destroy(vmId)
     await settle(vm, false)
     logger.info({ event: 'libvirt.stopped', vmId, name }, 'libvirt stopped a VM')
-    return host.details(vm)
+    return detailsOf(vm)
   }
   const defineThere = (name: string): Promise<VmDetails> =>
     host.onFreeVm(name, async (vm) => {
@@ -202,8 +203,8 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
       await writeLibvirtRecord(paths, { phase: 'defined', running: false })
       const { vmId } = descriptor
       logger.info({ event: 'libvirt.defined', vmId, name }, 'libvirt runs a VM from now on')
-      await host.report(vm)
-      return host.details(vm)
+      await host.reports.tell(vm)
+      return detailsOf(vm)
     })
   const findById = async (vmId: string): Promise<StoredVm | undefined> =>
     (await store.list()).find(({ descriptor }) => descriptor.vmId === vmId)
@@ -226,7 +227,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           throw new PlatformError('VM_EXISTS', `VM ${descriptor.name} is ${descriptor.vmId}`)
         }
         await deps.create(spec, onProgress, vmId, { ...origin, signal })
-        await host.report(await store.find(name))
+        await host.reports.tell(await store.find(name))
       })
       logger.info({ event: 'libvirt.adopted', vmId, name }, 'a domain was made a VM')
       const vm = await defineThere(name)
@@ -264,8 +265,8 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
         await rm(paths.libvirtDomain, { force: true })
         await dropLibvirtRecord(paths)
         logger.info({ event: 'libvirt.undefined', vmId, name }, 'the agent runs a VM again')
-        await host.report(vm)
-        return host.details(vm)
+        await host.reports.tell(vm)
+        return detailsOf(vm)
       }),
 
     mendVtpmInLibvirt: (name, how) =>
@@ -279,8 +280,8 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           using key = passphraseKey(keys.of('vtpm'))
           await host.vtpmStates[how](inLibvirt(vm), key)
         })
-        await host.report(vm)
-        return host.details(vm)
+        await host.reports.tell(vm)
+        return detailsOf(vm)
       }),
 
     startInLibvirt: (name) => host.onFreeVm(name, startThere),

@@ -1,8 +1,10 @@
 import { access, constants } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { messageOf } from '../../core/errors.js'
+import type { Logger } from '../../core/logger.js'
 import { type Programs, startConversation } from './programs.js'
 import { Qmp } from './qmp.js'
+import type { Accelerator } from './records.js'
 
 const POLL_MS = 20
 /** Firmware that cannot run dies within some 50 ms. */
@@ -18,6 +20,25 @@ export interface Firmware {
 export const DEFAULT_FIRMWARE: Firmware = {
   code: '/usr/share/OVMF/OVMF_CODE_4M.fd',
   variables: '/usr/share/OVMF/OVMF_VARS_4M.fd',
+}
+
+/** Answers what VMs are run by: what is wanted, or for `auto` KVM where it works, which is found out once. */
+export function createAcceleratorChoice(
+  wanted: Accelerator | 'auto',
+  deps: { readonly programs: Programs; readonly firmware: Firmware; readonly logger: Logger },
+): () => Promise<Accelerator> {
+  if (wanted !== 'auto') return () => Promise.resolve(wanted)
+  const find = async (): Promise<Accelerator> => {
+    const reason = await findKvmDefect(deps.programs, deps.firmware)
+    if (reason === undefined) return 'kvm'
+    deps.logger.warn({ event: 'vm.kvm-unusable', reason }, 'KVM does not work: VMs are emulated')
+    return 'tcg'
+  }
+  let found: Promise<Accelerator> | undefined
+  return () => {
+    found ??= find()
+    return found
+  }
 }
 
 /**

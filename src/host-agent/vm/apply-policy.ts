@@ -13,6 +13,7 @@ import {
 import { changeDisk, changeHome, changeProvider, type Work } from './change-part.js'
 import { doSteps, type EncryptionOptions } from './part-by-part.js'
 import type { Descriptor } from './records.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { type KeyObject, unwrapKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
@@ -48,7 +49,7 @@ export function createVmPolicies(host: VmHost): VmPolicies {
       const plan = ({ descriptor }: StoredVm): readonly PolicyStep[] =>
         planPolicyChange(protectionOf(descriptor), wanted, request.defaultProvider)
       const asWanted = await host.onFreeVm(name, async (vm) =>
-        plan(vm).length === 0 ? host.details(vm) : undefined,
+        plan(vm).length === 0 ? detailsOf(vm) : undefined,
       )
       if (asWanted) {
         options.onProgress?.('done', 100)

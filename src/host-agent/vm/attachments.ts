@@ -25,6 +25,8 @@ import { checkImportFile, isSameFile, resolveImport } from './import-file.js'
 import type { Following } from './part-by-part.js'
 import { Progress } from './progress.js'
 import { encodeRecord, type Home } from './records.js'
+import { plugIfRunning, unplugIfRunning } from './running-disks.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { contextOf, type KeyObject, VmKeys } from './vm-keys.js'
 import { findDisk, homeKey, partOf } from './vm-parts.js'
@@ -126,7 +128,7 @@ export function createVmAttachments(
           await host.withKeys(vm, homeKey(vm.descriptor), async (home, keys) => {
             const disk = diskOf(home, diskName)
             bundle = await bundleOf(host, vm, disk)
-            await host.unplug(vm, diskName)
+            await unplugIfRunning(vm.paths, diskName)
             const onStep = (step: string) => onProgress(`${diskName}: ${step}`, 0)
             await changeVm(host, vm, { onStep }, async () => {
               onStep('record')
@@ -147,8 +149,8 @@ export function createVmAttachments(
             'a disk was detached',
           )
           const now = await store.find(name)
-          await host.report(now)
-          return { vm: await host.details(now), detached: viewOf(path, bundle) }
+          await host.reports.tell(now)
+          return { vm: await detailsOf(now), detached: viewOf(path, bundle) }
         },
         { mayRun: true },
       ),
@@ -212,7 +214,7 @@ async function attach(
       await checkDiskFile(file)
       if (isEncrypted(file)) await verifyDisk(host.programs, file, key.of(partOf(disk)))
       const [object] = objects
-      await host.plug(vm, disk.name, { file, key: object ? key.of(object) : undefined })
+      await plugIfRunning(vm.paths, disk.name, { file, key: object ? key.of(object) : undefined })
       return {
         home: { ...home, disks: [...home.disks, disk] },
         homeKey: provider === undefined ? undefined : opened.of('home'),
@@ -229,9 +231,9 @@ async function attach(
     'a disk was attached',
   )
   const now = await host.store.find(name)
-  await host.report(now)
+  await host.reports.tell(now)
   progress.end()
-  return host.details(now)
+  return detailsOf(now)
 }
 
 /** Has the key of a detached disk unwrapped as that of the VM that it was of. */

@@ -10,6 +10,8 @@ import { makeNewDisk, planDisk, roomForNew } from './new-disk.js'
 import type { Following } from './part-by-part.js'
 import { Progress } from './progress.js'
 import type { Home } from './records.js'
+import { plugIfRunning, resizeIfRunning, unplugIfRunning } from './running-disks.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { type KeyObject, makeKeys, type VmKeys } from './vm-keys.js'
 import { findDisk, homeKey, partOf } from './vm-parts.js'
@@ -49,8 +51,8 @@ export function createVmDisks(host: VmHost): VmDisks {
     const { vmId, name } = vm.descriptor
     host.logger.info({ event, vmId, name, disk }, 'disks of a VM were changed')
     const now = await store.find(name)
-    await host.report(now)
-    return host.details(now)
+    await host.reports.tell(now)
+    return detailsOf(now)
   }
   /** Opens the home, and gives what seals it again. */
   const withHome = <T>(
@@ -96,7 +98,7 @@ export function createVmDisks(host: VmHost): VmDisks {
               const key = spec.plain ? undefined : keys.of(partOf(spec))
               const within = (percent: number) => progress.within(percent)
               await makeNewDisk(programs, planned, key, { begin, within, signal })
-              await host.plug(vm, spec.name, { file: planned.file, key })
+              await plugIfRunning(vm.paths, spec.name, { file: planned.file, key })
               const { sizeOctets, volumeId } = planned.file
               const disk = {
                 ...{ name: spec.name, sizeOctets },
@@ -143,7 +145,7 @@ export function createVmDisks(host: VmHost): VmDisks {
               }
             }),
           )
-          await host.resize(vm, diskName, sizeOctets)
+          await resizeIfRunning(vm.paths, diskName, sizeOctets)
           return changed(vm, 'vm.disk-grown', diskName)
         },
         MAY_RUN,
@@ -158,7 +160,7 @@ export function createVmDisks(host: VmHost): VmDisks {
           await withHome(vm, (home, { homeKey }) =>
             changeVm(host, vm, { onStep: () => undefined }, async () => {
               const disk = diskOf(home, diskName)
-              await host.unplug(vm, diskName)
+              await unplugIfRunning(vm.paths, diskName)
               return {
                 home: { ...home, disks: home.disks.filter((one) => one !== disk) },
                 ...{ homeKey: homeKey?.of('home'), newKeys: [] },

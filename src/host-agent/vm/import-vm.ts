@@ -134,7 +134,7 @@ export async function importVm(
     progress.begin('take')
     const { exportId } = manifest
     const ticket = handOverTicket(exportId, vmId, keys.of('home'))
-    await host.inventory.take(await host.inventoryVm(copy), { exportId, ticket })
+    await host.inventory.take(await host.reports.describe(copy), { exportId, ticket })
     progress.begin('commit')
     await rename(root, `${directory}/${vmId}`)
     await syncPath(directory)

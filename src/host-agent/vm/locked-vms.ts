@@ -2,6 +2,7 @@ import type { VmDetails } from '../../api/host-agent.js'
 import { messageOf } from '../../core/errors.js'
 import { isRunning } from './running.js'
 import { tryKeys, type UnlockLoop } from './unlock-loop.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import type { StoredVm } from './vm-store.js'
 
@@ -62,7 +63,7 @@ export function createLockedVms(
   }
 
   return {
-    unlock: async (name) => host.details(await tryKeys(host, name)),
+    unlock: async (name) => detailsOf(await tryKeys(host, name)),
 
     unlockAll: () => unlocking.tryNow(),
 

@@ -4,6 +4,7 @@ import { requireSpace } from './disk-space.js'
 import { LUKS_PAYLOAD_OCTETS } from './luks-header.js'
 import { OctetProgress } from './octet-progress.js'
 import type { OnProgress } from './ports.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { type Part, partOf } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
@@ -74,10 +75,10 @@ export async function doSteps<Step extends { readonly part: Part }>(
     await change(await host.store.find(name), step, { progress, signal, compare })
     progress.copied(sizeOf(claimed, part))
     host.logger.info({ event: `vm.${operation}`, vmId, name, part }, 'a part of a VM was changed')
-    await host.report(await host.store.find(name))
+    await host.reports.tell(await host.store.find(name))
   }
   progress.end()
-  return host.details(await host.store.find(name))
+  return detailsOf(await host.store.find(name))
 }
 
 function sizeOf({ descriptor }: StoredVm, part: Part): number {

@@ -117,7 +117,7 @@ export async function receiveVm(
     await channel.receive('go')
     onProgress('take', 95)
     const ticket = handOverTicket(exportId, vmId, keys.of('home'))
-    await host.inventory.take(await host.inventoryVm(vm), { exportId, ticket })
+    await host.inventory.take(await host.reports.describe(vm), { exportId, ticket })
     isTaken = true
     await finish(paths, record)
     onProgress('run', 97)

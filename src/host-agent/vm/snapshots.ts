@@ -26,6 +26,7 @@ import {
   removeUnfinishedSnapshots,
 } from './snapshot-files.js'
 import { type SnapshotRecord, sealSnapshot } from './snapshot-record.js'
+import { detailsOf } from './vm-details.js'
 import { allocatedOctets, snapshotFiles } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
 import type { KeyObject, VmKeys } from './vm-keys.js'
@@ -105,8 +106,8 @@ export function createVmSnapshots(host: VmHost): VmSnapshots {
             }))
             event(vm, 'created', snapshot)
           })
-          await host.report(vm)
-          return host.details(vm)
+          await host.reports.tell(vm)
+          return detailsOf(vm)
         },
         { withSnapshots: true },
       ),
@@ -127,8 +128,8 @@ export function createVmSnapshots(host: VmHost): VmSnapshots {
             progress.end()
           })
           const reverted = await store.find(name)
-          await host.report(reverted)
-          return host.details(reverted)
+          await host.reports.tell(reverted)
+          return detailsOf(reverted)
         },
         { withSnapshots: true },
       ),
@@ -139,9 +140,9 @@ export function createVmSnapshots(host: VmHost): VmSnapshots {
         const onStep = (step: string) => onProgress(step, 0)
         await removeSnapshot(programs, vm.paths, snapshot.snapshotId, onStep)
         event(vm, 'removed', snapshot)
-        await host.report(vm)
+        await host.reports.tell(vm)
         onProgress('done', 100)
-        return host.details(vm)
+        return detailsOf(vm)
       }),
   }
 }

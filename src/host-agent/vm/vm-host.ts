@@ -1,5 +1,3 @@
-import type { VmState } from '../../api/control-plane.js'
-import type { VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
 import { type Clock, isoTime } from '../../core/clock.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
@@ -7,32 +5,23 @@ import type { Logger } from '../../core/logger.js'
 import { isUuid } from '../../core/names.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
 import { readBundle } from './disk-bundle.js'
-import type { OpenDisk } from './disk-copy.js'
 import { KeyReleases } from './key-releases.js'
 import { KeyedQueue } from './keyed-queue.js'
-import { lockReasonOf, readLock, removeLock, type VmLock, writeLock } from './lock.js'
+import { lockReasonOf, removeLock, writeLock } from './lock.js'
 import { settleChange } from './pending-change.js'
-import type { Inventory, InventoryVm, KeyClient, VtpmWitness } from './ports.js'
+import type { Inventory, KeyClient, VtpmWitness } from './ports.js'
 import { watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
-import {
-  checkNoSecretLeft,
-  freeIndex,
-  plugDisk,
-  pluggedDisks,
-  resizeDisk,
-  unplugDisk,
-} from './qemu-disks.js'
-import { Qmp } from './qmp.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
 import { isRunning } from './running.js'
+import { unplugOthersIfRunning } from './running-disks.js'
 import { Slots } from './slots.js'
 import { countSnapshots } from './snapshot-files.js'
 import { type KeyObject, unwrapKeys, VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
+import { VmReports } from './vm-reports.js'
 import { type StoredVm, VmStore } from './vm-store.js'
-import { readVtpmCertificates } from './vtpm.js'
 import { type RollbackPolicy, VtpmStates } from './vtpm-states.js'
 
 /** Most of the time of a manufacture is waiting: more than processors, and not so many that each takes long. */
@@ -45,8 +34,6 @@ interface AlsoFor {
   /** Those that have snapshots, which are of the same keys and parts as their VM. */
   readonly withSnapshots?: boolean
 }
-
-type Size = Pick<Home, 'memoryMib' | 'cpus'>
 
 export interface VmHostOptions {
   readonly directory: string
@@ -63,7 +50,7 @@ export interface VmHostOptions {
   readonly vtpmWitness: VtpmWitness | undefined
 }
 
-/** What all operations on the VMs of one host have in common: who may do what when, keys for one operation, reports. */
+/** What all operations on the VMs of one host have in common: who may do what when, and keys for one operation. */
 export class VmHost implements Disposable {
   readonly store: VmStore
   readonly programs: Programs
@@ -72,17 +59,16 @@ export class VmHost implements Disposable {
   readonly clock: Clock
   readonly logger: Logger
   readonly releases: KeyReleases
+  readonly inventory: Inventory
+  readonly reports: VmReports
   readonly vtpmStates: VtpmStates
   /** For the manufacture of virtual TPMs. */
   readonly vtpmSlots = new Slots(VTPMS_AT_ONCE)
   readonly #onLocked: () => void
-  readonly inventory: Inventory
   readonly #queue = new KeyedQueue()
   readonly #watches = new Map<string, Disposable>()
   /** By id: the long operation on a VM that is under way. */
   readonly #claims = new Map<string, string>()
-  /** VMs that the inventory has not been told the newest of, by id; undefined once they are gone. */
-  readonly #untold = new Map<string, string | undefined>()
 
   constructor(options: VmHostOptions) {
     this.store = new VmStore(options.directory, options.logger)
@@ -96,8 +82,9 @@ export class VmHost implements Disposable {
       ...{ store: this.store, logger: options.logger },
       ...{ rollback: options.vtpmRollback, witness: options.vtpmWitness },
     })
-    this.#onLocked = options.onLocked
     this.inventory = options.inventory
+    this.reports = new VmReports(this)
+    this.#onLocked = options.onLocked
   }
 
   /** Runs what makes a VM of this name when operations on it that came before are done. */
@@ -204,85 +191,9 @@ export class VmHost implements Disposable {
     this.logger.warn({ event: 'vm.locked', vmId, name, reason, err: error }, 'a VM is locked')
     // whom the authority does not hear, or does not believe, tells it later
     const isHeard = reason !== 'refused' && !isPlatformError(error, 'AUTHORITY_UNREACHABLE')
-    if (isHeard) await this.report(vm)
-    else this.#untold.set(vmId, name)
+    if (isHeard) await this.reports.tell(vm)
+    else this.reports.tellLater(vm)
     this.#onLocked()
-  }
-
-  /** Gives a disk to a VM, if that runs. @throws PlatformError `VM_KEY_WRONG`, `VM_PROCESS` */
-  async plug(vm: StoredVm, name: string, disk: OpenDisk): Promise<void> {
-    await this.#onMachine(vm, async (qmp) => {
-      await plugDisk(qmp, freeIndex(await pluggedDisks(qmp)), name, disk)
-      await checkNoSecretLeft(qmp)
-    })
-  }
-
-  /** Takes a disk away from a VM, if that runs. @throws PlatformError `VM_PROCESS` */
-  async unplug(vm: StoredVm, name: string): Promise<void> {
-    await this.#onMachine(vm, (qmp) => unplugDisk(qmp, name))
-  }
-
-  /** Tells a VM, if it runs, that a disk became larger. @throws PlatformError `VM_PROCESS` */
-  async resize(vm: StoredVm, name: string, sizeOctets: number): Promise<void> {
-    await this.#onMachine(vm, (qmp) => resizeDisk(qmp, name, sizeOctets))
-  }
-
-  /** What the inventory is told of a VM. */
-  async inventoryVm(vm: StoredVm): Promise<InventoryVm> {
-    const { vmId, name, provider, vtpm, disks } = vm.descriptor
-    const { state, lock } = await this.#stateOf(vm)
-    const keys = await this.store.readKeys(vm)
-    return {
-      ...{ vmId, name, vtpm },
-      ...(provider === undefined ? {} : { provider }),
-      keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
-      ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
-      snapshots: await countSnapshots(vm.paths),
-      disks: disks.map(({ name, sizeOctets, plain }) => ({
-        ...{ name, sizeOctets, encrypted: !plain },
-      })),
-    }
-  }
-
-  /** A VM that was handed over is not this host's to report. */
-  async report(vm: StoredVm): Promise<void> {
-    const { vmId, name } = vm.descriptor
-    if (vm.exported) {
-      this.#untold.delete(vmId)
-      return
-    }
-    try {
-      await this.inventory.report(await this.inventoryVm(vm))
-      if (await this.vtpmStates.tell(vm)) this.#untold.delete(vmId)
-      else this.#untold.set(vmId, name)
-    } catch (error) {
-      this.#untold.set(vmId, name)
-      const reason = messageOf(error)
-      this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be reported')
-    }
-  }
-
-  async reportGone(vmId: string): Promise<void> {
-    this.#untold.delete(vmId)
-    await this.inventory.forget(vmId).catch((error: unknown) => {
-      this.#untold.set(vmId, undefined)
-      const reason = messageOf(error)
-      this.logger.warn({ event: 'vm.report-failed', vmId, reason }, 'a VM could not be forgotten')
-    })
-  }
-
-  /** Tells the inventory what it could not be told before. Never throws. */
-  async reportUntold(): Promise<void> {
-    for (const [vmId, name] of [...this.#untold]) {
-      if (name === undefined) await this.reportGone(vmId)
-      else {
-        await this.onVm(name, (vm) => this.report(vm)).catch((error: unknown) => {
-          // deleted meanwhile, and reported as that
-          const reason = messageOf(error)
-          this.logger.info({ event: 'vm.report-failed', vmId, reason }, 'a VM is not reported')
-        })
-      }
-    }
   }
 
   /** The end of a run that was watched was seen, whoever ended it. */
@@ -299,9 +210,11 @@ export class VmHost implements Disposable {
     const { vmId, name } = vm.descriptor
     const settleEnded = async () => {
       if ((await findRunning(vm.paths)) || !(await isUnsettled(vm.paths))) return
-      await this.settle(vm)
+      // it may have been given disks, or another provider, while it ran
+      const ended = await this.store.find(vmId)
+      await this.settle(ended)
       this.logger.info({ event: 'vm.ended', vmId, name }, 'a VM ended')
-      await this.report(vm)
+      await this.reports.tell(ended)
     }
     const onEnd = () => {
       this.#queue.run(name, settleEnded).catch((error: unknown) => {
@@ -324,22 +237,6 @@ export class VmHost implements Disposable {
       throw new PlatformError('VM_RUNNING', `VM ${name} runs as process ${record.qemu.pid}`)
     }
     if (await isUnsettled(vm.paths)) await this.settle(vm)
-  }
-
-  async details(vm: StoredVm, home?: Size): Promise<VmDetails> {
-    const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
-    const record = await findRunning(vm.paths)
-    return {
-      ...{ vmId, name, vtpm, createdAt, ...(await this.#stateOf(vm)) },
-      ...(provider === undefined ? {} : { provider }),
-      disks: vm.descriptor.disks.map(({ name, sizeOctets, plain }) => ({
-        ...{ name, sizeOctets, format: plain ? 'raw' : 'luks1' },
-      })),
-      ...(home ? { memoryMib: home.memoryMib, cpus: home.cpus } : {}),
-      ...(home && vtpm ? { vtpmCertificates: [...(await readVtpmCertificates(vm.paths))] } : {}),
-      ...(vm.exported ? { handedOverAt: vm.exported.exportedAt } : {}),
-      ...(record ? { accelerator: record.accelerator, pid: record.qemu.pid } : {}),
-    }
   }
 
   /** Ends a change that was begun and not ended; wrapped keys that are of no use then are released. */
@@ -367,38 +264,22 @@ export class VmHost implements Disposable {
     this.#watches.clear()
   }
 
-  async #stateOf({
-    descriptor,
-    paths,
-  }: StoredVm): Promise<{ readonly state: VmState; readonly lock?: VmLock }> {
-    if (await isRunning(paths)) return { state: 'running' }
-    const lock = descriptor.provider === undefined ? undefined : await readLock(paths)
-    return lock ? { state: 'locked', lock } : { state: 'stopped' }
-  }
-
   async #unlock(vm: StoredVm): Promise<void> {
     const { vmId, name } = vm.descriptor
     // an alarm that could not be told is told before its end
-    if (this.#untold.has(vmId)) await this.report(vm)
+    if (this.reports.isUntold(vm)) await this.reports.tell(vm)
     if (!(await removeLock(vm.paths))) return
     this.logger.info({ event: 'vm.unlocked', vmId, name }, 'a VM is unlocked')
-    await this.report(vm)
+    await this.reports.tell(vm)
   }
 
   /** Takes away the disks that a VM which runs was given and which did not become disks of it after all. */
-  async #unplugOthers(vm: StoredVm): Promise<void> {
-    const { disks } = (await this.store.find(vm.descriptor.name)).descriptor
-    await this.#onMachine(vm, async (qmp) => {
-      for (const name of (await pluggedDisks(qmp)).keys()) {
-        if (!disks.some((disk) => disk.name === name)) await unplugDisk(qmp, name)
-      }
-    })
-  }
-
-  async #onMachine(vm: StoredVm, work: (qmp: Qmp) => Promise<void>): Promise<void> {
-    if (!(await findRunning(vm.paths))) return
-    await using qmp = await Qmp.connect(vm.paths.qmpSocket)
-    await work(qmp)
+  async #unplugOthers({ descriptor, paths }: StoredVm): Promise<void> {
+    const { disks } = (await this.store.find(descriptor.name)).descriptor
+    await unplugOthersIfRunning(
+      paths,
+      disks.map(({ name }) => name),
+    )
   }
 
   #requireFree({ descriptor: { vmId, name } }: StoredVm): void {
@@ -407,8 +288,4 @@ export class VmHost implements Disposable {
       throw new PlatformError('VM_BUSY', `VM ${name} is in the operation ${operation}`)
     }
   }
-}
-
-function withoutMessage({ message: _, ...lock }: VmLock): Omit<VmLock, 'message'> {
-  return lock
 }

@@ -19,6 +19,7 @@ import type { Accelerator } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { findRunning } from './run.js'
 import { sendVm } from './send-vm.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { homeKey } from './vm-parts.js'
 
@@ -44,7 +45,7 @@ export function createVmLive(
   host: VmHost,
   deps: {
     readonly firmware: Firmware
-    readonly accelerator: () => Promise<Accelerator>
+    readonly chooseAccelerator: () => Promise<Accelerator>
     readonly lockMemory: boolean
   },
 ): VmLive {
@@ -71,7 +72,7 @@ export function createVmLive(
           })
           logger.info({ event: 'vm.sent', vmId, name, to }, 'a VM moved away while it ran')
           onProgress('done', 100)
-          return host.details(await store.find(name))
+          return detailsOf(await store.find(name))
         },
         { mayRun: true },
       )
@@ -87,7 +88,7 @@ export function createVmLive(
         const { name, vmId } = readOffer(sealed).descriptor
         return await host.onName(name, async () => {
           await makePlace(host, name, vmId)
-          const accelerator = await deps.accelerator()
+          const accelerator = await deps.chooseAccelerator()
           const { firmware, lockMemory } = deps
           await receiveVm(host, sealed, {
             channel,
@@ -97,9 +98,9 @@ export function createVmLive(
           })
           logger.info({ event: 'vm.received', vmId, name }, 'a VM moved here while it ran')
           const vm = await store.find(name)
-          await host.report(vm)
+          await host.reports.tell(vm)
           onProgress('done', 100)
-          return host.details(vm)
+          return detailsOf(vm)
         })
       } catch (error) {
         await channel.fail(error)

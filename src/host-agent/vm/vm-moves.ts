@@ -7,6 +7,7 @@ import type { Following } from './part-by-part.js'
 import type { ExportedMark } from './records.js'
 import { findRunning } from './run.js'
 import { resumeMachine } from './send-vm.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { homeKey } from './vm-parts.js'
 
@@ -46,10 +47,10 @@ export function createVmMoves(host: VmHost): VmMoves {
           }
           if (vm.exported && !move) throw exported(name)
           // An agent that ended while it told of it: it was done
-          if (vm.exported && (await isWritten(directory, vm.exported))) return host.details(vm)
+          if (vm.exported && (await isWritten(directory, vm.exported))) return detailsOf(vm)
           // The VM is this host's, and the control plane knows it: nobody can import a copy beside it
           if (vm.exported) await inventory.withdraw(vmId)
-          else await inventory.report(await host.inventoryVm(vm))
+          else await inventory.report(await host.reports.describe(vm))
           const objects = [...homeKey(descriptor), ...(descriptor.vtpm ? (['vtpm'] as const) : [])]
           await host.withKeys(vm, objects, async (home, opened) => {
             const total = home.disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
@@ -58,7 +59,7 @@ export function createVmMoves(host: VmHost): VmMoves {
             progress.end()
           })
           logger.info({ event: 'vm.exported', vmId, name, directory, move }, 'a VM was exported')
-          return host.details(await store.find(name))
+          return detailsOf(await store.find(name))
         },
         { evenExported: true },
       ),
@@ -78,9 +79,9 @@ export function createVmMoves(host: VmHost): VmMoves {
         logger.info({ event: 'vm.imported', vmId, name, directory }, 'a VM was imported')
         const vm = await store.find(name)
         // also where it was to be told that the VM is gone
-        await host.report(vm)
+        await host.reports.tell(vm)
         progress.end()
-        return host.details(vm)
+        return detailsOf(vm)
       })
     },
 
@@ -97,8 +98,8 @@ export function createVmMoves(host: VmHost): VmMoves {
           if (await findRunning(vm.paths)) await resumeMachine(vm.paths)
           logger.info({ event: 'vm.taken-back', vmId, name }, 'a VM was taken back')
           const unlocked = await store.find(name)
-          await host.report(unlocked)
-          return host.details(unlocked)
+          await host.reports.tell(unlocked)
+          return detailsOf(unlocked)
         },
         { evenExported: true },
       ),

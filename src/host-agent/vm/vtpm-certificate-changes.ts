@@ -8,6 +8,7 @@ import type { Following } from './part-by-part.js'
 import { settleChange, stageChange } from './pending-change.js'
 import type { VtpmCertifier } from './ports.js'
 import { Progress } from './progress.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import type { StoredVm } from './vm-store.js'
 import { checkCertificate, type VtpmCertificateName } from './vtpm-certificates.js'
@@ -90,9 +91,9 @@ export function createVtpmCertificates(
         'a virtual TPM has new certificates',
       )
       const changed = await host.store.find(name)
-      await host.report(changed)
+      await host.reports.tell(changed)
       progress.end()
-      return host.details(changed)
+      return detailsOf(changed)
     })
 
   return {

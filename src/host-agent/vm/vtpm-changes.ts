@@ -5,6 +5,7 @@ import { requireSpace } from './disk-space.js'
 import type { Following } from './part-by-part.js'
 import type { VtpmCertifier } from './ports.js'
 import { Progress } from './progress.js'
+import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { makeKeys, VTPM_KEYS } from './vm-keys.js'
 import type { StoredVm } from './vm-store.js'
@@ -46,8 +47,8 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
     const { vmId, name } = vm.descriptor
     host.logger.info({ event, vmId, name }, 'the virtual TPM of a VM was changed')
     const now = await host.store.find(name)
-    await host.report(now)
-    return host.details(now)
+    await host.reports.tell(now)
+    return detailsOf(now)
   }
 
   return {

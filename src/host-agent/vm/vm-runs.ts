@@ -1,0 +1,95 @@
+import type { VmDetails } from '../../api/host-agent.js'
+import { PlatformError } from '../../core/errors.js'
+import { readLibvirtRecord } from '../libvirt/record.js'
+import type { LibvirtInside } from '../libvirt/vm-libvirt.js'
+import type { Firmware } from './accelerator.js'
+import type { OnProgress } from './ports.js'
+import { Progress } from './progress.js'
+import type { Accelerator } from './records.js'
+import { findRunning, startMachine, stopMachine } from './run.js'
+import { detailsOf } from './vm-details.js'
+import type { VmHost } from './vm-host.js'
+import { allKeys } from './vm-parts.js'
+
+const DEFAULT_GRACE_SECONDS = 30
+const START_STEPS = 6
+const STOP_STEPS = 3
+
+/** VMs started and stopped, by the agent or by libvirt where that runs them. */
+export interface VmRuns {
+  /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
+  start(name: string, onProgress?: OnProgress): Promise<VmDetails>
+  /** @throws PlatformError `VM_STOPPED` */
+  stop(
+    name: string,
+    options?: { readonly graceSeconds?: number | undefined },
+    onProgress?: OnProgress,
+  ): Promise<VmDetails>
+}
+
+export function createVmRuns(
+  host: VmHost,
+  deps: {
+    readonly firmware: Firmware
+    readonly chooseAccelerator: () => Promise<Accelerator>
+    readonly lockMemory: boolean
+    readonly libvirt: Pick<LibvirtInside, 'startThere' | 'stopThere'>
+  },
+): VmRuns {
+  const { programs, logger } = host
+  const { firmware, chooseAccelerator, lockMemory, libvirt } = deps
+
+  return {
+    start: (name, onProgress = () => undefined) =>
+      host.onFreeVm(name, async (vm) => {
+        const { descriptor, paths } = vm
+        const { vmId } = descriptor
+        if (await readLibvirtRecord(paths)) return libvirt.startThere(vm)
+        await host.requireStopped(vm)
+        const progress = new Progress(onProgress, START_STEPS)
+        progress.begin('keys')
+        return host.withKeys(vm, allKeys(descriptor), async (home, opened) => {
+          progress.begin('accelerator')
+          const accelerator = await chooseAccelerator()
+          if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
+          const onStep = (step: string) => progress.begin(step)
+          const record = await startMachine(
+            { vmId, paths, home },
+            { programs, firmware, accelerator, lockMemory, keys: opened, onStep },
+          )
+          host.watch(vm, record)
+          logger.info({ event: 'vm.started', vmId, name }, 'a VM was started')
+          await host.reports.tell(vm)
+          progress.end()
+          return detailsOf(vm, home)
+        })
+      }),
+
+    stop: (name, { graceSeconds = DEFAULT_GRACE_SECONDS } = {}, onProgress = () => undefined) =>
+      host.onFreeVm(
+        name,
+        async (vm) => {
+          const { descriptor, paths } = vm
+          if (await readLibvirtRecord(paths)) return libvirt.stopThere(vm, graceSeconds)
+          const record = await findRunning(paths)
+          if (!record) {
+            await host.requireStopped(vm)
+            throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
+          }
+          const progress = new Progress(onProgress, STOP_STEPS)
+          await stopMachine(paths, record, {
+            graceSeconds,
+            onStep: (step) => progress.begin(step),
+          })
+          progress.begin('settle')
+          await host.settle(vm)
+          const { vmId } = descriptor
+          logger.info({ event: 'vm.stopped', vmId, name }, 'a VM was stopped')
+          await host.reports.tell(vm)
+          progress.end()
+          return detailsOf(vm)
+        },
+        { evenExported: true },
+      ),
+  }
+}
