@@ -54,11 +54,13 @@ export interface TrustedHost {
 export interface TaskTransaction {
   insertTask(task: NewStoredTask): Promise<StoredTask>
   findTask(taskId: string): Promise<StoredTask | undefined>
+  /** Those of them that there are. */
+  findTasks(taskIds: readonly string[]): Promise<readonly StoredTask[]>
   /** The newest first. @param before only those that were made before the one with this number */
   listTasks(
     filter: TaskFilter & { readonly before: number; readonly limit: number },
   ): Promise<readonly StoredTask[]>
-  /** In the order in which they were made. */
+  /** The first thousand, in the order in which they were made. */
   listTasksOf(hostId: string, states: readonly TaskState[]): Promise<readonly StoredTask[]>
   countTasksOf(hostId: string, states: readonly TaskState[]): Promise<number>
   countTasks(): Promise<Readonly<Partial<Record<TaskState, number>>>>

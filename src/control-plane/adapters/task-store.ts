@@ -96,6 +96,15 @@ export function taskTransaction<T extends TaskTables & FoundationTables>(
       return row && storedTask(row)
     },
 
+    async findTasks(taskIds) {
+      const found: StoredTask[] = []
+      for (const some of inPortions(taskIds)) {
+        const rows = await tasks().where('task_id', 'in', some).execute()
+        found.push(...rows.map(storedTask))
+      }
+      return found
+    },
+
     async listTasks({ before, limit, ...filter }) {
       const rows = await filtered(tasks(), filter)
         .where('seq', '<', before)
@@ -146,11 +155,11 @@ export function taskTransaction<T extends TaskTables & FoundationTables>(
     },
 
     async heardOf(taskIds, atMs) {
-      for (let at = 0; at < taskIds.length; at += IDS_AT_ONCE) {
+      for (const some of inPortions(taskIds)) {
         await tx
           .updateTable('control_plane_tasks')
           .set({ heard_at_ms: atMs, held: 1 })
-          .where('task_id', 'in', taskIds.slice(at, at + IDS_AT_ONCE))
+          .where('task_id', 'in', some)
           .execute()
       }
     },
@@ -242,6 +251,14 @@ export function taskTransaction<T extends TaskTables & FoundationTables>(
         .map(({ hostId }) => ({ hostId, cluster }))
     },
   }
+}
+
+function inPortions(taskIds: readonly string[]): readonly (readonly string[])[] {
+  const portions: (readonly string[])[] = []
+  for (let at = 0; at < taskIds.length; at += IDS_AT_ONCE) {
+    portions.push(taskIds.slice(at, at + IDS_AT_ONCE))
+  }
+  return portions
 }
 
 function filtered<

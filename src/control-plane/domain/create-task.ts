@@ -6,7 +6,7 @@ import { PlatformError } from '../../core/errors.js'
 import { type Place, type Rights, SITE } from '../../people/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
 import type { StoredTask, TaskSignal } from '../task-ports.js'
-import { requireEncryptionHost } from './hosts.js'
+import { firstEncryptionHost, requireEncryptionHost } from './hosts.js'
 import type { Act } from './inventory.js'
 import { addTaskEvent, auditTask } from './task-events.js'
 import { taskView } from './task-view.js'
@@ -82,13 +82,8 @@ async function placeTask(
 ): Promise<Pick<StoredTask, 'hostId' | 'cluster'>> {
   const rights = await tx.rightsOf(act)
   const isOnHost = VM_TASKS[wanted.kind].on === 'host'
-  const place = isOnHost
-    ? await placeOnHost(tx, rights, wanted)
-    : await placeOnVm(tx, rights, wanted)
-  const needed = privilegesOf(wanted, place.report)
-  if (needed.some((one) => ENCRYPTING.has(one))) {
-    await requireEncryptionHost(tx, act, place)
-  }
+  const place = isOnHost ? await placeOnHost(tx, act, wanted) : await placeOnVm(tx, rights, wanted)
+  if (encrypts(privilegesOf(wanted, place.report))) await requireEncryptionHost(tx, act, place)
   return place
 }
 
@@ -123,9 +118,10 @@ async function placeOnVm(
 
 async function placeOnHost(
   tx: ControlPlaneTransaction,
-  rights: Rights,
+  act: Act,
   wanted: NewVmTask,
 ): Promise<TaskPlace> {
+  const rights = await tx.rightsOf(act)
   const { hostId, cluster } = wanted
   const { makesVm } = VM_TASKS[wanted.kind]
   const placeIn = (name: string): Place => (makesVm ? newVmIn(name) : { kind: 'cluster', name })
@@ -135,7 +131,10 @@ async function placeOnHost(
       throw new PlatformError('REQUEST_INVALID', 'expected a host or a cluster, found neither')
     }
     rights.require(needed, placeIn(cluster))
-    const [chosen] = await tx.listTrustedHosts(cluster)
+    const hosts = await tx.listTrustedHosts(cluster)
+    const [first] = hosts
+    const ready = encrypts(needed) ? await firstEncryptionHost(tx, act, hosts) : first
+    const chosen = ready ?? first
     if (chosen) return chosen
     throw new PlatformError('TASK_HOST', `no host of cluster ${cluster} is trusted now`)
   }
@@ -147,6 +146,10 @@ async function placeOnHost(
     throw new PlatformError('TASK_HOST', message)
   }
   return { hostId, cluster: host.cluster }
+}
+
+function encrypts(needed: readonly Privilege[]): boolean {
+  return needed.some((one) => ENCRYPTING.has(one))
 }
 
 function privilegesOf(

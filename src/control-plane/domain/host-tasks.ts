@@ -1,29 +1,31 @@
 import type { AnswerOf, BodyOf } from '../../api/operation.js'
-import type { reportTasks, SentTask, TaskReport, takeTasks } from '../../api/tasks.js'
+import type { reportTasks, SentTask, TaskError, TaskReport, takeTasks } from '../../api/tasks.js'
 import { VM_TASKS } from '../../api/vm-tasks.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
-import type { StoredTask, TaskChange, TaskSignal } from '../task-ports.js'
-import { addTaskEvent, auditTask } from './task-events.js'
+import type { StoredTask, TaskSignal } from '../task-ports.js'
+import { addTaskEvent, auditEnd, type EndState, endTask } from './task-events.js'
 
 interface HostTaskDeps {
   readonly store: ControlPlaneStore
   readonly changes: TaskSignal
 }
 
-const LOST = {
+const LOST: TaskError = {
   code: 'TASK_LOST',
   message: 'the host had the task and does not know it any more: look at the VM',
 }
-const NEVER_BEGUN = { code: 'TASK_CANCELLED', message: 'the task was cancelled before it began' }
-const NOT_ENDED = { held: true, endedAtMs: null, error: null } as const
-const MOVED = { code: 'TASK_HOST', message: 'the host is in another cluster now' }
+const NEVER_BEGUN: TaskError = {
+  code: 'TASK_CANCELLED',
+  message: 'the task was cancelled before it began',
+}
 
 /**
  * Gives a host its tasks, and compares what it has with what it was given. It is looked at in the same transaction: a host
  * that is not trusted now gets nothing.
  *
  * A task that was sent and is not held is sent again: the host writes down what it takes before it begins. One that it
- * said it has, and has no more, is lost. What it has and nobody here knows is to be cancelled.
+ * said it has, and has no more, is lost. What it has and nobody here knows, or what has ended here, is to be cancelled.
+ * Nothing is given to a host that is of another cluster since, or that has the VM no more.
  *
  * @param options.admit whether this is the first look at the request, which uses up its proof
  * @returns `hasNews` false where there is nothing that the host does not know; `lastChange` to wait from
@@ -39,62 +41,111 @@ export async function giveTasks(
   readonly lastChange: number
 }> {
   const { nowMs } = options
-  const held = new Set(holds)
   const told = new Set(cancelling)
   const { changed, ...result } = await store.transaction(async (tx) => {
     if (options.admit) await tx.admit(caller, nowMs)
     else await tx.requireTrusted(caller)
-    const { hostId } = caller
-    const changed: StoredTask[] = []
-    const change = async (task: StoredTask, to: TaskChange) => {
-      const after = await tx.updateTask(task.taskId, to)
-      changed.push(after)
-      await addTaskEvent(tx, after, nowMs)
-      return after
-    }
-    const ended = { endedAtMs: nowMs } as const
-    const tasks: SentTask[] = []
-    const cancel: string[] = []
-    const goOn: string[] = []
-    const known = new Set<string>()
-    for (const task of await tx.listTasksOf(hostId, ['sent', 'running', 'cancelling', 'lost'])) {
-      const { taskId, state } = task
-      known.add(taskId)
-      if (held.has(taskId)) {
-        if (state === 'lost') await change(task, { state: 'running', ...NOT_ENDED })
-        if (state === 'cancelling') cancel.push(taskId)
-        else goOn.push(taskId)
-      } else if (state === 'lost') {
-        // as before
-      } else if (task.held) {
-        await change(task, { state: 'lost', error: LOST, ...ended })
-      } else if (state === 'cancelling') {
-        await change(task, { state: 'cancelled', error: NEVER_BEGUN, ...ended })
-      } else if (tasks.length < room) {
-        tasks.push(sentTask(task))
-      }
-    }
-    await tx.heardOf(
-      holds.filter((taskId) => known.has(taskId)),
-      nowMs,
-    )
-    cancel.push(...holds.filter((taskId) => !known.has(taskId)))
-    for (const task of await tx.listTasksOf(hostId, ['queued'])) {
-      if (task.cluster !== caller.cluster) {
-        await change(task, { state: 'failed', error: MOVED, ...ended })
-      } else if (tasks.length < room) {
-        tasks.push(sentTask(await change(task, { state: 'sent', sentAtMs: nowMs })))
-      }
-    }
+    const held = await compareHeld(tx, caller, holds, nowMs)
+    const given = await tasksToGive(tx, caller, { held: new Set(holds), room, nowMs })
+    const { cancel, goOn } = held
     return {
-      changed,
-      answer: { tasks, cancel, goOn },
-      hasNews: tasks.length > 0 || cancel.some((taskId) => !told.has(taskId)),
+      changed: [...held.changed, ...given.changed],
+      answer: { tasks: given.tasks, cancel, goOn },
+      hasNews: given.tasks.length > 0 || cancel.some((taskId) => !told.has(taskId)),
       lastChange: await tx.lastTaskChange(),
     }
   })
   for (const task of changed) changes.raise(task, false)
   return result
+}
+
+/** What a host has: which of it is to go on, and which is to end. */
+async function compareHeld(
+  tx: ControlPlaneTransaction,
+  { hostId }: HostCaller,
+  holds: readonly string[],
+  nowMs: number,
+): Promise<{ readonly changed: StoredTask[]; readonly cancel: string[]; readonly goOn: string[] }> {
+  const own = (await tx.findTasks(holds)).filter((task) => task.hostId === hostId)
+  const open = new Map(
+    own.filter(({ state }) => !isSettled(state)).map((task) => [task.taskId, task]),
+  )
+  await tx.heardOf([...open.keys()], nowMs)
+  const changed: StoredTask[] = []
+  const cancel: string[] = []
+  const goOn: string[] = []
+  for (const taskId of holds) {
+    const task = open.get(taskId)
+    // a database that was restored does not know that it was sent
+    if (task?.state === 'lost' || task?.state === 'queued') {
+      changed.push(await foundAgain(tx, task, nowMs))
+    }
+    if (!task || task.state === 'cancelling') cancel.push(taskId)
+    else goOn.push(taskId)
+  }
+  return { changed, cancel, goOn }
+}
+
+/** What a host does not have: tasks that are new, those that did not reach it, and those that it does not get after all. */
+async function tasksToGive(
+  tx: ControlPlaneTransaction,
+  caller: HostCaller,
+  options: { readonly held: ReadonlySet<string>; readonly room: number; readonly nowMs: number },
+): Promise<{ readonly changed: StoredTask[]; readonly tasks: SentTask[] }> {
+  const { held, room, nowMs } = options
+  const changed: StoredTask[] = []
+  const tasks: SentTask[] = []
+  const end = async (task: StoredTask, state: EndState, error: TaskError) => {
+    changed.push(await endTask(tx, task, { state, error, actor: 'service', nowMs }))
+  }
+  const give = async (task: StoredTask): Promise<void> => {
+    const misplaced = await whyMisplaced(tx, task, caller)
+    if (misplaced) return end(task, 'failed', misplaced)
+    tasks.push(sentTask(task))
+    if (task.state === 'sent') return
+    const sent = await tx.updateTask(task.taskId, { state: 'sent', sentAtMs: nowMs })
+    await addTaskEvent(tx, sent, nowMs)
+    changed.push(sent)
+  }
+  for (const task of await tx.listTasksOf(caller.hostId, ['sent', 'running', 'cancelling'])) {
+    if (held.has(task.taskId)) continue
+    if (task.held) await end(task, 'lost', LOST)
+    else if (task.state === 'cancelling') await end(task, 'cancelled', NEVER_BEGUN)
+    else if (tasks.length < room) await give(task)
+  }
+  for (const task of await tx.listTasksOf(caller.hostId, ['queued'])) {
+    if (tasks.length < room) await give(task)
+  }
+  return { changed, tasks }
+}
+
+/** Why a host does not do a task any more that it was asked for: it was moved to another cluster since, or its VM was. */
+async function whyMisplaced(
+  tx: ControlPlaneTransaction,
+  { kind, vmId, cluster }: StoredTask,
+  caller: HostCaller,
+): Promise<TaskError | undefined> {
+  if (cluster !== caller.cluster) {
+    return { code: 'TASK_HOST', message: `the host is in cluster ${caller.cluster} now` }
+  }
+  if (VM_TASKS[kind].on !== 'vm' || vmId === undefined) return undefined
+  const vm = await tx.findVm(vmId)
+  if (!vm || vm.hostId === caller.hostId) return undefined
+  return { code: 'TASK_HOST', message: `the VM is with host ${vm.hostId} now` }
+}
+
+/** A host has a task that was taken for lost, or that was not known to be with it. */
+async function foundAgain(
+  tx: ControlPlaneTransaction,
+  { taskId, startedAtMs, sentAtMs = 0 }: StoredTask,
+  nowMs: number,
+): Promise<StoredTask> {
+  const found = await tx.updateTask(taskId, {
+    ...{ state: startedAtMs === undefined ? 'sent' : 'running', held: true },
+    ...{ sentAtMs: sentAtMs || nowMs, endedAtMs: null, error: null },
+  })
+  await addTaskEvent(tx, found, nowMs)
+  return found
 }
 
 /**
@@ -117,7 +168,7 @@ export async function takeReports(
         const after = await takeReport(tx, task, report, nowMs)
         if (after) changed.push(after)
       }
-      if (isEnd(report.state)) settled.push(report.taskId)
+      if (isSettled(report.state)) settled.push(report.taskId)
     }
     return { changed, settled }
   })
@@ -131,37 +182,33 @@ async function takeReport(
   { taskId: _, state: reported, error, result, ...progress }: TaskReport,
   nowMs: number,
 ): Promise<StoredTask | undefined> {
-  if (isEnd(task.state)) return undefined
-  const heard = { held: true, heardAtMs: nowMs, progress } as const
-  const end = isEnd(reported) ? { endedAtMs: nowMs } : {}
+  if (isSettled(task.state)) return undefined
   const began =
     reported === 'waiting' || task.startedAtMs !== undefined ? {} : { startedAtMs: nowMs }
   const after = await tx.updateTask(task.taskId, {
-    ...{ ...heard, ...began, ...end, state: stateAfter(task, reported) },
-    ...(error ? { error } : {}),
+    ...{ held: true, heardAtMs: nowMs, progress, state: stateAfter(task, reported), ...began },
+    // Of a task that was taken for lost, the end and its reason are taken back
+    ...{ endedAtMs: isSettled(reported) ? nowMs : null, error: error ?? null },
     ...(result ? { result } : {}),
   })
   if (after.state === task.state) return after
   await addTaskEvent(tx, after, nowMs)
-  if (isEnd(after.state)) {
-    const act = { actor: `host:${task.hostId}`, action: 'task.end', nowMs }
-    await auditTask(tx, after, act, {
-      state: after.state,
-      ...(error ? { code: error.code } : {}),
-    })
-  }
+  if (isSettled(after.state)) await auditEnd(tx, after, `host:${task.hostId}`, nowMs)
   return after
 }
 
 function stateAfter(task: StoredTask, reported: TaskReport['state']): StoredTask['state'] {
-  if (isEnd(reported)) return reported
+  if (isSettled(reported)) return reported
   const isCancelling =
     task.state === 'cancelling' && (reported === 'waiting' || VM_TASKS[task.kind].cancellable)
   if (isCancelling) return 'cancelling'
   return reported === 'waiting' ? 'sent' : 'running'
 }
 
-function isEnd(state: StoredTask['state'] | 'waiting'): state is 'done' | 'failed' | 'cancelled' {
+/** Ends that stay. A task that is lost may be found again. */
+function isSettled(
+  state: StoredTask['state'] | 'waiting',
+): state is 'done' | 'failed' | 'cancelled' {
   return state === 'done' || state === 'failed' || state === 'cancelled'
 }
 

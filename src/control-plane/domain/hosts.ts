@@ -124,7 +124,7 @@ export async function requireEncryptionHost(
   act: Act,
   { hostId, cluster }: { readonly hostId: string; readonly cluster: string },
 ): Promise<void> {
-  const setting = (await tx.findHost(hostId))?.encryption.setting ?? 'on-demand'
+  const setting = await settingOf(tx, hostId)
   if (setting === 'on') return
   if (setting === 'off') {
     const expected = `expected a host where encryption is not turned off, found ${hostId}`
@@ -132,6 +132,28 @@ export async function requireEncryptionHost(
   }
   const rights = await tx.rightsOf(act)
   rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: cluster })
+}
+
+/** The first of these hosts where the caller may have something encrypted, as `requireEncryptionHost` says. */
+export async function firstEncryptionHost<
+  H extends { readonly hostId: string; readonly cluster: string },
+>(tx: ControlPlaneTransaction, act: Act, hosts: readonly H[]): Promise<H | undefined> {
+  const rights = await tx.rightsOf(act)
+  for (const host of hosts) {
+    const setting = await settingOf(tx, host.hostId)
+    const mayPrepare = rights.may('Cryptographer.RegisterHost', {
+      ...{ kind: 'cluster', name: host.cluster },
+    })
+    if (setting === 'on' || (setting === 'on-demand' && mayPrepare)) return host
+  }
+  return undefined
+}
+
+async function settingOf(
+  tx: ControlPlaneTransaction,
+  hostId: string,
+): Promise<StoredEncryption['setting']> {
+  return (await tx.findHost(hostId))?.encryption.setting ?? 'on-demand'
 }
 
 /** Lists that are not of one place are for whoever may see anything. @throws PlatformError `FORBIDDEN` */

@@ -1,3 +1,4 @@
+import type { TaskError } from '../../api/tasks.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { unreachable } from '../../core/errors.js'
 import type { ControlPlaneTransaction, NewEvent } from '../ports.js'
@@ -44,6 +45,38 @@ export async function auditTask(
     outcome: 'done',
     detail: { task: taskId, kind, host: hostId, ...detail },
   })
+}
+
+export type EndState = 'failed' | 'cancelled' | 'lost'
+
+/** Ends a task whose host did not say how it ended, with its event and audit record. */
+export async function endTask(
+  tx: ControlPlaneTransaction,
+  task: StoredTask,
+  end: {
+    readonly state: EndState
+    readonly error: TaskError
+    readonly actor: string
+    readonly nowMs: number
+  },
+): Promise<StoredTask> {
+  const { state, error, actor, nowMs } = end
+  const ended = await tx.updateTask(task.taskId, { state, error, endedAtMs: nowMs })
+  await addTaskEvent(tx, ended, nowMs)
+  await auditEnd(tx, ended, actor, nowMs)
+  return ended
+}
+
+/** Records how a task ended: for the audit. */
+export async function auditEnd(
+  tx: ControlPlaneTransaction,
+  task: StoredTask,
+  actor: string,
+  nowMs: number,
+): Promise<void> {
+  const { state, error } = task
+  const detail = { state, ...(error ? { code: error.code } : {}) }
+  await auditTask(tx, task, { actor, action: 'task.end', nowMs }, detail)
 }
 
 function severityOf({ state }: StoredTask): NewEvent['severity'] {

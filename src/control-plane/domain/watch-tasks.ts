@@ -1,11 +1,11 @@
 import type { ControlPlaneStore } from '../ports.js'
 import type { StoredTask, TaskSignal } from '../task-ports.js'
-import { addTaskEvent } from './task-events.js'
+import { type EndState, endTask } from './task-events.js'
 
 const EXPIRED = { code: 'TASK_EXPIRED', message: 'the host did not take the task in time' }
 const SILENT = {
   code: 'TASK_LOST',
-  message: 'the host has the task and was not heard of since: look at the VM',
+  message: 'the host was given the task and said nothing of it since: look at the VM',
 }
 
 /** What is due: tasks that no host took in time, hosts that say nothing of theirs, old tasks that are forgotten. */
@@ -20,10 +20,8 @@ export async function watchTasks(
   const { nowMs } = options
   const changed = await deps.store.transaction(async (tx) => {
     const changed: StoredTask[] = []
-    const end = async (task: StoredTask, state: 'failed' | 'lost', error: typeof EXPIRED) => {
-      const after = await tx.updateTask(task.taskId, { state, error, endedAtMs: nowMs })
-      await addTaskEvent(tx, after, nowMs)
-      changed.push(after)
+    const end = async (task: StoredTask, state: EndState, error: typeof EXPIRED) => {
+      changed.push(await endTask(tx, task, { state, error, actor: 'service', nowMs }))
     }
     for (const task of await tx.listExpiredTasks(nowMs)) await end(task, 'failed', EXPIRED)
     for (const task of await tx.listSilentTasks(nowMs - options.silenceSeconds * 1000)) {
