@@ -81,6 +81,20 @@ export function progressBar(
   return `[${'#'.repeat(full)}${'.'.repeat(20 - full)}] ${String(percent).padStart(3)} %${copied}  ${step}`
 }
 
+/** `20 GiB`, `1.5 MiB`, `512 octets`: exact, in the largest unit that needs no more than one decimal. */
+export function sizeText(octets: number): string {
+  for (const [unit, divisor] of [
+    ['TiB', 2 ** 40],
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const) {
+    const tenths = (octets / divisor) * 10
+    if (octets >= divisor && Number.isInteger(tenths)) return `${tenths / 10} ${unit}`
+  }
+  return `${octets} octets`
+}
+
 function ofTotal({ done, total }: { readonly done: number; readonly total: number }): string {
   const [unit, divisor] = total < 2 ** 30 ? ['MiB', 2 ** 20] : ['GiB', 2 ** 30]
   return `${(done / divisor).toFixed(1)} of ${(total / divisor).toFixed(1)} ${unit}`

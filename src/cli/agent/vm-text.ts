@@ -1,5 +1,5 @@
 import type { VmDetails } from '../../api/host-agent.js'
-import { fields, type Output } from '../output.js'
+import { fields, type Output, sizeText } from '../output.js'
 
 /** One VM on standard output. */
 export function printVm(output: Output, vm: VmDetails): void {
@@ -19,6 +19,6 @@ export function printVm(output: Output, vm: VmDetails): void {
       ['handed over', vm.handedOverAt && `${vm.handedOverAt}: locked here`],
       ['made', vm.createdAt],
     ]),
-    ...vm.disks.map((d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.format}`),
+    ...vm.disks.map((d) => `  disk ${d.name}: ${sizeText(d.sizeOctets)}, ${d.format}`),
   ])
 }

@@ -1,20 +1,17 @@
 import type { Command } from 'commander'
-import type { VmView } from '../../api/control-plane.js'
-import { fields } from '../output.js'
-import { examples } from '../run.js'
 import { collect, integer, size } from '../values.js'
 import { type PartOptions, partsOf, type VmOptions, vmSpecOf } from '../vm-requests.js'
-import { connect, withConnection } from './connection.js'
 import { addMigrateCommand } from './vm-migrate.js'
 import { addMoveTasks } from './vm-move.js'
 import { addVmPolicyCommands, createByPolicy, diskPolicy, type PolicyOfVm } from './vm-policies.js'
+import { addVmShow } from './vm-show.js'
 import { addSnapshotTasks } from './vm-snapshot.js'
-import { addVmTask, findVm } from './vm-task.js'
+import { addVmTask } from './vm-task.js'
 import { addVtpmTasks } from './vm-vtpm.js'
 
 /** Operations on VMs, done by their hosts. */
 export function addVmTaskCommands(vm: Command): void {
-  addShow(vm)
+  addVmShow(vm)
   addVmPolicyCommands(vm)
   addVmTask<'vm.create', VmOptions & PolicyOfVm>(vm, {
     usage: 'create <name>',
@@ -221,37 +218,4 @@ function addDisks(vm: Command): void {
       'sigillo vm disk remove web1 data --yes --json',
     ],
   })
-}
-
-function addShow(vm: Command): void {
-  withConnection(vm.command('show <vm>'))
-    .description('one VM, as its host reported it')
-    .option('--host <id>', 'host: where the VM is, if others have its name')
-    .option('--cluster <name>', 'cluster: the same')
-    .addHelpText('after', examples('sigillo vm show web1', 'sigillo vm show web1 --json'))
-    .action(
-      async (name: string, options: { host?: string; cluster?: string }, command: Command) => {
-        await using connection = connect(command)
-        const found = await findVm(connection.client, name, options)
-        connection.output.data(found, () => linesOf(found))
-      },
-    )
-}
-
-function linesOf({ vmId, hostId, cluster, report, reportedAt }: VmView): readonly string[] {
-  const { name, state, provider, vtpm, disks, lock } = report
-  return [
-    ...fields([
-      ['VM', name],
-      ['id', vmId],
-      ['host', `${hostId} in ${cluster}`],
-      ['state', lock ? `locked: ${lock.reason} (${lock.code})` : state],
-      ['key provider', provider ?? 'none: not encrypted'],
-      ['virtual TPM', vtpm ? 'yes' : 'no'],
-      ['reported', reportedAt],
-    ]),
-    ...disks.map(
-      (d) => `  disk ${d.name}: ${d.sizeOctets} octets, ${d.encrypted ? 'encrypted' : 'plain'}`,
-    ),
-  ]
 }

@@ -45,7 +45,10 @@ describe('the command line', () => {
     // no terminal: lines, and none that overwrite themselves
     expect(made.err).toMatch(/100 %|waits for a|keys|format/)
     expect(made.err).not.toContain('\r')
-    expect((await run('vm', 'show', 'web1')).out).toMatch(/host: +a in lab/)
+    const { out: shown } = await run('vm', 'show', 'web1')
+    expect(shown).toMatch(/host: +a in lab/)
+    expect(shown).toMatch(/home +- +gold version 1 +encrypted \(as it is\) +compliant/)
+    expect(shown).toMatch(/disk root +1 MiB +gold version 1 +encrypted \(as it is\) +compliant/)
     const started = await json<VmTaskView>('vm', 'start', 'web1')
     expect(started).toMatchObject({ kind: 'vm.start', state: 'done' })
     expect((await run('vm', 'delete', 'web1')).err).toContain('--yes')
@@ -58,8 +61,8 @@ describe('the command line', () => {
     expect(tasks.map(({ kind }) => kind)).toEqual([
       ...['vm.delete', 'vm.stop', 'vm.start', 'vm.create'],
     ])
-    const shown = await run('task', 'show', detached.taskId)
-    expect(shown.out).toMatch(/asked by: +operator:admin/)
+    const { out: task } = await run('task', 'show', detached.taskId)
+    expect(task).toMatch(/asked by: +operator:admin/)
   }, 120_000)
 
   test('has snapshots kept, disks taken out, and keys wrapped anew', async () => {
