@@ -51,8 +51,8 @@ export async function copyFileSparse(
   return { sha256: toHex(hash.digest()), dataOctets }
 }
 
-/** @throws RangeError for anything but a regular file of this size */
-async function openRegular(path: string, octets: number): Promise<FileHandle> {
+/** Opens a file to be read; its last part is no link. @throws RangeError for anything but a regular file of this size */
+export async function openRegular(path: string, octets: number): Promise<FileHandle> {
   const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
   const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs'
-import { lstat, open } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { fromHex } from '../../core/bytes.js'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import { isErrno } from './errno.js'
-import { createPrivateFile, overwriteWithZeros, syncPath } from './files.js'
+import { createPrivateFile, openToErase, overwriteFile, syncPath } from './files.js'
 import type { SourceImage } from './image.js'
 import {
   expectedLuksHeader,
@@ -192,25 +192,24 @@ export async function readDisk(
 
 /**
  * Erases the key slots, and the header of a volume that was not finished. The data cannot be read again. Nothing is done to a
- * volume that has another name.
+ * volume that has another name, nor to what a link leads to.
  */
 export async function eraseDisk(programs: Programs, path: string): Promise<void> {
-  // a VM that moved while it ran: the other host has it
-  if (await hasOtherName(path)) return
-  await runProgram(programs.cryptsetup, ['luksErase', '-q', path], { timeoutMs: TOOL_TIMEOUT_MS })
-  try {
-    await overwriteWithZeros(path, LUKS_PAYLOAD_OCTETS)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error
-  }
-}
-
-async function hasOtherName(path: string): Promise<boolean> {
-  try {
-    return (await lstat(path)).nlink > 1
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
+  const file = await openToErase(path).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return undefined
     throw error
+  })
+  if (!file) return
+  try {
+    // a VM that moved while it ran: the other host has it
+    if ((await file.stat()).nlink > 1) return
+    await runProgram(programs.cryptsetup, ['luksErase', '-q', '/dev/fd/4'], {
+      file: file.fd,
+      timeoutMs: TOOL_TIMEOUT_MS,
+    })
+    await overwriteFile(file, LUKS_PAYLOAD_OCTETS)
+  } finally {
+    await file.close()
   }
 }
 

@@ -87,7 +87,8 @@ export async function isThere(path: string): Promise<boolean> {
 
 /** Brings a file or the entries of a directory to the disk. */
 export async function syncPath(path: string): Promise<void> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {
     await file.sync()
   } finally {
@@ -98,20 +99,43 @@ export async function syncPath(path: string): Promise<void> {
 /**
  * Overwrites the first octets of a file, in place. What a file system or drive keeps elsewhere is not reached; on a
  * full file system holes of the file stay holes.
+ *
+ * Nothing is done to what is no regular file, such as a link: it is nothing that was written here.
  */
 export async function overwriteWithZeros(path: string, maxOctets: number): Promise<void> {
-  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)
+  const file = await openToErase(path)
+  if (!file) return
   try {
-    const end = Math.min((await file.stat()).size, maxOctets)
-    for (let offset = 0; offset < end; offset += ZEROS.length) {
-      await file
-        .write(ZEROS, 0, Math.min(ZEROS.length, end - offset), offset)
-        .catch((error: unknown) => {
-          if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
-        })
-    }
-    await file.sync()
+    await overwriteFile(file, maxOctets)
   } finally {
     await file.close()
   }
+}
+
+/** A regular file, to be overwritten; undefined for anything else. @throws the error of the operating system: `ENOENT` */
+export async function openToErase(path: string): Promise<FileHandle | undefined> {
+  const { O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants
+  let file: FileHandle
+  try {
+    file = await open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK)
+  } catch (error) {
+    if (isErrno(error, 'ELOOP', 'EISDIR', 'ENXIO')) return undefined
+    throw error
+  }
+  if ((await file.stat()).isFile()) return file
+  await file.close()
+  return undefined
+}
+
+/** As `overwriteWithZeros`, of an open file. */
+export async function overwriteFile(file: FileHandle, maxOctets: number): Promise<void> {
+  const end = Math.min((await file.stat()).size, maxOctets)
+  for (let offset = 0; offset < end; offset += ZEROS.length) {
+    await file
+      .write(ZEROS, 0, Math.min(ZEROS.length, end - offset), offset)
+      .catch((error: unknown) => {
+        if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+      })
+  }
+  await file.sync()
 }

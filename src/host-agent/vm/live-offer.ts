@@ -1,10 +1,11 @@
 import { createHmac, hkdfSync } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { type Static, Type } from 'typebox'
 import { Exactly, Name, Octets, Uuid } from '../../api/common.js'
 import { fromBase64url, timingSafeEqual, toBase64url, utf8 } from '../../core/bytes.js'
 import { type CanonicalValue, canonicalJson } from '../../core/canonical-json.js'
+import { messageOf } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
+import { readPrivateFile } from './files.js'
 import { live } from './live-channel.js'
 import { Accelerator, Descriptor, type KeyRecord, KeyRecords, parseRecord } from './records.js'
 import { filesOf } from './vm-files.js'
@@ -42,7 +43,11 @@ export type SealedOffer = Static<typeof SealedOffer>
 
 export const Ready = Exactly({ nonce: Octets(NONCE_OCTETS, 'of this move') })
 
-/** Small files of a VM that runs: all but its disks and the state of its virtual TPM, which is in the stream. */
+/**
+ * Small files of a VM that runs: all but its disks and the state of its virtual TPM, which is in the stream.
+ *
+ * @throws PlatformError `VM_LIVE` for a link, or a file that is too large
+ */
 export async function offeredFiles({ paths, descriptor }: StoredVm): Promise<Offer['files']> {
   const files = (await filesOf(paths.root, descriptor)).filter(
     ({ file }) => !file.startsWith('disk-') && !file.endsWith('.permall'),
@@ -50,7 +55,7 @@ export async function offeredFiles({ paths, descriptor }: StoredVm): Promise<Off
   return Promise.all(
     files.map(async ({ file }) => ({
       file,
-      content: toBase64url(await readFile(`${paths.root}/${file}`)),
+      content: toBase64url(await readPart(`${paths.root}/${file}`)),
     })),
   )
 }
@@ -79,6 +84,14 @@ export function readOffer({ offer }: SealedOffer): {
     throw live('the offer is not of one VM')
   }
   return { descriptor, records: keys }
+}
+
+async function readPart(path: string): Promise<Uint8Array> {
+  const octets = await readPrivateFile(path, MAX_FILE_OCTETS).catch((cause: unknown) => {
+    throw live(`${path}: ${messageOf(cause)}`, cause)
+  })
+  if (!octets) throw live(`expected ${path}`)
+  return octets
 }
 
 function macOf(offer: Offer, homeKey: Secret): Uint8Array {

@@ -1,15 +1,5 @@
-import {
-  access,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  rmdir,
-  unlink,
-} from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Exactly } from '../../api/common.js'
@@ -26,6 +16,7 @@ import {
 } from './files.js'
 import { isSameFile } from './import-file.js'
 import { pathsOf, type VmPaths } from './layout.js'
+import { inDirectory, removeTree, requireOwnDirectories } from './own-directory.js'
 import type { Programs } from './programs.js'
 import { encodeRecord, parseRecord } from './records.js'
 
@@ -121,12 +112,13 @@ export async function commitChange(
  * Ends a change that was begun and not ended: completes it if it was committed, else undoes it, with the keys of what
  * was made erased.
  *
- * @throws PlatformError `VM_CHANGE_CORRUPT`
+ * @throws PlatformError `VM_CHANGE_CORRUPT`, `VM_DESCRIPTOR_CORRUPT`
  */
 export async function settleChange(
   programs: Programs,
   paths: VmPaths,
 ): Promise<'none' | 'completed' | 'undone'> {
+  await requireOwnDirectories(paths)
   const commit = await readCommit(paths)
   if (commit) {
     await complete(programs, paths, commit)
@@ -134,8 +126,8 @@ export async function settleChange(
   }
   const isStaged = (await names(paths.change)) !== undefined
   if (!isStaged) return 'none'
-  await discard(programs, `${paths.change}/new`)
-  await discard(programs, `${paths.change}/old`)
+  await discard(programs, paths, 'new')
+  await discard(programs, paths, 'old')
   await removeChange(paths)
   return 'undone'
 }
@@ -163,9 +155,7 @@ async function complete(
     await rename(`${root}/${file}`, `${change}/old/${file}`).catch(unless('ENOENT'))
   }
   for (const { file, octets } of commit.resize) {
-    await using handle = await open(`${root}/${file}`, 'r+')
-    await handle.truncate(octets)
-    await handle.sync()
+    await grow(`${root}/${file}`, octets)
   }
   for (const one of commit.take ?? []) await takeIn(paths, one)
   for (const one of commit.give ?? []) await giveAway(paths, one)
@@ -173,8 +163,25 @@ async function complete(
     await syncPath(dirname(`${root}/${file}`)).catch(unless('ENOENT'))
   }
   onStep('erase')
-  await discard(programs, `${change}/old`)
+  await discard(programs, paths, 'old')
   await removeChange(paths)
+}
+
+/** @throws PlatformError `VM_CHANGE_CORRUPT` for anything but a regular file that is not longer yet */
+async function grow(path: string, octets: number): Promise<void> {
+  const { O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants
+  const refuse = (cause?: unknown) => {
+    const message = `expected a file ${path} of at most ${octets} octets`
+    return new PlatformError('VM_CHANGE_CORRUPT', message, { cause })
+  }
+  const file = await open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK).catch((cause: unknown) => {
+    throw refuse(cause)
+  })
+  await using handle = file
+  const found = await handle.stat()
+  if (!found.isFile() || found.size > octets) throw refuse()
+  await handle.truncate(octets)
+  await handle.sync()
 }
 
 async function takeIn(paths: VmPaths, { file, from, bundle }: Take): Promise<void> {
@@ -212,21 +219,29 @@ async function giveAway(paths: VmPaths, { file, bundle }: Give): Promise<void> {
   for (const path of [root, directory, dirname(directory)]) await syncPath(path)
 }
 
-/** Erases key slots and records below a directory. Octets of plain disks are left to the file system. */
-async function discard(programs: Programs, directory: string): Promise<void> {
-  const entries = (await names(directory)) ?? []
-  for (const name of entries) {
-    const path = `${directory}/${name}`
-    if (name === 'vtpm') await discard(programs, path)
-    // certificates are public
-    else if (name === 'certs') continue
-    else if (name.endsWith('.luks')) await eraseDisk(programs, path)
-    else if (!name.endsWith('.raw')) await overwriteWithZeros(path, RECORD_OCTETS)
-  }
+/** Erases key slots and records below a directory of a change. Octets of plain disks are left to the file system. */
+async function discard(
+  programs: Programs,
+  { change }: VmPaths,
+  name: 'new' | 'old',
+): Promise<void> {
+  await inDirectory(change, ({ path }) => eraseAll(programs, path(name)))
+}
+
+async function eraseAll(programs: Programs, directory: string): Promise<void> {
+  await inDirectory(directory, async ({ names, path }) => {
+    for (const name of await names()) {
+      if (name === 'vtpm') await eraseAll(programs, path(name))
+      // certificates are public
+      else if (name === 'certs') continue
+      else if (name.endsWith('.luks')) await eraseDisk(programs, path(name))
+      else if (!name.endsWith('.raw')) await overwriteWithZeros(path(name), RECORD_OCTETS)
+    }
+  })
 }
 
 async function removeChange(paths: VmPaths): Promise<void> {
-  await rm(paths.change, { recursive: true, force: true })
+  await removeTree(paths.change)
   await syncPath(paths.root)
 }
 

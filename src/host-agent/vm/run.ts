@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
-import { access, rm } from 'node:fs/promises'
+import { access, lstat, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { isPlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
@@ -75,6 +75,7 @@ export async function startMachine(
   const { isIncoming = false } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm && !isIncoming) await checkVtpm(paths, keys.of('vtpm'))
+  await requireNvram(paths)
   await makePrivateDirectory(paths.run)
   const started: ProcessIdentity[] = []
   const launch = async (program: Program): Promise<ProcessIdentity> => {
@@ -212,6 +213,15 @@ async function untilListening(child: ChildProcess, program: Program): Promise<vo
     if (await isListening(program.socket)) return
   }
   throw programFailed(program.path, `does not listen: ${await wordsOf(program.logFile)}`)
+}
+
+/** QEMU writes to it: a link would have the guest write elsewhere. @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
+async function requireNvram({ nvram }: VmPaths): Promise<void> {
+  const found = await lstat(nvram).catch((cause: unknown) => {
+    throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected ${nvram}`, { cause })
+  })
+  if (found.isFile()) return
+  throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected a regular file ${nvram}`)
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,12 +1,13 @@
-import { constants, copyFile, lstat, readdir, rename, rm } from 'node:fs/promises'
+import { constants, copyFile, readdir, rename, rm } from 'node:fs/promises'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { isUuid } from '../../core/names.js'
-import { copyFileSparse } from './copy-file.js'
+import { copyFileSparse, openRegular } from './copy-file.js'
 import { eraseDisk } from './disk.js'
 import { requireSpace } from './disk-space.js'
 import { isErrno } from './errno.js'
 import { syncPath } from './files.js'
 import { CREATING, DELETING, type VmPaths } from './layout.js'
+import { inDirectory, removeTree } from './own-directory.js'
 import type { Programs } from './programs.js'
 import { readSnapshot, type SealedSnapshot } from './snapshot-record.js'
 
@@ -77,14 +78,12 @@ export async function removeSnapshot(
 
 /** Erases the key slots of the volumes in a directory of a snapshot, and removes it. */
 export async function removeSnapshotDirectory(programs: Programs, root: string): Promise<void> {
-  const names = await readdir(root).catch((error: unknown) => {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
+  await inDirectory(root, async (directory) => {
+    for (const name of await directory.names()) {
+      if (name.endsWith('.luks')) await eraseDisk(programs, directory.path(name))
+    }
   })
-  for (const name of names) {
-    if (name.endsWith('.luks')) await eraseDisk(programs, `${root}/${name}`)
-  }
-  await rm(root, { recursive: true, force: true })
+  await removeTree(root)
 }
 
 /**
@@ -104,13 +103,8 @@ export async function copyCheaply(
   },
 ): Promise<void> {
   options.signal?.throwIfAborted()
-  const stat = await lstat(from.path)
-  if (!stat.isFile() || stat.size !== from.octets) {
-    throw new RangeError(`expected ${from.path} to be a regular file of ${from.octets} octets`)
-  }
   try {
-    // fails where the file system cannot share
-    await copyFile(from.path, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
+    await shareFile(from, to)
     await syncPath(to)
     options.onCopied(from.octets)
   } catch (error) {
@@ -129,4 +123,14 @@ async function entriesOf({ snapshots }: VmPaths): Promise<readonly string[]> {
     if (isErrno(error, 'ENOENT')) return []
     throw error
   }
+}
+
+/** @throws RangeError for anything but a regular file of this size; the error of a file system that cannot share */
+async function shareFile(
+  { path, octets }: { readonly path: string; readonly octets: number },
+  to: string,
+): Promise<void> {
+  const { COPYFILE_EXCL, COPYFILE_FICLONE_FORCE } = constants
+  await using file = await openRegular(path, octets)
+  await copyFile(`/proc/self/fd/${file.fd}`, to, COPYFILE_EXCL | COPYFILE_FICLONE_FORCE)
 }

@@ -7,6 +7,7 @@ import { isUuid } from '../../core/names.js'
 import { isThere, readPrivateFile, syncPath } from './files.js'
 import { openHome } from './home.js'
 import { CREATING, DELETING, IMPORTING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
+import { requireOwnDirectories } from './own-directory.js'
 import {
   Descriptor,
   descriptorOf,
@@ -79,13 +80,14 @@ export class VmStore {
     return (await this.list()).some(({ descriptor }) => descriptor.name === name)
   }
 
-  /** @param vm its id or its name @throws PlatformError `VM_NOT_FOUND` */
+  /** @param vm its id or its name @throws PlatformError `VM_NOT_FOUND`; `VM_DESCRIPTOR_CORRUPT` where directories are links */
   async find(vm: string): Promise<StoredVm> {
     const vms = await this.list()
     const found =
       vms.find(({ descriptor }) => descriptor.vmId === vm) ??
       vms.find(({ descriptor }) => descriptor.name === vm)
     if (!found) throw new PlatformError('VM_NOT_FOUND', `no VM ${vm} is on this host`)
+    await requireOwnDirectories(found.paths)
     return found
   }
 
