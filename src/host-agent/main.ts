@@ -114,6 +114,7 @@ export async function startHostAgent(deps: {
   })
   const vms = createVmService({
     directory: config.vm.directory,
+    closedDirectories: [config.stateDirectory],
     importDirectories: config.vm.importDirectories,
     lockMemory: config.vm.lockMemory,
     keys,

@@ -4,6 +4,7 @@ import { dirname, isAbsolute, normalize } from 'node:path'
 import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
+import { isClosed } from './closed-directories.js'
 import { copyFileSparse } from './copy-file.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { explainFull, requireSpace } from './disk-space.js'
@@ -68,7 +69,7 @@ export async function exportVm(
   if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
   const place = await host.inventory.place()
   const files = await filesOf(paths.root, descriptor)
-  const partial = await prepareTarget(directory, vmId)
+  const partial = await prepareTarget(directory, vmId, host.closedDirectories)
   const exportId = newUuid()
   let written = partial
   try {
@@ -144,9 +145,16 @@ async function withdraw(host: VmHost, vm: StoredVm): Promise<void> {
 }
 
 /** @throws PlatformError `VM_EXPORT_TARGET` */
-async function prepareTarget(directory: string, vmId: string): Promise<string> {
+async function prepareTarget(
+  directory: string,
+  vmId: string,
+  closed: readonly string[],
+): Promise<string> {
   if (!isAbsolute(directory) || normalize(directory) !== directory || directory.includes('\0')) {
     throw target(`expected an absolute path without dots or slash at its end, found ${directory}`)
+  }
+  if (await isClosed(directory, closed)) {
+    throw target(`expected a path outside of the directories of the agent, found ${directory}`)
   }
   if (await isThere(directory)) throw target(`${directory} exists`)
   const partial = `${directory}.${UNFINISHED}`

@@ -36,6 +36,8 @@ export interface VmServiceOptions {
   readonly inventory: Inventory
   readonly clock: Clock
   readonly logger: Logger
+  /** Beside that of the VMs: nothing is exported there, and no door of a VM that moves is there. */
+  readonly closedDirectories?: readonly string[]
   /** That disks are attached from, beside those that were detached here. */
   readonly importDirectories?: readonly string[]
   /** Whether memory of VMs is kept from swap. */
@@ -97,6 +99,7 @@ export function createVmService(options: VmServiceOptions): VmService {
   const firmware = options.firmware ?? DEFAULT_FIRMWARE
   const host = new VmHost({
     ...{ directory, programs, keys, inventory, clock, logger },
+    closedDirectories: options.closedDirectories ?? [],
     assurance: options.assurance ?? 'session',
     vtpmRollback: options.vtpmRollback ?? 'refuse',
     vtpmWitness: options.vtpmWitness,

@@ -37,6 +37,8 @@ interface AlsoFor {
 
 export interface VmHostOptions {
   readonly directory: string
+  /** Others of the agent: nothing that is asked for by its path may be there. */
+  readonly closedDirectories: readonly string[]
   readonly programs: Programs
   readonly keys: KeyClient
   readonly inventory: Inventory
@@ -53,6 +55,7 @@ export interface VmHostOptions {
 /** What all operations on the VMs of one host have in common: who may do what when, and keys for one operation. */
 export class VmHost implements Disposable {
   readonly store: VmStore
+  readonly closedDirectories: readonly string[]
   readonly programs: Programs
   readonly keys: KeyClient
   readonly assurance: Assurance
@@ -72,6 +75,7 @@ export class VmHost implements Disposable {
 
   constructor(options: VmHostOptions) {
     this.store = new VmStore(options.directory, options.logger)
+    this.closedDirectories = [options.directory, ...options.closedDirectories]
     this.programs = options.programs
     this.keys = options.keys
     this.assurance = options.assurance

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { VmDetails } from '../../api/host-agent.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Firmware } from './accelerator.js'
+import { isClosed } from './closed-directories.js'
 import {
   acceptOne,
   connectTo,
@@ -52,8 +53,9 @@ export function createVmLive(
   const { store, logger } = host
 
   return {
-    send: (name, { to }, { onProgress = () => undefined, signal } = {}) => {
+    send: async (name, { to }, { onProgress = () => undefined, signal } = {}) => {
       const address = parseLiveAddress(to)
+      await requireOpen(address, host.closedDirectories)
       return host.claim(
         name,
         'send',
@@ -81,6 +83,7 @@ export function createVmLive(
     receive: async ({ listen }, { onProgress = () => undefined, signal } = {}) => {
       await store.prepare()
       const address = parseLiveAddress(listen)
+      await requireOpen(address, host.closedDirectories)
       const socket = await acceptAt(address, onProgress, signal)
       using channel = new LiveChannel(socket)
       try {
@@ -108,6 +111,13 @@ export function createVmLive(
       }
     },
   }
+}
+
+/** @throws PlatformError `REQUEST_INVALID` for a socket in the directories of the agent */
+async function requireOpen(address: LiveAddress, closed: readonly string[]): Promise<void> {
+  if (!('path' in address) || !(await isClosed(address.path, closed))) return
+  const expected = `expected a socket outside of the directories of the agent, found ${address.path}`
+  throw new PlatformError('REQUEST_INVALID', expected)
 }
 
 /** The first connection that comes to an address. */

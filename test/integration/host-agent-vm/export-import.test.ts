@@ -71,6 +71,35 @@ const make = (name: string, vtpm = false) =>
 const refused = async (work: Promise<unknown>, code: string) =>
   expect(work).rejects.toMatchObject({ code })
 
+describe('the directories of the agent', () => {
+  test('take no export: there would be something of one VM in the place of something of another', async () => {
+    const { vmId } = await make('closed')
+    await symlink(a.directory, join(files, 'link'))
+    for (const directory of [
+      join(a.directory, vmId, 'exported.json'),
+      join(a.directory, 'another'),
+      join(files, 'link', vmId, 'receiving'),
+    ]) {
+      await refused(a.vms.export('closed', { directory }), 'VM_EXPORT_TARGET')
+    }
+    const elsewhere = a.restart({ closedDirectories: [join(files)] })
+    const inState = elsewhere.export('closed', { directory: join(files, 'tasks') })
+    await refused(inState, 'VM_EXPORT_TARGET')
+    await elsewhere[Symbol.asyncDispose]()
+    expect((await a.vms.show('closed')).state).toBe('stopped')
+    await a.vms.delete('closed')
+  })
+
+  test('have no door for a VM that moves while it runs, and none is called there', async () => {
+    const { vmId } = await make('closed')
+    const listen = `unix:${join(a.directory, vmId, 'exported.json')}`
+    await refused(a.vms.receive({ listen }), 'REQUEST_INVALID')
+    const to = `unix:${join(a.directory, vmId, 'run/../lock.json')}`
+    await refused(a.vms.send('closed', { to }), 'REQUEST_INVALID')
+    await a.vms.delete('closed')
+  })
+})
+
 describe('a VM that is moved', () => {
   test('has the same id, disks and virtual TPM on the other host, and is locked on the first', async () => {
     const made = await make('vm', true)
