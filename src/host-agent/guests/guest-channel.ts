@@ -5,8 +5,10 @@ import { type GuestAnswer, GuestRequest } from '../../api/guest-channel.js'
 import { parseUtf8 } from '../../core/bytes.js'
 import { isPlatformError, messageOf } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { OctetBuffer } from '../../core/octet-buffer.js'
 import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
+import { drained } from '../vm/drained.js'
 
 /** An event log of 1 MiB as base64, and the rest. */
 const MAX_LINE_OCTETS = 2 * 1024 * 1024
@@ -14,8 +16,10 @@ const JSON_LIMITS = { maxDepth: 4, maxItems: 256 }
 const RETRY_MS = 500
 const NEWLINE = 0x0a
 /** A guest attests when it boots, and again before its token ends: this is for one that fails and tries again. */
-const REQUESTS_PER_MINUTE = 30
+const LINES_PER_MINUTE = 30
 const MINUTE_MS = 60_000
+/** After a line too many, and after each 2 MiB that are no line, the guest is not listened to for so long. */
+const PAUSE_MS = 1_000
 
 /** The agent's end of the port of one VM. */
 export interface GuestChannel extends AsyncDisposable {
@@ -24,7 +28,8 @@ export interface GuestChannel extends AsyncDisposable {
 
 /**
  * Listens to the port of a VM that runs, and answers one request after the other. What the guest sends is untrusted:
- * lines are bounded, requests are limited, and the next one is read when the one before was answered.
+ * lines are bounded, and the next one is read when the one before was answered. All guests of the host have one agent: who
+ * sends more than a guest needs, requests or not, is read slowly.
  *
  * Connects again when the port was closed, until it is disposed of.
  */
@@ -36,8 +41,10 @@ export function openGuestChannel(options: {
   readonly answer: (request: GuestRequest) => Promise<GuestAnswer>
   readonly monotonicMs: () => number
   readonly logger: Logger
+  /** Resolves after the time, or when the signal comes. For tests. */
+  readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>
 }): GuestChannel {
-  const { vmId, logger } = options
+  const { vmId, logger, pause = pauseFor } = options
   const end = new AbortController()
   let socket: Socket | undefined
   let isConnected = false
@@ -46,16 +53,18 @@ export function openGuestChannel(options: {
   const isAllowed = (): boolean => {
     const now = options.monotonicMs()
     asked = asked.filter((at) => now - at < MINUTE_MS)
-    if (asked.length >= REQUESTS_PER_MINUTE) return false
+    if (asked.length >= LINES_PER_MINUTE) return false
     asked = [...asked, now]
     return true
   }
 
-  const replyTo = async (line: Uint8Array): Promise<object> => {
-    const request = readRequest(line)
+  const rest = () => pause(PAUSE_MS, end.signal)
+
+  const replyTo = async (line: Uint8Array | undefined, isInTime: boolean): Promise<object> => {
+    const request = line ? readRequest(line) : TOO_LONG
+    if (!isInTime) return { ...('id' in request ? { id: request.id } : {}), ...TOO_MANY }
     if ('error' in request) return request
     const { id } = request
-    if (!isAllowed()) return { id, error: 'RATE_LIMITED', message: 'too many requests' }
     try {
       return { id, ...(await options.answer(request)) }
     } catch (error) {
@@ -66,9 +75,14 @@ export function openGuestChannel(options: {
   }
 
   const serve = async (): Promise<void> => {
-    for await (const line of linesOf(await connectTo(options.path))) {
-      const reply = line ? await replyTo(line) : tooLong()
-      if (!socket?.write(`${JSON.stringify(reply)}\n`) && socket) await drained(socket)
+    const port = await connectTo(options.path)
+    for await (const line of linesOf(port, rest)) {
+      const isInTime = isAllowed()
+      const reply = await replyTo(line, isInTime)
+      // there may be lines still that came before its end
+      if (port.destroyed) return
+      if (!port.write(`${JSON.stringify(reply)}\n`)) await drained(port)
+      if (!isInTime) await rest()
     }
   }
 
@@ -95,7 +109,7 @@ export function openGuestChannel(options: {
         logger.debug({ event: 'guest.port-closed', vmId, err }, 'the port of a VM is closed')
       }
       isConnected = false
-      await delay(RETRY_MS, undefined, { signal: end.signal }).catch(() => undefined)
+      await pauseFor(RETRY_MS, end.signal)
     }
   }
   const running = run()
@@ -109,6 +123,12 @@ export function openGuestChannel(options: {
       await running
     },
   }
+}
+
+const TOO_MANY = { error: 'RATE_LIMITED', message: 'too many requests' }
+const TOO_LONG = {
+  error: 'DECODE_TOO_LARGE',
+  message: `expected a line of ${MAX_LINE_OCTETS} octets at most`,
 }
 
 function readRequest(
@@ -128,40 +148,37 @@ function readRequest(
     : invalid(`request${describeSchemaErrors(errors)}`)
 }
 
-function tooLong() {
-  return {
-    error: 'DECODE_TOO_LARGE',
-    message: `expected a line of ${MAX_LINE_OCTETS} octets at most`,
-  }
-}
-
 /** Lines without their end; nothing for one that is too long, once it has ended. Empty lines are left out. */
-async function* linesOf(socket: Socket): AsyncGenerator<Uint8Array | undefined> {
-  let parts: Buffer[] = []
-  let octets = 0
+async function* linesOf(
+  socket: Socket,
+  onExcess: () => Promise<void>,
+): AsyncGenerator<Uint8Array | undefined> {
+  const line = new OctetBuffer()
+  /** Of a line that is too long: how much of it came since the last pause. */
+  let excess: number | undefined
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     let rest = chunk
     for (;;) {
       const at = rest.indexOf(NEWLINE)
       const piece = at < 0 ? rest : rest.subarray(0, at)
-      octets += piece.length
-      if (octets <= MAX_LINE_OCTETS) parts.push(piece)
-      else parts = []
+      if (excess === undefined && line.length + piece.length <= MAX_LINE_OCTETS) line.append(piece)
+      else {
+        excess = (excess ?? line.length) + piece.length
+        line.clear()
+        if (excess > MAX_LINE_OCTETS) {
+          await onExcess()
+          excess = 0
+        }
+      }
       if (at < 0) break
       rest = rest.subarray(at + 1)
-      const line = Buffer.concat(parts)
-      const isTooLong = octets > MAX_LINE_OCTETS
-      parts = []
-      octets = 0
-      if (isTooLong) yield undefined
-      else if (line.length > 0) yield line
+      if (excess !== undefined) yield undefined
+      else if (line.length > 0) yield line.take()
+      excess = undefined
     }
   }
 }
 
-function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    socket.once('drain', resolve)
-    socket.once('close', () => resolve())
-  })
+async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined)
 }
