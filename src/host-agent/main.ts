@@ -4,9 +4,9 @@ import type { Static } from 'typebox'
 import { openTpm } from '../../native/index.js'
 import { createClient } from '../api/client.js'
 import type { Clock } from '../core/clock.js'
-import { messageOf, PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
 import { isUuid } from '../core/names.js'
+import { readOctets, readText } from '../core/read-file.js'
 import { readSecretFile } from '../core/secret-file.js'
 import { createApp, listen } from '../http/index.js'
 import { readCertificates } from '../pki/index.js'
@@ -228,19 +228,5 @@ function hardwareUuid(): string | undefined {
     return isUuid(text) ? text : undefined
   } catch {
     return undefined
-  }
-}
-
-function readText(file: string): string {
-  return Buffer.from(readOctets(file)).toString('utf8')
-}
-
-function readOctets(file: string): Uint8Array {
-  try {
-    return new Uint8Array(readFileSync(file))
-  } catch (cause) {
-    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
-      cause,
-    })
   }
 }

@@ -1,12 +1,12 @@
 import type { Static } from 'typebox'
 import { parseUtf8 } from '../core/bytes.js'
 import { PlatformError, unreachable } from '../core/errors.js'
+import { readText } from '../core/read-file.js'
 import { readSecretFile } from '../core/secret-file.js'
 import { createKmipClient, type KmipClient } from '../kmip/index.js'
 import { kmipSealer, passphraseSealer, tpmSealer } from '../seals/index.js'
 import type { Sealer } from '../store/index.js'
 import type { Tpm } from '../tpm/index.js'
-import { readText } from './read-text.js'
 import type { SealSection } from './seal-config.js'
 
 export type ConfiguredKind = Static<typeof SealSection>['automatic'][number]

@@ -4,6 +4,7 @@ import { CONTROL_PLANE_SEALED, placeOfVm } from '../control-plane/index.js'
 import type { Clock } from '../core/clock.js'
 import { PlatformError } from '../core/errors.js'
 import type { Logger } from '../core/logger.js'
+import { readText } from '../core/read-file.js'
 import { readSecretFile } from '../core/secret-file.js'
 import {
   type App,
@@ -35,7 +36,6 @@ import {
 import type { AuthorityConfig } from './config.js'
 import { DisposalStack } from './disposal-stack.js'
 import { closeApp, openService, type ServiceDeps } from './open-service.js'
-import { readText } from './read-text.js'
 import { SealAdministration } from './seal-administration.js'
 import { addSealRoutes } from './seal-routes.js'
 import { type ConfiguredKind, configuredSealers, configuredTpm, type OpenTpm } from './sealers.js'

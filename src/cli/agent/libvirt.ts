@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import {
   admitStart,
@@ -11,6 +10,7 @@ import {
   tellLibvirtEvent,
   undefineInLibvirt,
 } from '../../api/libvirt.js'
+import { readText } from '../../core/read-file.js'
 import { examples } from '../run.js'
 import { collect, integer } from '../values.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
@@ -139,7 +139,7 @@ function addAdoptCommand(libvirt: Command): void {
     )
     .action(async (file: string, options: AdoptOptions, command: Command) => {
       const { name, provider, vtpm, diskPassphrase = [], vtpmPassphrase } = options
-      const xml = file === '-' ? await readStandardInput() : await readFile(file, 'utf8')
+      const xml = file === '-' ? await readStandardInput() : readText(file)
       const diskPassphrases = diskPassphrase.map((text) => {
         const [disk = '', ...path] = text.split('=')
         return { disk, file: path.join('=') }

@@ -1,11 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { type Static, Type } from 'typebox'
 import { type Client, createClient } from '../../api/client.js'
 import { Exactly } from '../../api/common.js'
 import { environment, loadConfig } from '../../core/config.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { readSecretFile } from '../../core/secret-file.js'
 import { createOutput, type Output } from '../output.js'
 
@@ -115,16 +116,5 @@ function clientOptions(config: Static<typeof ConnectionConfig>) {
     baseUrl: config.url,
     caPem: readText(config.caFile),
     maxAnswerOctets: MAX_ANSWER_OCTETS,
-  }
-}
-
-/** The text of a file that a person named. */
-export function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
-      cause,
-    })
   }
 }

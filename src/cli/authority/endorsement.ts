@@ -13,10 +13,10 @@ import {
   removeRevocationList,
   removeRevokedKey,
 } from '../../api/endorsement.js'
+import { readText } from '../../core/read-file.js'
 import { readOctets } from '../offline/files.js'
 import { sortedBy, table } from '../output.js'
 import { addOperation } from './command.js'
-import { readText } from './connection.js'
 
 const MAX_LIST_OCTETS = 2 * 1024 * 1024
 

@@ -14,6 +14,7 @@ import {
 } from '../../api/guests.js'
 import { parseUtf8, utf8 } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { findingLine } from '../findings.js'
@@ -21,7 +22,7 @@ import { fields, table } from '../output.js'
 import { examples } from '../run.js'
 import { pcrList } from '../values.js'
 import { addOperation } from './command.js'
-import { connect, readText, withConnection } from './connection.js'
+import { connect, withConnection } from './connection.js'
 
 /** Guests of VMs and what they proved: `sigillo guest …`. */
 export function addGuestCommands(program: Command): void {

@@ -14,12 +14,13 @@ import {
 } from '../../api/reference-values.js'
 import { toBase64url } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { readOctets } from '../offline/files.js'
 import { fields, sortedBy, table } from '../output.js'
 import { examples } from '../run.js'
 import { moment } from '../values.js'
 import { addOperation } from './command.js'
-import { connect, readText, withConnection } from './connection.js'
+import { connect, withConnection } from './connection.js'
 
 const MAX_FILE_OCTETS = 1024 * 1024
 

@@ -3,9 +3,9 @@ import type { ConnectionTest, KeyServersInput, KeyServersView } from '../../api/
 import { KMIP_PORT } from '../../api/key-servers.js'
 import { parseUtf8 } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { MAX_KEY_FILE_OCTETS, readSecretFile } from '../../core/secret-file.js'
 import { collect } from '../values.js'
-import { readText } from './connection.js'
 
 /** How key servers are given on a command line. */
 export interface KeyServerOptions {

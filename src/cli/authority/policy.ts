@@ -16,11 +16,11 @@ import {
   testPolicyDraft,
 } from '../../api/policies.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { addOperation } from './command.js'
-import { readText } from './connection.js'
 
 export function addPolicyCommands(program: Command): void {
   const policy = program.command('policy').description('what hosts of a cluster must prove')

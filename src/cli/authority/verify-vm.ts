@@ -7,6 +7,7 @@ import { guestPolicyDigest, verifyGuestBundle } from '../../appraisal/index.js'
 import { parseUtf8, utf8 } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
 import { type Finding, failed, passed } from '../../core/finding.js'
+import { readText } from '../../core/read-file.js'
 import { describeSchemaErrors } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { parseCertificates, type Trust } from '../../pki/index.js'
@@ -17,7 +18,7 @@ import { fields } from '../output.js'
 import { outputOf } from '../output-of.js'
 import { examples } from '../run.js'
 import { integer } from '../values.js'
-import { connect, readText, withConnection } from './connection.js'
+import { connect, withConnection } from './connection.js'
 
 const MAX_BUNDLE_OCTETS = 8 * 1024 * 1024
 const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }

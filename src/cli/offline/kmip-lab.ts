@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import { createAuthority, issueClientCertificate, issueServerCertificate } from '../../pki/index.js'
 
 const DAYS = 365
@@ -39,9 +40,9 @@ export async function openKmipLab(options: {
     clientCertificateFile: file('client.pem'),
     clientKeyFile: file('client.key'),
     tls: {
-      authorities: read(file('ca.pem')),
-      certificate: read(file('server.pem')),
-      privateKey: read(file('server.key')),
+      authorities: readText(file('ca.pem')),
+      certificate: readText(file('server.pem')),
+      privateKey: readText(file('server.key')),
     },
     [Symbol.dispose]() {
       if (isTemporary) rmSync(folder, { recursive: true, force: true })
@@ -82,16 +83,6 @@ function isThere(path: string): boolean {
     return true
   } catch {
     return false
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${path}: ${messageOf(cause)}`, {
-      cause,
-    })
   }
 }
 

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import type { Static } from 'typebox'
 import type { Clock } from '../../core/clock.js'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { PlatformError } from '../../core/errors.js'
+import { readText } from '../../core/read-file.js'
 import type { OutsideCaller } from '../../http/index.js'
 import { kidOfOutsideToken, TokenError, verifyOutsideToken } from '../../tokens/index.js'
 import type { OidcSection } from '../config.js'
@@ -32,7 +32,11 @@ export function openOidcProvider(
   if (audience === undefined) {
     throw new PlatformError('CONFIG_INVALID', 'expected oidc.audience beside oidc.issuer')
   }
-  const keys = oidcKeys({ issuer, caPem: caFile === undefined ? undefined : read(caFile), clock })
+  const keys = oidcKeys({
+    issuer,
+    caPem: caFile === undefined ? undefined : readText(caFile),
+    clock,
+  })
   const claims = new Map(config.requiredClaims.map(splitClaim))
   return {
     issuer,
@@ -77,14 +81,4 @@ function text(value: unknown, claim: string): string {
 function splitClaim(setting: string): readonly [string, string] {
   const at = setting.indexOf('=')
   return [setting.slice(0, at), setting.slice(at + 1)]
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new PlatformError('CONFIG_UNREADABLE', `cannot read ${file}: ${messageOf(cause)}`, {
-      cause,
-    })
-  }
 }
