@@ -4,8 +4,8 @@ import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import { readSecretFile } from '../../core/secret-file.js'
 import type { VmOrigin } from '../vm/create-vm.js'
+import { isThere } from '../vm/files.js'
 import { checkSpec, type VmSpec } from '../vm/vm-spec.js'
-import { exists } from './exists.js'
 import { importVtpm } from './import-vtpm.js'
 import { type Adoption, planAdoption } from './plan-adoption.js'
 import type { Virsh } from './virsh.js'
@@ -54,7 +54,7 @@ export async function openDomain(
     const passphrases = disks.map(({ passphraseFile }) => passphraseOf(passphraseFile))
     const stateFile = `${deps.swtpmDirectory}/${plan.vmId}/tpm2/tpm2-00.permall`
     // a TPM that was never started has no state yet
-    const isImported = plan.vtpm === 'keep' && (await exists(stateFile))
+    const isImported = plan.vtpm === 'keep' && (await isThere(stateFile))
     return {
       vmId: plan.vmId,
       spec: {
@@ -63,7 +63,7 @@ export async function openDomain(
       },
       origin: {
         files: { [ORIGIN_FILE]: request.xml },
-        nvram: nvram !== undefined && (await exists(nvram)) ? nvram : undefined,
+        nvram: nvram !== undefined && (await isThere(nvram)) ? nvram : undefined,
         vtpm: isImported
           ? (paths, dek) => importVtpm(stateFile, vtpmPassphrase, paths, dek)
           : undefined,

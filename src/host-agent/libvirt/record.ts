@@ -1,10 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { type Static, Type } from 'typebox'
 import { Exactly } from '../../api/common.js'
-import { replacePrivateFile, syncPath } from '../vm/files.js'
+import { isThere, replacePrivateFile, syncPath } from '../vm/files.js'
 import type { VmPaths } from '../vm/layout.js'
 import { encodeRecord, readRecord } from '../vm/records.js'
-import { exists } from './exists.js'
 
 const FILE = 'libvirt.json'
 
@@ -24,7 +23,7 @@ export type LibvirtRecord = Static<typeof LibvirtRecord>
 
 /** @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
 export async function readLibvirtRecord(paths: VmPaths): Promise<LibvirtRecord | undefined> {
-  return (await exists(paths.libvirtRecord))
+  return (await isThere(paths.libvirtRecord))
     ? readRecord(paths.libvirtRecord, LibvirtRecord, FILE)
     : undefined
 }

@@ -74,15 +74,16 @@ export async function readPrivateFile(
   }
 }
 
-/** Whether there is something of this name, which may be a link. */
+/** Whether something has this name, be it a link that leads nowhere. What cannot be looked at is an error, not nothing. */
 export async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (!isErrno(error, 'ENOENT')) throw error
-      return false
-    },
-  )
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    // a file where a directory of the path should be: nothing is below it
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false
+    throw error
+  }
 }
 
 /** Brings a file or the entries of a directory to the disk. */

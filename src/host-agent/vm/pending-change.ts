@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises'
+import { link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Exactly } from '../../api/common.js'
@@ -8,6 +8,7 @@ import { eraseDisk } from './disk.js'
 import { BUNDLE_RECORD, DETACHED, readBundle } from './disk-bundle.js'
 import { isErrno } from './errno.js'
 import {
+  isThere,
   makePrivateDirectory,
   overwriteWithZeros,
   readPrivateFile,
@@ -145,7 +146,7 @@ async function complete(
   for (const file of commit.put) {
     const next = `${change}/new/${file}`
     // where it is gone it took its place already, and what is there now is the new one
-    if (!(await exists(next))) continue
+    if (!(await isThere(next))) continue
     await mkdir(dirname(`${change}/old/${file}`), { recursive: true, mode: 0o700 })
     // a second name, so that the file is there at every moment
     await link(`${root}/${file}`, `${change}/old/${file}`).catch(unless('ENOENT', 'EEXIST'))
@@ -199,7 +200,7 @@ async function takeIn(paths: VmPaths, { file, from, bundle }: Take): Promise<voi
   // whatever else has that name by now is left alone
   if (taken && left && isSameFile(taken, left)) await unlink(from)
   const directory = dirname(from)
-  if (bundle && !(await exists(from)) && (await readBundle(directory).catch(() => undefined))) {
+  if (bundle && !(await isThere(from)) && (await readBundle(directory).catch(() => undefined))) {
     await overwriteWithZeros(`${directory}/${BUNDLE_RECORD}`, RECORD_OCTETS)
     await unlink(`${directory}/${BUNDLE_RECORD}`)
     await rmdir(directory).catch(unless('ENOTEMPTY'))
@@ -210,7 +211,7 @@ async function takeIn(paths: VmPaths, { file, from, bundle }: Take): Promise<voi
 async function giveAway(paths: VmPaths, { file, bundle }: Give): Promise<void> {
   const { root, change } = paths
   const directory = `${dirname(root)}/${DETACHED}`
-  if (!(await exists(`${change}/give`))) return
+  if (!(await isThere(`${change}/give`))) return
   const name = file.endsWith('.luks') ? 'disk.luks' : 'disk.raw'
   await rename(`${root}/${file}`, `${change}/give/${name}`).catch(unless('ENOENT'))
   await syncPath(`${change}/give`)
@@ -260,16 +261,6 @@ async function names(directory: string): Promise<readonly string[] | undefined> 
     if (isErrno(error, 'ENOENT')) return undefined
     throw error
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    (error: unknown) => {
-      unless('ENOENT')(error)
-      return false
-    },
-  )
 }
 
 function unless(...codes: readonly string[]) {

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
-import { access, lstat, rm } from 'node:fs/promises'
+import { lstat, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
-import { makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
+import { isThere, makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import { isListening } from './listening-socket.js'
 import { openDisk } from './open-disk.js'
@@ -162,7 +162,7 @@ export async function findRunning(paths: VmPaths): Promise<RunRecord | undefined
 
 /** Whether a run was begun and not settled: by a VM that runs, or by a crash. */
 export function isUnsettled(paths: VmPaths): Promise<boolean> {
-  return exists(paths.run)
+  return isThere(paths.run)
 }
 
 /**
@@ -224,20 +224,13 @@ async function requireNvram({ nvram }: VmPaths): Promise<void> {
   throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected a regular file ${nvram}`)
 }
 
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  )
-}
-
 async function wordsOf(logFile: string): Promise<string> {
   const log = await readPrivateFile(logFile, MAX_LOG_OCTETS).catch(() => undefined)
   return shorten(Buffer.from(log ?? []).toString('latin1'))
 }
 
 async function readRunRecord(paths: VmPaths): Promise<RunRecord | undefined> {
-  return (await exists(paths.runRecord))
+  return (await isThere(paths.runRecord))
     ? readRecord(paths.runRecord, RunRecord, 'run.json')
     : undefined
 }

@@ -1,7 +1,18 @@
-import { link, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import {
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { isThere } from '../../../src/host-agent/vm/files.js'
 import { pathsOf } from '../../../src/host-agent/vm/layout.js'
 import {
   commitChange,
@@ -107,5 +118,18 @@ test.each([
     code: 'VM_CHANGE_CORRUPT',
   })
   expect(await readFile(`${root}/vm.json`, 'utf8')).toBe('old vm')
+  await rm(root, { recursive: true })
+})
+
+test('something has a name where a link leads nowhere, and nothing below a file', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'sigillo-change-'))
+  await symlink(join(root, 'none'), join(root, 'link'))
+  await writeFile(join(root, 'file'), '')
+  const isThereIn = (name: string) => isThere(join(root, name))
+  expect(await Promise.all(['link', 'file'].map(isThereIn))).toEqual([true, true])
+  expect(await Promise.all(['none', 'none/a', 'file/a'].map(isThereIn))).toEqual([
+    ...[false, false, false],
+  ])
+  await expect(isThereIn('a'.repeat(300))).rejects.toMatchObject({ code: 'ENAMETOOLONG' })
   await rm(root, { recursive: true })
 })
