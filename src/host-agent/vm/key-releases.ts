@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Exactly, Name, Uuid } from '../../api/common.js'
 import { KeyContext, MAX_BATCH_ITEMS, Purpose, WrappedKey } from '../../api/key-provider.js'
@@ -5,8 +6,8 @@ import { messageOf } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { type DiskBundle, listBundles } from './disk-bundle.js'
 import { isErrno } from './errno.js'
-import { readPrivateFile, replacePrivateFile } from './files.js'
-import { pathsOf } from './layout.js'
+import { isThere, readPrivateFile, replacePrivateFile } from './files.js'
+import { CREATING, pathsOf } from './layout.js'
 import type { KeyClient } from './ports.js'
 import { encodeRecord, type KeyRecord, KeyRecords, parseRecord, readRecord } from './records.js'
 import { byProvider, contextOf } from './vm-keys.js'
@@ -67,9 +68,12 @@ export class KeyReleases {
     })
   }
 
-  /** Notes the keys of a directory that is about to be removed; one without readable records has none. */
+  /** Notes the keys of a directory that is about to be removed, as far as its records can be read. */
   async noteAllOf(vmId: string, root: string): Promise<void> {
-    const records = await readRecord(pathsOf(root).keys, KeyRecords, 'keys.json').catch(
+    const { keys } = pathsOf(root)
+    // it was not made after all, and may have come to no keys yet
+    if (basename(root).startsWith(CREATING) && !(await isThere(keys))) return
+    const records = await readRecord(keys, KeyRecords, 'keys.json').catch(
       (error: unknown) => this.#notReleased(vmId, error),
     )
     if (records) await this.noteRecords(vmId, records.keys)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PlatformError } from '../../../src/core/errors.js'
+import { memoryLogger } from '../../helpers/memory-logger.js'
 import {
   createCertifier,
   createTestHost,
@@ -262,6 +263,17 @@ describe('refused', () => {
       code: 'AUTHORITY_UNREACHABLE',
     })
     expect(await directoriesOf(odd)).toEqual([])
+  })
+
+  test('a VM of a key provider that does not answer, with no word of keys that there never were', async () => {
+    const { logger, lines } = memoryLogger()
+    await using odd = await createTestHost({ logger })
+    odd.keys.refusal = new PlatformError('AUTHORITY_UNREACHABLE', 'no answer')
+    await expect(odd.vms.create({ name: 'x', provider: 'kp', disks: [] })).rejects.toMatchObject({
+      code: 'AUTHORITY_UNREACHABLE',
+    })
+    expect(await directoriesOf(odd)).toEqual([])
+    expect(lines.filter((line) => line.includes('vm.keys-not-released'))).toEqual([])
   })
 
   test('and nothing of what was refused remains', async () => {

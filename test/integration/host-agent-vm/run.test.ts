@@ -127,14 +127,17 @@ describe('a VM that runs', () => {
   })
 })
 
-test('a VM whose QEMU ends by itself is settled and reported', async () => {
+test('a VM whose QEMU ends by itself is settled and reported, with the disk that it was given meanwhile', async () => {
   const { pid = 0 } = await host.vms.start('vm')
+  await host.vms.addDisk('vm', { name: 'late', sizeOctets: MIB })
   process.kill(pid, 'SIGTERM')
   await expect
     .poll(() => [...host.inventory.vms.values()][0]?.state, { timeout: 10_000 })
     .toBe('stopped')
+  expect([...host.inventory.vms.values()][0]?.disks.map(({ name }) => name)).toContain('late')
   expect(await readdir(folder)).not.toContain('run')
   expect(processesNaming(folder)).toEqual([])
+  await host.vms.removeDisk('vm', 'late')
 })
 
 test('a VM that crashed with its agent starts from the state that it had reached', async () => {

@@ -35,7 +35,7 @@ const DAY_MS = 24 * 3600 * 1000
 export class LocalKeys implements KeyClient {
   readonly seen: Buffer[] = []
   readonly kek: Uint8Array
-  /** What unwrap throws, as an authority that is away or refuses would. */
+  /** What every call throws, as an authority that is away or refuses would. */
   refusal: PlatformError | undefined
   /** The object for which unwrap gives another key, as a broken provider would. */
   wrongFor: string | undefined
@@ -50,6 +50,7 @@ export class LocalKeys implements KeyClient {
     provider: string,
     items: Parameters<KeyClient['wrap']>[1],
   ): Promise<readonly string[]> {
+    if (this.refusal) throw this.refusal
     return items.map(({ purpose, context, dek }) => {
       const iv = randomOctets(12)
       const cipher = createCipheriv('aes-256-gcm', this.kek, iv)

@@ -13,7 +13,8 @@ import {
   routesOf,
 } from '../../../src/http/index.js'
 import { TokenError } from '../../../src/tokens/errors.js'
-import { ADMIN, AUDITOR, callers, memoryLogger, testApp } from './harness.js'
+import { memoryLogger } from '../../helpers/memory-logger.js'
+import { ADMIN, AUDITOR, callers, testApp } from './harness.js'
 
 const closed = { additionalProperties: false }
 const Empty = Type.Object({}, closed)

@@ -1,25 +1,11 @@
-import { Writable } from 'node:stream'
-import { pino } from 'pino'
 import type { Clock } from '../../../src/core/clock.js'
-import type { Logger } from '../../../src/core/logger.js'
 import {
   type AppOptions,
   callerAccess,
   createApp,
   type OperatorCaller,
 } from '../../../src/http/index.js'
-
-/** A logger whose lines a test can read. */
-export function memoryLogger(): { readonly logger: Logger; readonly lines: string[] } {
-  const lines: string[] = []
-  const stream = new Writable({
-    write(chunk, _encoding, done) {
-      lines.push(String(chunk))
-      done()
-    },
-  })
-  return { logger: pino({ level: 'debug', base: null }, stream), lines }
-}
+import { memoryLogger } from '../../helpers/memory-logger.js'
 
 export const ADMIN = `sgl_op_${'a'.repeat(43)}`
 export const AUDITOR = `sgl_op_${'b'.repeat(43)}`
