@@ -51,7 +51,7 @@ export const VM_TASKS = {
     summary: 'Make a VM, encrypted unless it is to be plain',
     on: 'host',
     request: VmCreate,
-    cancellable: false,
+    cancellable: true,
     makesVm: true,
     privileges: ({ plain }) => [
       'VirtualMachine.Inventory.Create',
@@ -69,7 +69,7 @@ export const VM_TASKS = {
     summary: 'Stop a VM: ask the guest, then power off',
     on: 'vm',
     request: VmStop,
-    cancellable: false,
+    cancellable: true,
     privileges: () => ['VirtualMachine.Interact.PowerOff'],
   }),
   'vm.unlock': kind({

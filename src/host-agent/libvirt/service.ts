@@ -6,6 +6,7 @@ import { messageOf, PlatformError } from '../../core/errors.js'
 import { checkDiskFile, diskFileOf } from '../vm/disk-file.js'
 import { readPrivateFile, replacePrivateFile } from '../vm/files.js'
 import type { Home } from '../vm/records.js'
+import type { Grace } from '../vm/run.js'
 import { detailsOf } from '../vm/vm-details.js'
 import type { VmHost } from '../vm/vm-host.js'
 import { allKeys, homeKey } from '../vm/vm-parts.js'
@@ -165,14 +166,17 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     logger.info({ event: 'libvirt.started', vmId, name }, 'libvirt started a VM')
     return detailsOf(vm)
   }
-  const stopThere = async (vm: StoredVm, graceSeconds: number): Promise<VmDetails> => {
+  const stopThere = async (vm: StoredVm, { seconds, signal }: Grace): Promise<VmDetails> => {
     const { vmId, name } = vm.descriptor
     if (!(await isUp(vm))) throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
-    if (graceSeconds > 0) await virsh.shutdown(vmId)
-    const endMs = host.clock.monotonicMs() + graceSeconds * 1000
-    while ((await isUp(vm)) && host.clock.monotonicMs() < endMs) await delay(POLL_MS)
+    if (seconds > 0) await virsh.shutdown(vmId)
+    const endMs = host.clock.monotonicMs() + seconds * 1000
+    while ((await isUp(vm)) && host.clock.monotonicMs() < endMs) {
+      signal?.throwIfAborted()
+      await delay(POLL_MS)
+    }
     if (await isUp(vm)) await virsh.destroy(vmId)
-    await settle(vm, false)
+    await host.onName(name, () => settle(vm, false))
     logger.info({ event: 'libvirt.stopped', vmId, name }, 'libvirt stopped a VM')
     return detailsOf(vm)
   }
@@ -226,7 +230,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           const { descriptor } = there
           throw new PlatformError('VM_EXISTS', `VM ${descriptor.name} is ${descriptor.vmId}`)
         }
-        await deps.create(spec, onProgress, vmId, { ...origin, signal })
+        await deps.create(spec, { onProgress, ...(signal ? { signal } : {}), vmId, origin })
         await host.reports.tell(await store.find(name))
       })
       logger.info({ event: 'libvirt.adopted', vmId, name }, 'a domain was made a VM')

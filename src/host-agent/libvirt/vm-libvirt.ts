@@ -2,8 +2,9 @@ import type { VmDetails } from '../../api/host-agent.js'
 import type { DomainAdopt, LibvirtEvent } from '../../api/libvirt.js'
 import type { Firmware } from '../vm/accelerator.js'
 import type { VmOrigin } from '../vm/create-vm.js'
-import type { OnProgress } from '../vm/ports.js'
+import type { Following } from '../vm/part-by-part.js'
 import type { Accelerator } from '../vm/records.js'
+import type { Grace } from '../vm/run.js'
 import type { VmSpec } from '../vm/vm-spec.js'
 import type { StoredVm } from '../vm/vm-store.js'
 import type { LibvirtOptions } from './options.js'
@@ -27,7 +28,7 @@ export interface VmLibvirt {
    */
   adoptDomain(
     request: DomainAdopt & { readonly provider: string },
-    options?: { readonly onProgress?: OnProgress; readonly signal?: AbortSignal },
+    following?: Following,
   ): Promise<VmDetails>
   /**
    * Makes a stopped VM a domain of libvirt. From then on the agent refuses to run or change it (`VM_IN_LIBVIRT`). Done
@@ -76,9 +77,7 @@ export interface LibvirtDeps extends LibvirtOptions {
   readonly chooseAccelerator: () => Promise<Accelerator>
   readonly create: (
     spec: VmSpec,
-    onProgress: OnProgress,
-    vmId: string,
-    origin: VmOrigin,
+    options: Following & { readonly vmId: string; readonly origin: VmOrigin },
   ) => Promise<unknown>
 }
 
@@ -86,8 +85,8 @@ export interface LibvirtDeps extends LibvirtOptions {
 export interface LibvirtInside {
   /** For a VM that is in libvirt, by who has the turn on it. @throws PlatformError as `startInLibvirt` */
   startThere(vm: StoredVm): Promise<VmDetails>
-  /** Asks the guest to power off, then has it ended. @throws PlatformError `VM_STOPPED` */
-  stopThere(vm: StoredVm, graceSeconds: number): Promise<VmDetails>
+  /** Asks the guest to power off, then has it ended. @throws PlatformError `VM_STOPPED`, `TASK_CANCELLED` as `VmRuns.stop` */
+  stopThere(vm: StoredVm, grace: Grace): Promise<VmDetails>
   /** Takes away what an agent that was ended left in libvirt; does not wait for it. */
   recoverLibvirt(): Promise<void>
   endAdmissions(): Promise<void>

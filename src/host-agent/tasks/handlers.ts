@@ -47,8 +47,8 @@ export interface TaskHandler<K extends VmTaskKind> {
 /** The one place that says which call of the VM service an operation is; for the socket and for the control plane. */
 export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
   'vm.create': {
-    run: async ({ vms, keeper }, { request, makes }, { onProgress }) =>
-      vms.create(await withProvider(keeper, request), onProgress, makes),
+    run: async ({ vms, keeper }, { request, makes }, following) =>
+      vms.create(await withProvider(keeper, request), { ...following, vmId: makes }),
     rest: (request, _, now) => (now ? undefined : request),
   },
   'vm.start': {
@@ -56,7 +56,7 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     rest: (request, _, now) => (now?.isRunning ? undefined : request),
   },
   'vm.stop': {
-    run: ({ vms }, call, { onProgress }) => vms.stop(vmOf(call), call.request, onProgress),
+    run: ({ vms }, call, following) => vms.stop(vmOf(call), call.request, following),
     rest: (request, before, now) => (before?.isRunning && !now?.isRunning ? undefined : request),
   },
   'vm.unlock': {

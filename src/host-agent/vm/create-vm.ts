@@ -9,7 +9,8 @@ import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
 import { CREATING, pathsOf, type VmPaths } from './layout.js'
 import { makeNewDisk, type PlannedDisk, planDisk, roomForNew } from './new-disk.js'
-import type { KeyClient, OnProgress, VtpmCertifier } from './ports.js'
+import type { Following } from './part-by-part.js'
+import type { KeyClient, VtpmCertifier } from './ports.js'
 import type { Programs } from './programs.js'
 import { Progress } from './progress.js'
 import { type Descriptor, descriptorOf, encodeRecord, type Home } from './records.js'
@@ -42,7 +43,6 @@ export interface VmOrigin {
   readonly vtpm: ((paths: VmPaths, dek: Secret) => Promise<void>) | undefined
   /** Other files for the directory of the VM, by name. */
   readonly files: Readonly<Record<string, string>>
-  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -52,17 +52,20 @@ export interface VmOrigin {
  * Keys are made here and wrapped before anything is written under them. Steps: `check`, `keys`, `home`, for each disk
  * `<disk>: format`, `<disk>: fill` if from an image, `<disk>: verify`, then `vtpm`, `commit`.
  *
- * @param vmId no VM has it
- * @param origin of a VM that is made of a machine which exists
- * @throws PlatformError `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…`, or of the key provider
+ * @throws PlatformError `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…`, of the key provider, or the reason of the
+ *   signal
  */
 export async function createVm(
   deps: CreateDeps,
   spec: VmSpec,
-  onProgress: OnProgress,
-  vmId = newUuid(),
-  origin?: VmOrigin,
+  options: Following & {
+    /** No VM has it; else a new one. */
+    readonly vmId?: string | undefined
+    /** Of a VM that is made of a machine which exists. */
+    readonly origin?: VmOrigin | undefined
+  },
 ): Promise<Descriptor> {
+  const { onProgress = () => undefined, signal, vmId = newUuid(), origin } = options
   const fills = spec.disks.filter(({ from }) => from !== undefined).length
   const steps = 4 + spec.disks.length * 2 + fills + (spec.vtpm ? 1 : 0)
   const progress = new Progress(onProgress, steps)
@@ -73,8 +76,8 @@ export async function createVm(
     for (const disk of spec.disks) disks.push(await planDisk(pathsOf(root), disk))
     await requireSpace(deps.directory, roomForNew(disks) + OVERHEAD_OCTETS)
     await makePrivateDirectory(root)
-    const descriptor = await writeVm(deps, { spec, vmId, root, disks, origin }, progress)
-    origin?.signal?.throwIfAborted()
+    const descriptor = await writeVm(deps, { spec, vmId, root, disks, origin, signal }, progress)
+    signal?.throwIfAborted()
     progress.begin('commit')
     await syncPath(root)
     await rename(root, `${deps.directory}/${vmId}`)
@@ -98,10 +101,11 @@ async function writeVm(
     readonly root: string
     readonly disks: readonly PlannedDisk[]
     readonly origin: VmOrigin | undefined
+    readonly signal: AbortSignal | undefined
   },
   progress: Progress,
 ): Promise<Descriptor> {
-  const { spec, vmId, disks, origin } = plan
+  const { spec, vmId, disks, origin, signal } = plan
   const { name, provider, memoryMib, cpus, vtpm } = spec
   const { programs } = deps
   const paths = pathsOf(plan.root)
@@ -142,7 +146,7 @@ async function writeVm(
     await makeNewDisk(programs, disk, key, {
       begin: (step) => progress.begin(`${disk.name}: ${step}`),
       within: (percent) => progress.within(percent),
-      signal: origin?.signal,
+      signal,
     })
   }
   if (vtpm && origin?.vtpm) {

@@ -73,8 +73,8 @@ export class KeyReleases {
     const { keys } = pathsOf(root)
     // it was not made after all, and may have come to no keys yet
     if (basename(root).startsWith(CREATING) && !(await isThere(keys))) return
-    const records = await readRecord(keys, KeyRecords, 'keys.json').catch(
-      (error: unknown) => this.#notReleased(vmId, error),
+    const records = await readRecord(keys, KeyRecords, 'keys.json').catch((error: unknown) =>
+      this.#notReleased(vmId, error),
     )
     if (records) await this.noteRecords(vmId, records.keys)
   }

@@ -43,10 +43,15 @@ export async function identifyByPidFile(
   return commandLine?.includes(argument) ? identity : undefined
 }
 
-/** Whether the process ended within the time. */
-export async function waitForEnd(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+/** Whether the process ended within the time. @throws the reason of the signal */
+export async function waitForEnd(
+  identity: ProcessIdentity,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   for (const end = performance.now() + timeoutMs; performance.now() < end; await delay(POLL_MS)) {
     if (!(await isAlive(identity))) return true
+    signal?.throwIfAborted()
   }
   return !(await isAlive(identity))
 }

@@ -131,21 +131,29 @@ export async function startMachine(
   }
 }
 
+/** How long a guest may take to power off. */
+export interface Grace {
+  readonly seconds: number
+  /** Ends the waiting: the VM runs on, unless its guest does what it was asked to. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /**
  * Asks the guest to power off, then ends QEMU in order. Whatever runs on is for `settleMachine`, to be called next.
  *
- * @param options.onStep called before each of the steps `shutdown`, `power-off`
+ * @param onStep called before each of the steps `shutdown`, `power-off`
+ * @throws the reason of the signal while the guest has time
  */
 export async function stopMachine(
   paths: VmPaths,
   record: RunRecord,
-  options: { readonly graceSeconds: number; readonly onStep: (step: string) => void },
+  { seconds, signal }: Grace,
+  onStep: (step: string) => void = () => undefined,
 ): Promise<void> {
-  const { graceSeconds, onStep } = options
   onStep('shutdown')
-  if (graceSeconds > 0) {
+  if (seconds > 0) {
     await tell(paths, 'system_powerdown')
-    await waitForEnd(record.qemu, graceSeconds * 1000)
+    await waitForEnd(record.qemu, seconds * 1000, signal)
   }
   onStep('power-off')
   if (await isAlive(record.qemu)) {

@@ -87,7 +87,7 @@ export async function sendVm(
     if (!(await isTaken(host, vm, isStopped, error))) throw error
   }
   onProgress('settle', 98)
-  await stopMachine(paths, record, { graceSeconds: 0, onStep: () => undefined })
+  await stopMachine(paths, record, { seconds: 0 })
   await host.settle(vm)
 }
 

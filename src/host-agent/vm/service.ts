@@ -125,8 +125,7 @@ export function createVmService(options: VmServiceOptions): VmService {
     {
       ...(options.libvirt ?? DEFAULT_LIBVIRT),
       ...{ firmware, chooseAccelerator },
-      create: (spec, onProgress, vmId, origin) =>
-        createVm(createDeps, spec, onProgress, vmId, origin),
+      create: (spec, options) => createVm(createDeps, spec, options),
     },
   )
   const runs = createVmRuns(host, {

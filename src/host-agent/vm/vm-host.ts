@@ -70,6 +70,7 @@ export class VmHost implements Disposable {
   readonly #onLocked: () => void
   readonly #queue = new KeyedQueue()
   readonly #watches = new Map<string, Disposable>()
+  readonly #settling = new Map<string, Promise<void>>()
   /** By id: the long operation on a VM that is under way. */
   readonly #claims = new Map<string, string>()
 
@@ -137,27 +138,47 @@ export class VmHost implements Disposable {
     task: (vm: StoredVm) => Promise<T>,
     alsoFor: AlsoFor & { readonly mayRun?: boolean } = {},
   ): Promise<T> {
-    const take = async (free: StoredVm) => {
-      if (!alsoFor.mayRun || !(await findRunning(free.paths))) await this.requireStopped(free)
-      if (!alsoFor.withSnapshots && (await countSnapshots(free.paths)) > 0) {
+    const check = async (vm: StoredVm): Promise<void> => {
+      if (!alsoFor.mayRun || !(await findRunning(vm.paths))) await this.requireStopped(vm)
+      if (!alsoFor.withSnapshots && (await countSnapshots(vm.paths)) > 0) {
         throw new PlatformError('VM_SNAPSHOTS', `remove the snapshots of VM ${name} first`)
       }
-      this.#claims.set(free.descriptor.vmId, operation)
-      return free
     }
-    const vm = await this.onFreeVm(name, take, alsoFor)
-    const { vmId } = vm.descriptor
-    try {
+    const work = async (vm: StoredVm): Promise<T> => {
       const before = await this.store.readKeys(vm)
       try {
         return await task(vm)
       } finally {
         // Those that are still in its records are kept.
-        await this.releases.noteRecords(vmId, before)
+        await this.releases.noteRecords(vm.descriptor.vmId, before)
         void this.releases.flush()
       }
+    }
+    return this.hold(name, operation, work, { ...alsoFor, check })
+  }
+
+  /**
+   * As `claim`, of a VM in any state that passes a check, for an operation that drops no keys.
+   *
+   * @param options.check done when it is the turn of the operation, with what it throws
+   * @throws PlatformError `VM_BUSY`, `VM_EXPORTED`
+   */
+  async hold<T>(
+    name: string,
+    operation: string,
+    task: (vm: StoredVm) => Promise<T>,
+    options: AlsoFor & { readonly check?: (vm: StoredVm) => Promise<void> } = {},
+  ): Promise<T> {
+    const take = async (free: StoredVm) => {
+      await options.check?.(free)
+      this.#claims.set(free.descriptor.vmId, operation)
+      return free
+    }
+    const vm = await this.onFreeVm(name, take, options)
+    try {
+      return await task(vm)
     } finally {
-      this.#claims.delete(vmId)
+      this.#claims.delete(vm.descriptor.vmId)
     }
   }
 
@@ -200,13 +221,19 @@ export class VmHost implements Disposable {
     this.#onLocked()
   }
 
-  /** The end of a run that was watched was seen, whoever ended it. */
-  async settle(vm: StoredVm): Promise<void> {
+  /** The end of a run that was watched was seen, whoever ended it. Whoever comes while it is settled waits for that. */
+  settle(vm: StoredVm): Promise<void> {
     const { vmId, vtpm } = vm.descriptor
+    const underWay = this.#settling.get(vmId)
+    if (underWay) return underWay
     const watch = this.#watches.get(vmId)
     watch?.[Symbol.dispose]()
     this.#watches.delete(vmId)
-    await settleMachine(vm.paths, vtpm, { wasSeen: watch !== undefined })
+    const settled = settleMachine(vm.paths, vtpm, { wasSeen: watch !== undefined }).finally(() =>
+      this.#settling.delete(vmId),
+    )
+    this.#settling.set(vmId, settled)
+    return settled
   }
 
   /** A guest that powered itself off leaves a vTPM state to be recorded. */
@@ -289,7 +316,10 @@ export class VmHost implements Disposable {
   #requireFree({ descriptor: { vmId, name } }: StoredVm): void {
     const operation = this.#claims.get(vmId)
     if (operation !== undefined) {
-      throw new PlatformError('VM_BUSY', `VM ${name} is in the operation ${operation}`)
+      throw new PlatformError(
+        'VM_BUSY',
+        `VM ${name} is in the operation ${operation}: wait for its end, or cancel its task`,
+      )
     }
   }
 }

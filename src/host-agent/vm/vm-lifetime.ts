@@ -5,8 +5,7 @@ import { newUuid } from '../../core/random.js'
 import { type ClonedVtpm, cloneVm, vtpmOfClone } from './clone-vm.js'
 import { type CreateDeps, createVm } from './create-vm.js'
 import { OctetProgress } from './octet-progress.js'
-import type { EncryptionOptions } from './part-by-part.js'
-import type { OnProgress } from './ports.js'
+import type { EncryptionOptions, Following } from './part-by-part.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
@@ -17,7 +16,11 @@ import type { StoredVm } from './vm-store.js'
 /** VMs made and deleted. */
 export interface VmLifetime {
   /** @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_IMAGE`, `VM_DISK_FULL`, `VM_PROCESS`, `VTPM_…` */
-  create(request: VmCreate, onProgress?: OnProgress, vmId?: string): Promise<VmDetails>
+  create(
+    request: VmCreate,
+    /** `vmId`: the id that it is to have; else a new one. */
+    options?: Following & { readonly vmId?: string | undefined },
+  ): Promise<VmDetails>
   /**
    * Makes a VM like a stopped one, with an id and keys of its own. Its virtual TPM is a new one unless told.
    *
@@ -45,16 +48,16 @@ export function createVmLifetime(host: VmHost, deps: CreateDeps): VmLifetime {
   }
 
   return {
-    create: (request, onProgress = () => undefined, wantedId = newUuid()) => {
+    create: (request, options = {}) => {
       const spec = checkSpec(request)
       return host.onName(spec.name, async () => {
         await store.prepare()
         await requireNew(spec.name)
-        const { vmId } = await createVm(deps, spec, onProgress, wantedId)
+        const { vmId } = await createVm(deps, spec, options)
         logger.info({ event: 'vm.created', vmId, name: spec.name }, 'a VM was made')
         const vm = await store.find(spec.name)
         await host.reports.tell(vm)
-        onProgress('done', 100)
+        options.onProgress?.('done', 100)
         return detailsOf(vm, spec)
       })
     },

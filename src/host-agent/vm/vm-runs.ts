@@ -3,6 +3,7 @@ import { PlatformError } from '../../core/errors.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
 import type { LibvirtInside } from '../libvirt/vm-libvirt.js'
 import type { Firmware } from './accelerator.js'
+import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { Progress } from './progress.js'
 import type { Accelerator } from './records.js'
@@ -19,11 +20,16 @@ const STOP_STEPS = 3
 export interface VmRuns {
   /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
   start(name: string, onProgress?: OnProgress): Promise<VmDetails>
-  /** @throws PlatformError `VM_STOPPED` */
+  /**
+   * Asks the guest to power off, and powers off after the time that it has. While it has time the stop can be cancelled:
+   * the VM runs on, unless its guest does what it was asked to.
+   *
+   * @throws PlatformError `VM_STOPPED`, `TASK_CANCELLED`
+   */
   stop(
     name: string,
     options?: { readonly graceSeconds?: number | undefined },
-    onProgress?: OnProgress,
+    following?: Following,
   ): Promise<VmDetails>
 }
 
@@ -65,31 +71,40 @@ export function createVmRuns(
         })
       }),
 
-    stop: (name, { graceSeconds = DEFAULT_GRACE_SECONDS } = {}, onProgress = () => undefined) =>
-      host.onFreeVm(
-        name,
-        async (vm) => {
-          const { descriptor, paths } = vm
-          if (await readLibvirtRecord(paths)) return libvirt.stopThere(vm, graceSeconds)
-          const record = await findRunning(paths)
-          if (!record) {
-            await host.requireStopped(vm)
-            throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
-          }
-          const progress = new Progress(onProgress, STOP_STEPS)
-          await stopMachine(paths, record, {
-            graceSeconds,
-            onStep: (step) => progress.begin(step),
-          })
-          progress.begin('settle')
-          await host.settle(vm)
-          const { vmId } = descriptor
-          logger.info({ event: 'vm.stopped', vmId, name }, 'a VM was stopped')
-          await host.reports.tell(vm)
-          progress.end()
-          return detailsOf(vm)
-        },
-        { evenExported: true },
-      ),
+    stop: (
+      name,
+      { graceSeconds: seconds = DEFAULT_GRACE_SECONDS } = {},
+      { onProgress = () => undefined, signal } = {},
+    ) =>
+      host
+        .hold(
+          name,
+          'stop',
+          async (vm) => {
+            const { descriptor, paths } = vm
+            signal?.throwIfAborted()
+            if (await readLibvirtRecord(paths)) return libvirt.stopThere(vm, { seconds, signal })
+            const record = await findRunning(paths)
+            if (!record) {
+              await host.requireStopped(vm)
+              throw new PlatformError('VM_STOPPED', `VM ${name} does not run`)
+            }
+            const progress = new Progress(onProgress, STOP_STEPS)
+            await stopMachine(paths, record, { seconds, signal }, (step) => progress.begin(step))
+            progress.begin('settle')
+            await host.settle(vm)
+            const { vmId } = descriptor
+            logger.info({ event: 'vm.stopped', vmId, name }, 'a VM was stopped')
+            await host.reports.tell(vm)
+            progress.end()
+            return detailsOf(vm)
+          },
+          { evenExported: true },
+        )
+        .catch((error: unknown) => {
+          if (!signal?.aborted || error !== signal.reason) throw error
+          const message = `VM ${name} runs on; if its guest was asked to power off it may do so yet`
+          throw new PlatformError('TASK_CANCELLED', message, { cause: error })
+        }),
   }
 }

@@ -38,7 +38,7 @@ function onProgress(begun: string): void {
   if (count > HALF_OF_COPY) dieAt(`half of ${begun}`)
 }
 
-if (operation.create) await vms.create(operation.create, onProgress)
+if (operation.create) await vms.create(operation.create, { onProgress })
 if (operation.start) await vms.start(operation.start, dieAt)
 if (operation.encrypt) await vms.encrypt(operation.encrypt, { provider: 'kp' }, { onProgress })
 if (operation.decrypt) await vms.decrypt(operation.decrypt, {}, { onProgress })

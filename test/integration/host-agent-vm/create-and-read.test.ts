@@ -57,9 +57,11 @@ describe('a VM with two disks and a virtual TPM', () => {
           { name: 'data', sizeOctets: MIB },
         ],
       },
-      (step, percent) => {
-        steps.push(step)
-        percents.push(percent)
+      {
+        onProgress: (step, percent) => {
+          steps.push(step)
+          percents.push(percent)
+        },
       },
     )
     leaks = await watch.stop()
@@ -274,6 +276,17 @@ describe('refused', () => {
     })
     expect(await directoriesOf(odd)).toEqual([])
     expect(lines.filter((line) => line.includes('vm.keys-not-released'))).toEqual([])
+  })
+
+  test('a creation that is cancelled while a disk is filled', async () => {
+    const cancel = new AbortController()
+    const onProgress = (step: string) => {
+      if (step === 'a: fill') cancel.abort(new PlatformError('TASK_CANCELLED', 'cancelled'))
+    }
+    const request = { ...other, name: 'x', disks: [{ name: 'a', from: image }] }
+    await expect(
+      host.vms.create(request, { onProgress, signal: cancel.signal }),
+    ).rejects.toMatchObject({ code: 'TASK_CANCELLED' })
   })
 
   test('and nothing of what was refused remains', async () => {

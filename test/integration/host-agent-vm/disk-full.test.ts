@@ -45,9 +45,10 @@ test.each([...['keys', 'home', 'root: format', 'root: fill', 'vtpm']])(
   async (full) => {
     const ballast = `${volume}/ballast`
     const request = { name: 'vm', provider: 'kp', disks: [{ name: 'root', from: image }] }
-    const attempt = host.vms.create(request, (step) => {
+    const onProgress = (step: string) => {
       if (step === full) takeAllRoom(ballast)
-    })
+    }
+    const attempt = host.vms.create(request, { onProgress })
     await expect(attempt).rejects.toMatchObject({ code: 'VM_DISK_FULL' })
     expect(await directoriesOf(host)).toEqual([])
     await rm(ballast)

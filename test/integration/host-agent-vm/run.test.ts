@@ -1,5 +1,6 @@
 import { readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { PlatformError } from '../../../src/core/errors.js'
 import { DEFAULT_FIRMWARE, findKvmDefect } from '../../../src/host-agent/vm/accelerator.js'
 import { identify, isAlive } from '../../../src/host-agent/vm/processes.js'
 import { DEFAULT_PROGRAMS } from '../../../src/host-agent/vm/programs.js'
@@ -106,6 +107,25 @@ describe('a VM that runs', () => {
     }
   })
 
+  test('runs on when a stop is cancelled that waits for its guest, and is shown meanwhile', async () => {
+    const cancelled = new PlatformError('TASK_CANCELLED', 'the task was cancelled')
+    const cancel = new AbortController()
+    const begun: string[] = []
+    const stopping = host.vms.stop(
+      'vm',
+      { graceSeconds: 3600 },
+      { onProgress: (step) => begun.push(step), signal: cancel.signal },
+    )
+    await expect.poll(() => begun).toEqual(['shutdown'])
+    expect(await host.vms.show('vm')).toMatchObject({ state: 'running', pid })
+    await expect(host.vms.addDisk('vm', { name: 'late', sizeOctets: MIB })).rejects.toMatchObject({
+      code: 'VM_BUSY',
+    })
+    cancel.abort(cancelled)
+    await expect(stopping).rejects.toMatchObject({ code: 'TASK_CANCELLED' })
+    expect(await host.vms.show('vm')).toMatchObject({ state: 'running', pid })
+  })
+
   test('goes on when the agent ends, and the next agent finds and stops it', async () => {
     await using next = host.restart()
     await next.recover()
@@ -119,7 +139,7 @@ describe('a VM that runs', () => {
   test('starts again after it was stopped, since its virtual TPM is the one it stopped with', async () => {
     expect(await host.vms.start('vm')).toMatchObject({ state: 'running' })
     const stopped: string[] = []
-    await host.vms.stop('vm', { graceSeconds: 1 }, (step) => stopped.push(step))
+    await host.vms.stop('vm', { graceSeconds: 1 }, { onProgress: (step) => stopped.push(step) })
     expect(stopped).toEqual(['shutdown', 'power-off', 'settle', 'done'])
     expect(JSON.parse(await readFile(`${folder}/vtpm.json`, 'utf8'))).toMatchObject({
       ...{ state: 'stopped', generation: 3 },

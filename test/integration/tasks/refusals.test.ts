@@ -149,21 +149,27 @@ describe('a task is cancelled', () => {
     await done(site.admin, { kind: 'vm.delete', vmId: big, request: {} })
   }, 120_000)
 
-  test('but not by others without the privilege, nor once a start or stop has begun', async () => {
+  test('a stop while it waits for the guest, and the VM runs on; but not by others without the privilege', async () => {
     await done(site.admin, start())
     const stopping = await ask(site.admin, {
       kind: 'vm.stop',
       vmId,
-      request: { graceSeconds: 4 },
+      request: { graceSeconds: 3600 },
     })
     await follow(site.admin, stopping, ({ state }) => state === 'running')
     await expect(cancel(stopping, auditor)).rejects.toMatchObject({ code: 'FORBIDDEN' })
-    await expect(cancel(stopping)).rejects.toMatchObject({ code: 'TASK_UNCANCELLABLE' })
-    expect(await follow(site.admin, stopping)).toMatchObject({ state: 'done' })
+    await cancel(stopping)
+    expect(await follow(site.admin, stopping)).toMatchObject({
+      ...{ state: 'cancelled', error: { code: 'TASK_CANCELLED' } },
+    })
+    expect((await a.socket.call(listAgentVms, {})).vms).toContainEqual(
+      expect.objectContaining({ vmId, state: 'running' }),
+    )
+    await done(site.admin, { kind: 'vm.stop', vmId, request: { graceSeconds: 0 } })
   }, 60_000)
 })
 
-test('a host speaks of its own tasks alone, and gets none of others', async () => {
+test('a host speaks of its own tasks alone, gets none of others, and of some kinds none is cancelled once begun', async () => {
   const asked = await done(site.admin, make('mine'))
   await using host = await bootHost(lab, 'b')
   await host.enrol(site.anybody, await ticketFor(site))
@@ -177,6 +183,15 @@ test('a host speaks of its own tasks alone, and gets none of others', async () =
     ...{ tasks: [], goOn: [] },
     cancel: [asked.taskId],
   })
+
+  const rewrap = await ask(site.admin, { kind: 'keys.rewrap', hostId: 'b', request: {} })
+  expect(await b.call(takeTasks, { body: { ...take, holds: [] } })).toMatchObject({
+    tasks: [{ taskId: rewrap.taskId }],
+  })
+  const begun = { taskId: rewrap.taskId, state: 'running', percent: 0 } as const
+  await b.call(reportTasks, { body: { tasks: [begun] } })
+  await expect(cancel(rewrap)).rejects.toMatchObject({ code: 'TASK_UNCANCELLABLE' })
+  await b.call(reportTasks, { body: { tasks: [{ ...begun, state: 'done', percent: 100 }] } })
 })
 
 describe('while its agent is away', () => {

@@ -131,7 +131,7 @@ describe('an agent that begins with tasks of one before it', () => {
 
   test('finds out that one was done, also where it is to be cancelled', async () => {
     const made = newVm('web1')
-    await host.vms.create(made.request as never, undefined, made.taskId)
+    await host.vms.create(made.request as never, { vmId: made.taskId })
     const entry = { format: 1, order: 1, task: made, state: 'begun', before: null }
     mkdirSync(join(folder, 'tasks'), { recursive: true })
     writeFileSync(join(folder, 'tasks', `${made.taskId}.json`), JSON.stringify(entry))
