@@ -394,16 +394,6 @@ export const cloneVm = operation({
   answer: TaskView,
 })
 
-export const removeVtpm = operation({
-  id: 'removeVtpm',
-  summary: 'Take the virtual TPM out of a stopped VM',
-  method: 'DELETE',
-  path: `${BASE}/vms/:vm/vtpm`,
-  status: 200,
-  params: VmParams,
-  answer: VmDetails,
-})
-
 export const listAgentVms = operation({
   id: 'listAgentVms',
   summary: 'VMs of this host',

@@ -19,6 +19,16 @@ export const addVtpm = operation({
   answer: TaskView,
 })
 
+export const removeVtpm = operation({
+  id: 'removeVtpm',
+  summary: 'Take the virtual TPM out of a stopped VM',
+  method: 'DELETE',
+  path: BASE,
+  status: 200,
+  params: VmParams,
+  answer: VmDetails,
+})
+
 export const acceptVtpmState = operation({
   id: 'acceptVtpmState',
   summary: 'Start from a state of the virtual TPM that is refused as an older one',

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { decryptVm, encryptVm, recryptVm, removeVtpm } from '../../api/host-agent.js'
+import { decryptVm, encryptVm, recryptVm } from '../../api/host-agent.js'
 import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { collect } from '../values.js'
@@ -68,22 +68,6 @@ export function addEncryptionCommands(vm: Command): void {
       const started = await agent.client.call(recryptVm, { params: { vm: name }, body })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
-    })
-
-  withSocket(vm.command('remove-vtpm <name>'))
-    .description('take the virtual TPM out of a stopped VM; what is sealed to it is lost')
-    .option('--yes', 'do it without being asked again')
-    .addHelpText(
-      'after',
-      examples(
-        'sigillo-agent vm remove-vtpm web1 --yes',
-        'sigillo-agent vm remove-vtpm web1 --yes && sigillo-agent vm decrypt web1 --yes',
-      ),
-    )
-    .action(async (name: string, options: { yes?: boolean }, command: Command) => {
-      requireYes(options, `what VM ${name} has sealed to its virtual TPM will be lost`)
-      await using agent = connectAgent(command)
-      printVm(agent.output, await agent.client.call(removeVtpm, { params: { vm: name } }))
     })
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { acceptVtpmState, addVtpm, restoreVtpmState } from '../../api/vtpm.js'
+import { acceptVtpmState, addVtpm, removeVtpm, restoreVtpmState } from '../../api/vtpm.js'
 import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { connectAgent, followTask, withSocket } from './connection.js'
@@ -22,6 +22,22 @@ export function addVtpmCommands(vm: Command): void {
       const started = await agent.client.call(addVtpm, { params: { vm: name }, body: {} })
       const task = await followTask(agent, started)
       if (task.vm) printVm(agent.output, task.vm)
+    })
+
+  withSocket(vtpm.command('remove <vm>'))
+    .description('take the virtual TPM out of a VM; what is sealed to it is lost')
+    .option('--yes', 'do it without being asked again')
+    .addHelpText(
+      'after',
+      examples(
+        'sigillo-agent vm vtpm remove web1 --yes',
+        'sigillo-agent vm vtpm remove web1 --yes && sigillo-agent vm decrypt web1 --yes',
+      ),
+    )
+    .action(async (name: string, options: { yes?: boolean }, command: Command) => {
+      requireYes(options, `what VM ${name} has sealed to its virtual TPM will be lost`)
+      await using agent = connectAgent(command)
+      printVm(agent.output, await agent.client.call(removeVtpm, { params: { vm: name } }))
     })
 
   withSocket(vtpm.command('accept-state <vm>'))

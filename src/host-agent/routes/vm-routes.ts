@@ -13,7 +13,6 @@ import {
   readDisk,
   recryptVm,
   removeDisk,
-  removeVtpm,
   rewrapVmKeys,
   showVm,
   startVm,
@@ -62,9 +61,6 @@ export function addVmRoutes(app: App, deps: StartDeps): void {
   )
   addOperation(app, removeDisk, LOCAL, async ({ params: { vm, disk } }) =>
     finishTask(deps, 'vm.remove-disk', { vm, request: { disk } }),
-  )
-  addOperation(app, removeVtpm, LOCAL, async ({ params: { vm } }) =>
-    finishTask(deps, 'vm.remove-vtpm', { vm, request: {} }),
   )
   addOperation(app, deleteVm, LOCAL, async ({ params }) => {
     await vms.delete(params.vm)

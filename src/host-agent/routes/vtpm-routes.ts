@@ -2,6 +2,7 @@ import {
   acceptVtpmState,
   addVtpm,
   importVtpmCertificate,
+  removeVtpm,
   replaceVtpmCertificates,
   requestVtpmCertificate,
   restoreVtpmState,
@@ -16,6 +17,9 @@ const LOCAL = { access: 'local' } as const
 export function addVtpmRoutes(app: App, deps: StartDeps): void {
   addOperation(app, addVtpm, LOCAL, async ({ params: { vm }, body }) =>
     startTask(deps, 'vm.add-vtpm', { vm, request: body }),
+  )
+  addOperation(app, removeVtpm, LOCAL, ({ params: { vm } }) =>
+    finishTask(deps, 'vm.remove-vtpm', { vm, request: {} }),
   )
   addOperation(app, replaceVtpmCertificates, LOCAL, async ({ params: { vm }, body }) =>
     startTask(deps, 'vm.replace-vtpm-certificates', { vm, request: body }),

@@ -150,24 +150,6 @@ export async function changeVtpmKeys(
   })
 }
 
-/** Takes the virtual TPM out of the VM, with all that the guest has sealed to it. */
-export async function removeVtpm(
-  host: VmHost,
-  vm: StoredVm,
-  { progress, signal }: Work,
-): Promise<void> {
-  const onStep = (step: string) => progress.begin(`vtpm: ${step}`)
-  await host.withKeys(vm, ['home'], (home, opened) =>
-    changeVm(host, vm, { onStep, signal }, async () => ({
-      home: { ...home, vtpm: false },
-      homeKey: opened.of('home'),
-      newKeys: [],
-      goneKeys: VTPM_KEYS,
-      files: { drop: ['vtpm', 'vtpm-backup.permall', 'vtpm.json'] },
-    })),
-  )
-}
-
 /** Makes the file of a disk, empty. */
 export async function makeDisk(programs: Programs, { file, key }: OpenDisk): Promise<void> {
   if (isEncrypted(file) && key) await formatDisk(programs, file, key)

@@ -32,7 +32,7 @@ export interface VmChange {
 export async function changeVm(
   host: VmHost,
   vm: StoredVm,
-  options: { readonly onStep: (step: string) => void; readonly signal?: AbortSignal | undefined },
+  options: { readonly onStep?: (step: string) => void; readonly signal?: AbortSignal | undefined },
   make: (staged: VmPaths) => Promise<VmChange>,
 ): Promise<void> {
   const { programs, store } = host
@@ -43,7 +43,7 @@ export async function changeVm(
     await host.onVm(vm.descriptor.name, async () => {
       const before = await store.readKeys(vm)
       const files = await writeRecords(host, vm, staged, change)
-      await commitChange(programs, vm.paths, files, options.onStep)
+      await commitChange(programs, vm.paths, files, options.onStep ?? (() => undefined))
       await host.releases.noteRecords(vm.descriptor.vmId, before)
     })
   } catch (error) {

@@ -1,12 +1,6 @@
 import type { VmDetails, VmParts } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
-import {
-  changeDisk,
-  changeHome,
-  changeProvider,
-  changeVtpmKeys,
-  removeVtpm,
-} from './change-part.js'
+import { changeDisk, changeHome, changeProvider, changeVtpmKeys } from './change-part.js'
 import {
   changeParts,
   doSteps,
@@ -46,8 +40,6 @@ export interface VmEncryption {
     request: VmParts & { readonly provider?: string | undefined },
     options?: EncryptionOptions,
   ): Promise<VmDetails>
-  /** What the guest has sealed to its virtual TPM is lost. @throws PlatformError `VM_PLAIN` where there is none */
-  removeVtpm(name: string): Promise<VmDetails>
 }
 
 export function createVmEncryption(host: VmHost): VmEncryption {
@@ -91,15 +83,6 @@ export function createVmEncryption(host: VmHost): VmEncryption {
           return changeDisk(host, vm, diskOf(step.part), 'encrypted', work)
         })
       }),
-
-    removeVtpm: (name) =>
-      run(
-        name,
-        'remove-vtpm',
-        {},
-        ({ descriptor }) => partsToRecrypt(descriptor, { vtpm: true }),
-        (vm, _part, work) => removeVtpm(host, vm, work),
-      ),
   }
 }
 

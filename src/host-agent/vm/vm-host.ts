@@ -225,7 +225,7 @@ export class VmHost implements Disposable {
   settle(vm: StoredVm): Promise<void> {
     const { vmId, vtpm } = vm.descriptor
     const underWay = this.#settling.get(vmId)
-    if (underWay) return underWay
+    if (underWay !== undefined) return underWay
     const watch = this.#watches.get(vmId)
     watch?.[Symbol.dispose]()
     this.#watches.delete(vmId)

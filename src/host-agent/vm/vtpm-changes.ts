@@ -28,6 +28,8 @@ export interface VmVtpms {
    * @throws PlatformError `VTPM_EXISTS`, `VM_HOME_PLAIN`, `VTPM_CERTIFICATE`
    */
   addVtpm(name: string, following?: Following): Promise<VmDetails>
+  /** What the guest has sealed to its virtual TPM is lost. @throws PlatformError `VM_PLAIN` where there is none */
+  removeVtpm(name: string): Promise<VmDetails>
   /**
    * Makes a state that is refused as an older one the one to start from. The control plane records it first.
    *
@@ -81,6 +83,19 @@ export function createVmVtpms(host: VmHost, deps: { readonly certifier: VtpmCert
         )
         progress.end()
         return changed(vm, 'vm.vtpm-added')
+      }),
+
+    removeVtpm: (name) =>
+      host.claim(name, 'remove-vtpm', async (vm) => {
+        requireVtpm(vm)
+        await host.withKeys(vm, ['home'], (home, opened) =>
+          changeVm(host, vm, {}, async () => ({
+            home: { ...home, vtpm: false },
+            ...{ homeKey: opened.of('home'), newKeys: [], goneKeys: VTPM_KEYS },
+            files: { drop: ['vtpm', 'vtpm-backup.permall', 'vtpm.json'] },
+          })),
+        )
+        return changed(vm, 'vm.vtpm-removed')
       }),
 
     acceptVtpmState: (name) =>
