@@ -2,4 +2,4 @@
 import { runProgram } from './run.js'
 import { agentProgram } from './sigillo-agent.js'
 
-await runProgram(agentProgram(), process.argv)
+await runProgram(await agentProgram(process.argv.slice(2)), process.argv)

@@ -2,4 +2,4 @@
 import { runProgram } from './run.js'
 import { sigilloProgram } from './sigillo.js'
 
-await runProgram(sigilloProgram(), process.argv)
+await runProgram(await sigilloProgram(process.argv.slice(2)), process.argv)

@@ -1,66 +1,136 @@
 import type { Command } from 'commander'
-import { addAuditCommands } from './authority/audit.js'
-import { addDefaultProviderCommands } from './authority/default-provider.js'
-import { addEndorsementCommands } from './authority/endorsement.js'
-import { addGuestCommands } from './authority/guest.js'
-import { addHostCommands } from './authority/host.js'
-import { addImageCommands } from './authority/image.js'
-import { addInventoryCommands } from './authority/inventory.js'
-import { addInventoryHostCommands } from './authority/inventory-hosts.js'
-import { addLoginCommands } from './authority/login.js'
-import { addNativeCommands } from './authority/native.js'
-import { addOperatorCommands } from './authority/operator.js'
-import { addPeopleCommands } from './authority/people.js'
-import { addPolicyCommands } from './authority/policy.js'
-import { addKmipTest, addProviderCommands } from './authority/provider.js'
-import { addRoleCommands } from './authority/role.js'
-import { addSiteCommands } from './authority/site.js'
-import { addStandardCommands } from './authority/standard.js'
-import { addStoragePolicyCommands } from './authority/storage-policy.js'
-import { addTaskCommands } from './authority/task.js'
-import { addTicketCommands } from './authority/ticket.js'
-import { addTokenCommands } from './authority/token.js'
-import { addVerifyVm } from './authority/verify-vm.js'
-import { addVmTaskCommands } from './authority/vm.js'
-import { addWebhookCommands } from './authority/webhook.js'
 import { buildVersion } from './build.js'
-import { addEkCommands } from './offline/ek-commands.js'
-import { addEventLogCommands } from './offline/event-log-commands.js'
-import { addImaCommands } from './offline/ima-commands.js'
-import { addKmipCommands } from './offline/kmip-commands.js'
-import { addVerifyCommands } from './offline/verify-commands.js'
 import { createProgram } from './run.js'
+import { addTopics, type Topic } from './topics.js'
 
-/** All commands of `sigillo`. */
-export function sigilloProgram(): Command {
+/** In the order of the help. */
+export const SIGILLO_TOPICS: readonly Topic[] = [
+  {
+    words: ['init', 'serve', 'config'],
+    load: async () => (await import('./authority/site.js')).addSiteCommands,
+  },
+  {
+    words: ['anchor', 'crl', 'endorsement-key', 'revoked-key'],
+    load: async () => (await import('./authority/endorsement.js')).addEndorsementCommands,
+  },
+  {
+    words: ['ticket'],
+    load: async () => (await import('./authority/ticket.js')).addTicketCommands,
+  },
+  {
+    words: ['host', 'webhook'],
+    load: async () => {
+      const { addHostCommands } = await import('./authority/host.js')
+      const { addWebhookCommands } = await import('./authority/webhook.js')
+      return (program) => addWebhookCommands(program, addHostCommands(program))
+    },
+  },
+  {
+    words: ['guest'],
+    load: async () => (await import('./authority/guest.js')).addGuestCommands,
+  },
+  {
+    words: ['token'],
+    load: async () => (await import('./authority/token.js')).addTokenCommands,
+  },
+  {
+    words: ['image'],
+    load: async () => (await import('./authority/image.js')).addImageCommands,
+  },
+  {
+    words: ['policy'],
+    load: async () => (await import('./authority/policy.js')).addPolicyCommands,
+  },
+  {
+    words: ['provider'],
+    load: async () => (await import('./authority/provider.js')).addProviderCommands,
+  },
+  {
+    words: ['native'],
+    load: async () => (await import('./authority/native.js')).addNativeCommands,
+  },
+  {
+    words: ['standard'],
+    load: async () => (await import('./authority/standard.js')).addStandardCommands,
+  },
+  {
+    words: ['default-provider'],
+    load: async () => (await import('./authority/default-provider.js')).addDefaultProviderCommands,
+  },
+  {
+    words: ['cluster', 'vm', 'vtpm', 'event'],
+    load: async () => {
+      const { addInventoryCommands } = await import('./authority/inventory.js')
+      const { addVmTaskCommands } = await import('./authority/vm.js')
+      return (program) => addVmTaskCommands(addInventoryCommands(program))
+    },
+  },
+  {
+    words: ['inventory'],
+    load: async () => (await import('./authority/inventory-hosts.js')).addInventoryHostCommands,
+  },
+  {
+    words: ['storage-policy'],
+    load: async () => (await import('./authority/storage-policy.js')).addStoragePolicyCommands,
+  },
+  {
+    words: ['task'],
+    load: async () => (await import('./authority/task.js')).addTaskCommands,
+  },
+  {
+    words: ['operator', 'user', 'service-account'],
+    load: async () => {
+      const { addOperatorCommands } = await import('./authority/operator.js')
+      const { addPeopleCommands } = await import('./authority/people.js')
+      return (program) => addPeopleCommands(program, addOperatorCommands(program))
+    },
+  },
+  {
+    words: ['role', 'permission'],
+    load: async () => (await import('./authority/role.js')).addRoleCommands,
+  },
+  {
+    words: ['login', 'logout', 'whoami', 'password'],
+    load: async () => (await import('./authority/login.js')).addLoginCommands,
+  },
+  {
+    words: ['audit'],
+    load: async () => (await import('./authority/audit.js')).addAuditCommands,
+  },
+  {
+    words: ['verify'],
+    load: async () => {
+      const { addVerifyCommands } = await import('./offline/verify-commands.js')
+      const { addVerifyVm } = await import('./authority/verify-vm.js')
+      return (program) => addVerifyVm(addVerifyCommands(program))
+    },
+  },
+  {
+    words: ['eventlog'],
+    load: async () => (await import('./offline/event-log-commands.js')).addEventLogCommands,
+  },
+  {
+    words: ['ima'],
+    load: async () => (await import('./offline/ima-commands.js')).addImaCommands,
+  },
+  {
+    words: ['ek'],
+    load: async () => (await import('./offline/ek-commands.js')).addEkCommands,
+  },
+  {
+    words: ['kmip'],
+    load: async () => {
+      const { addKmipCommands } = await import('./offline/kmip-commands.js')
+      const { addKmipTest } = await import('./authority/provider.js')
+      return (program) => addKmipTest(addKmipCommands(program))
+    },
+  },
+]
+
+/** `sigillo` with the commands that `args` can mean; with all of them where it is empty. */
+export async function sigilloProgram(args: readonly string[] = []): Promise<Command> {
   const program = createProgram('sigillo', 'Trust authority for KVM hosts')
   program.version(buildVersion())
-  addSiteCommands(program)
-  addEndorsementCommands(program)
-  addTicketCommands(program)
-  const host = addHostCommands(program)
-  addWebhookCommands(program, host)
-  addGuestCommands(program)
-  addTokenCommands(program)
-  addImageCommands(program)
-  addPolicyCommands(program)
-  addProviderCommands(program)
-  addNativeCommands(program)
-  addStandardCommands(program)
-  addDefaultProviderCommands(program)
-  addVmTaskCommands(addInventoryCommands(program))
-  addInventoryHostCommands(program)
-  addStoragePolicyCommands(program)
-  addTaskCommands(program)
-  addPeopleCommands(program, addOperatorCommands(program))
-  addRoleCommands(program)
-  addLoginCommands(program)
-  addAuditCommands(program)
-  addVerifyVm(addVerifyCommands(program))
-  addEventLogCommands(program)
-  addImaCommands(program)
-  addEkCommands(program)
-  addKmipCommands(program)
-  addKmipTest(program)
+  await addTopics(program, SIGILLO_TOPICS, args)
   return program
 }

@@ -129,7 +129,7 @@ function endedEarly(): PlatformError {
 /** Threads run compiled code: a test runner that runs the sources uses the build beside them. */
 function createWorker(): Worker {
   const fromSource = import.meta.url.endsWith('.ts')
-  const compiled = fromSource ? '../../dist/src/eventlog/worker.js' : './worker.js'
+  const compiled = fromSource ? '../../dist/src/eventlog/worker.js' : '../eventlog/worker.js'
   return new Worker(new URL(compiled, import.meta.url), {
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB },

@@ -1,10 +1,9 @@
 import type { Command } from 'commander'
 import { type Client, createClient } from '../../api/client.js'
 import { cancelTask, getTask, type TaskView } from '../../api/host-agent.js'
-import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
+import { environment } from '../../core/config.js'
 import type { ErrorCode } from '../../core/error-codes.js'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
-import { AgentConfig } from '../../host-agent/config.js'
 import { createOutput, type Output, progressBar } from '../output.js'
 
 const DEFAULT_SOCKET = '/run/sigillo/agent.sock'
@@ -19,7 +18,6 @@ export interface AgentConnection extends AsyncDisposable {
 
 interface Flags {
   readonly socket?: string
-  readonly config?: string
   readonly json?: boolean
 }
 
@@ -44,12 +42,6 @@ export function connectAgent(command: Command): AgentConnection {
     output: createOutput({ json: json === true }),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
-}
-
-/** The configuration that the options of a command name. */
-export function agentConfigOf(command: Command): LoadedConfig<typeof AgentConfig> {
-  const { config } = command.optsWithGlobals<Flags>()
-  return loadConfig(AgentConfig, { prefix: 'SIGILLO_AGENT', file: config, env: environment() })
 }
 
 /**

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { systemClock } from '../../core/clock.js'
+import { environment, type LoadedConfig, loadConfig } from '../../core/config.js'
 import { createLogger } from '../../core/logger.js'
+import { AgentConfig } from '../../host-agent/config.js'
 import { settingLines } from '../config-show.js'
 import { createOutput } from '../output.js'
 import { examples } from '../run.js'
-import { agentConfigOf } from './connection.js'
 
 /** Longest that a VM task is waited for when the agent stops. */
 const GRACE_MS = 60_000
@@ -26,7 +27,7 @@ export function addDaemonCommands(program: Command): void {
       const { hardenProcess, runUntilSignal } = await import('../../http/index.js')
       hardenProcess()
       const { startHostAgent } = await import('../../host-agent/main.js')
-      const { config } = agentConfigOf(command)
+      const { config } = configOf(command)
       const logger = createLogger({ name: 'sigillo-agent', level: config.logLevel })
       const agent = await startHostAgent({
         config,
@@ -50,8 +51,13 @@ export function addDaemonCommands(program: Command): void {
       ),
     )
     .action((_options: unknown, command: Command) => {
-      const { settings } = agentConfigOf(command)
+      const { settings } = configOf(command)
       const { json } = command.optsWithGlobals<{ json?: boolean }>()
       createOutput({ json: json === true }).data(settings, () => settingLines(settings))
     })
+}
+
+function configOf(command: Command): LoadedConfig<typeof AgentConfig> {
+  const { config } = command.optsWithGlobals<{ readonly config?: string }>()
+  return loadConfig(AgentConfig, { prefix: 'SIGILLO_AGENT', file: config, env: environment() })
 }

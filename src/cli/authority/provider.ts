@@ -187,11 +187,8 @@ export function addProviderCommands(program: Command): void {
   })
 }
 
-/** Also `sigillo kmip test`, beside the other commands about KMIP. */
-export function addKmipTest(program: Command): void {
-  const kmip =
-    program.commands.find((command) => command.name() === 'kmip') ??
-    program.command('kmip').description('key servers that speak KMIP')
+/** `sigillo kmip test`, beside the other commands about KMIP. */
+export function addKmipTest(kmip: Command): void {
   addProviderTest(kmip, 'test <provider>', ['sigillo kmip test vault'])
 }
 

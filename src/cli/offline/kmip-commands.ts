@@ -27,8 +27,8 @@ interface ServeOptions {
 const kmip = () => import('../../kmip/index.js')
 const http = () => import('../../http/index.js')
 
-/** `sigillo kmip serve` and `sigillo kmip decode`. */
-export function addKmipCommands(program: Command): void {
+/** `sigillo kmip serve` and `sigillo kmip decode`. Returns the command that they are below. */
+export function addKmipCommands(program: Command): Command {
   const commands = program.command('kmip').description('key servers that speak KMIP')
   commands
     .command('serve')
@@ -62,6 +62,7 @@ export function addKmipCommands(program: Command): void {
     .action((file: string, options: { readonly xml?: boolean }, command: Command) =>
       decode(file, options.xml === true, command),
     )
+  return commands
 }
 
 async function serve(options: ServeOptions, command: Command): Promise<void> {

@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Command } from 'commander'
+import { Command } from 'commander'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VM_TASKS } from '../../../src/api/vm-tasks.js'
-import { sigilloProgram } from '../../../src/cli/sigillo.js'
-import { agentProgram } from '../../../src/cli/sigillo-agent.js'
+import { SIGILLO_TOPICS, sigilloProgram } from '../../../src/cli/sigillo.js'
+import { AGENT_TOPICS, agentProgram } from '../../../src/cli/sigillo-agent.js'
 import { freePort } from '../../helpers/free-port.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
 import { run, sigillo } from './sigillo.js'
@@ -31,8 +31,11 @@ function leavesOf(command: Command): readonly Command[] {
 }
 
 describe('every command', () => {
-  test.each([sigilloProgram(), agentProgram()])('of %s has help with examples', (program) => {
-    const leaves = leavesOf(program)
+  test.each([
+    ['sigillo', sigilloProgram],
+    ['sigillo-agent', agentProgram],
+  ])('of %s has help with examples', async (_, programOf) => {
+    const leaves = leavesOf(await programOf())
     expect(leaves.length).toBeGreaterThan(10)
     for (const leaf of leaves) {
       let help = ''
@@ -48,14 +51,23 @@ describe('every command', () => {
     }
   })
 
-  test('for what hosts do with VMs is there: one for each kind of task', () => {
-    const told = leavesOf(sigilloProgram()).map((leaf) => leaf.description())
+  test('for what hosts do with VMs is there: one for each kind of task', async () => {
+    const told = leavesOf(await sigilloProgram()).map((leaf) => leaf.description())
     // given by `vm policies`, which plans it
     const missing = Object.entries(VM_TASKS).filter(
       ([kind, { summary }]) => kind !== 'vm.apply-policy' && !told.includes(summary),
     )
     expect(missing.map(([kind]) => kind)).toEqual([])
   })
+
+  test.each([...SIGILLO_TOPICS, ...AGENT_TOPICS])(
+    'is found by its first word: $words',
+    async ({ words, load }) => {
+      const program = new Command()
+      ;(await load())(program)
+      expect(program.commands.map((command) => command.name())).toEqual(words)
+    },
+  )
 
   test.each(['main', 'agent-main'] as const)(
     'prints help and version as a process (%s)',
