@@ -1,4 +1,12 @@
-/** Where a command writes: data to standard output, everything else to standard error. */
+import { printable, printableJson } from './printable.js'
+
+/** Lines of one item, such as a certificate. */
+const OF_TEXT = '\n\t'
+
+/**
+ * Where a command writes: data to standard output, everything else to standard error. Nothing that is written commands the
+ * terminal, whoever it came from.
+ */
 export interface Output {
   /** One document of data: JSON with `--json`, otherwise the lines that `text` makes. */
   data(value: unknown, text: () => readonly string[]): void
@@ -21,23 +29,26 @@ export function createOutput(options: { readonly json: boolean }): Output {
     live,
     data(value, text) {
       clearProgress()
-      const lines = options.json ? [JSON.stringify(value, null, 2)] : text()
+      const lines = options.json
+        ? [printableJson(JSON.stringify(value, null, 2))]
+        : text().map((line) => printable(line, OF_TEXT))
       if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
     },
     note(line) {
       clearProgress()
-      if (!options.json) process.stderr.write(`${line}\n`)
+      if (!options.json) process.stderr.write(`${printable(line, OF_TEXT)}\n`)
     },
     progress(line) {
       if (!live) return
-      process.stderr.write(`\r\x1b[K${line}`)
+      process.stderr.write(`\r\x1b[K${printable(line)}`)
       progressShown = true
     },
   }
 }
 
 /** Columns aligned with two blanks between; the first row is the head. */
-export function table(rows: readonly (readonly string[])[]): readonly string[] {
+export function table(cells: readonly (readonly string[])[]): readonly string[] {
+  const rows = cells.map((row) => row.map((cell) => printable(cell)))
   const widths: number[] = []
   for (const row of rows) {
     row.forEach((cell, column) => {

@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import type { ErrorCode } from '../core/error-codes.js'
 import { messageOf, PlatformError } from '../core/errors.js'
+import { printable } from './printable.js'
 
 /** 0 done, 1 failed, 2 wrong usage, 3 verified and refused. */
 const EXIT_FAILED = 1
@@ -56,20 +57,27 @@ export async function runProgram(program: Command, argv: readonly string[]): Pro
 function report(name: string, error: unknown): number {
   // thrown by a command, not while its options were parsed: nothing was printed yet
   if (error instanceof InvalidArgumentError) {
-    process.stderr.write(`${name}: error: ${error.message}\n`)
+    process.stderr.write(`${name}: error: ${shownError(error.message)}\n`)
     return EXIT_USAGE
   }
   if (error instanceof CommanderError) {
     return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_USAGE
   }
   if (error instanceof PlatformError) {
-    process.stderr.write(`${name}: error: ${error.message} (${error.code})\n`)
+    process.stderr.write(
+      `${name}: error: ${shownError(error.message)} (${printable(error.code)})\n`,
+    )
     const hint = (HINTS as Partial<Record<string, string>>)[error.code]
     if (hint) process.stderr.write(`${name}: hint: ${hint}\n`)
     return REFUSALS.has(error.code) ? EXIT_REFUSED : EXIT_FAILED
   }
-  process.stderr.write(`${name}: error: ${messageOf(error)}\n`)
+  process.stderr.write(`${name}: error: ${shownError(messageOf(error))}\n`)
   return EXIT_FAILED
+}
+
+/** Lines of an error after its first are set in: none looks like one of ours. */
+function shownError(message: string): string {
+  return printable(message.trimEnd(), '\n').replaceAll('\n', '\n  ')
 }
 
 function allCommands(command: Command): readonly Command[] {
