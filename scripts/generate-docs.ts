@@ -3,8 +3,9 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { BUILT_IN_ROLES } from '../src/api/built-in-roles.js'
 import { METRICS } from '../src/api/metrics.js'
 import type { Needs } from '../src/api/needs.js'
-import { PRIVILEGES } from '../src/api/privileges.js'
+import { PRIVILEGES, type Privilege } from '../src/api/privileges.js'
 import { SealedService, sealOperations } from '../src/api/seal.js'
+import { type KnownVm, VM_TASKS } from '../src/api/vm-tasks.js'
 import { describeSettings } from '../src/core/config.js'
 import { ERROR_CODES } from '../src/core/error-codes.js'
 import { AgentConfig } from '../src/host-agent/config.js'
@@ -103,7 +104,7 @@ async function operationsForPeople(): Promise<ReadonlyMap<string, readonly ForPe
 function needsCells({ needs }: ForPeople): string {
   if (needs.on === 'self') return 'to be known | oneself'
   const where = { site: 'site', object: 'each object' }[needs.on]
-  return `${needs.privileges.map((one) => `\`${one}\``).join(' ')} | ${where}`
+  return `${codes(needs.privileges)} | ${where}`
 }
 
 function privilegesPage(operations: ReadonlyMap<string, readonly ForPeople[]>): string {
@@ -113,8 +114,8 @@ function privilegesPage(operations: ReadonlyMap<string, readonly ForPeople[]>): 
   return [
     '# Privileges',
     '',
-    'Made of `src/api/privileges.ts` by `npm run docs`. Names are those of vSphere, one to one. Who has a privilege on the site has',
-    'it on every cluster and VM; on a cluster, on every VM of it.',
+    'Made of `src/api/privileges.ts` and `src/api/vm-tasks.ts` by `npm run docs`. Names are those of vSphere, one to one. Who has a',
+    'privilege on the site has it on every cluster and VM; on a cluster, on every VM of it.',
     '',
     '| privilege | allows to | checked on |',
     '|---|---|---|',
@@ -126,7 +127,7 @@ function privilegesPage(operations: ReadonlyMap<string, readonly ForPeople[]>): 
     '|---|---|---|',
     ...Object.entries(BUILT_IN_ROLES).map(
       ([name, { description, privileges }]) =>
-        `| \`${name}\` | ${description} | ${privileges.map((one) => `\`${one}\``).join(' ')} |`,
+        `| \`${name}\` | ${description} | ${codes(privileges)} |`,
     ),
     '',
     '## What each operation needs',
@@ -143,7 +144,40 @@ function privilegesPage(operations: ReadonlyMap<string, readonly ForPeople[]>): 
       ...list.map((one) => `| \`${one.id}\` | ${one.summary} | ${needsCells(one)} |`),
       '',
     ]),
+    '## What each task needs',
+    '',
+    'Operations on VMs that are done by [tasks](tasks.md), by their kind. Checked on the VM; for kinds that make one, on its cluster what',
+    'is for new VMs; for those without a VM, on the cluster of the host. The last column is needed beside that by what the request or',
+    'the VM is: what becomes or is encrypted, decrypted, or moved.',
+    '',
+    '| kind | does | needs | may need beside that |',
+    '|---|---|---|---|',
+    ...Object.entries(VM_TASKS).map(([name, { summary, privileges }]) => {
+      const { always, sometimes } = taskPrivileges(privileges as AskedPrivileges)
+      return `| \`${name}\` | ${summary} | ${codes(always)} | ${codes(sometimes)} |`
+    }),
+    '',
   ].join('\n')
+}
+
+type AskedPrivileges = (request: object, vm: KnownVm | undefined) => readonly Privilege[]
+
+/** What a kind of task needs in every case, and in some: of requests and VMs that differ in all that decides. */
+function taskPrivileges(of: AskedPrivileges) {
+  const vms = [undefined, 'gold'].map((provider) => ({
+    ...{ vtpm: false, disks: [{ name: 'root', sizeOctets: 0, encrypted: provider !== undefined }] },
+    ...(provider === undefined ? {} : { provider }),
+  }))
+  const wanted = [{ encrypted: true, provider: 'silver' }, { encrypted: false }]
+  const requests = [{}, { plain: true }, { move: true }, ...wanted.map((home) => ({ home }))]
+  const cases = vms.flatMap((vm) => requests.map((request) => of(request, vm)))
+  const all = [...new Set(cases.flat())]
+  const isInAll = (privilege: Privilege) => cases.every((one) => one.includes(privilege))
+  return { always: all.filter(isInAll), sometimes: all.filter((one) => !isInAll(one)) }
+}
+
+function codes(privileges: readonly Privilege[]): string {
+  return privileges.map((one) => `\`${one}\``).join(' ')
 }
 
 /** Written by hand but for the table beside vSphere, at its end. */

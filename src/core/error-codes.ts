@@ -145,7 +145,7 @@ export const ERROR_CODES = {
 
   // vm
   VM_EXISTS: { status: 409, title: 'a VM of this name exists on the host' },
-  VM_NOT_FOUND: { status: 404, title: 'no VM of this name is on the host' },
+  VM_NOT_FOUND: { status: 404, title: 'no VM of this name or id is known' },
   VM_RUNNING: { status: 409, title: 'the VM is running' },
   VM_BUSY: { status: 409, title: 'another operation on the VM is under way' },
   VM_STOPPED: { status: 409, title: 'the VM is not running' },

@@ -8,6 +8,7 @@ import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
 import type { StoredTask, TaskSignal } from '../task-ports.js'
 import { firstEncryptionHost, requireEncryptionHost } from './hosts.js'
 import type { Act } from './inventory.js'
+import { requireVm } from './tags.js'
 import { addTaskEvent, auditTask } from './task-events.js'
 import { taskView } from './task-view.js'
 
@@ -98,20 +99,15 @@ async function placeOnVm(
   wanted: NewVmTask,
 ): Promise<TaskPlace> {
   const { vmId = '' } = wanted
-  const vm = await tx.findVm(vmId)
-  const place = await tx.placeOfVm(vmId)
-  if (!vm) {
-    rights.require(['System.Read'], place)
-    throw new PlatformError('VM_NOT_FOUND', `no host reported a VM ${vmId}`)
-  }
   const { makesVm } = VM_TASKS[wanted.kind]
   const ofNewVm = (privilege: Privilege) =>
     makesVm === true && PRIVILEGES[privilege].checkedOn === 'cluster'
-  const needed = privilegesOf(wanted, vm.report)
+  const needed = privilegesOf(wanted, (await tx.findVm(vmId))?.report)
   rights.require(
     needed.filter((one) => !ofNewVm(one)),
-    place,
+    await tx.placeOfVm(vmId),
   )
+  const vm = await requireVm(tx, vmId)
   rights.require(needed.filter(ofNewVm), newVmIn(vm.cluster))
   return vm
 }
@@ -122,15 +118,13 @@ async function placeOnHost(
   wanted: NewVmTask,
 ): Promise<TaskPlace> {
   const rights = await tx.rightsOf(act)
-  const { hostId, cluster } = wanted
-  const { makesVm } = VM_TASKS[wanted.kind]
-  const placeIn = (name: string): Place => (makesVm ? newVmIn(name) : { kind: 'cluster', name })
+  const { hostId } = wanted
+  const { cluster, named } = await targetOf(tx, wanted)
   const needed = privilegesOf(wanted, undefined)
+  const { makesVm } = VM_TASKS[wanted.kind]
+  rights.require(needed, makesVm ? newVmIn(cluster) : clusterOrSite(cluster), named)
+  if (cluster === undefined) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
   if (hostId === undefined) {
-    if (cluster === undefined) {
-      throw new PlatformError('REQUEST_INVALID', 'expected a host or a cluster, found neither')
-    }
-    rights.require(needed, placeIn(cluster))
     const hosts = await tx.listTrustedHosts(cluster)
     const [first] = hosts
     const ready = encrypts(needed) ? await firstEncryptionHost(tx, act, hosts) : first
@@ -138,14 +132,11 @@ async function placeOnHost(
     if (chosen) return chosen
     throw new PlatformError('TASK_HOST', `no host of cluster ${cluster} is trusted now`)
   }
-  const host = await tx.hostTrust(hostId)
-  rights.require(needed, host ? placeIn(host.cluster) : SITE)
-  if (!host) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
-  if (cluster !== undefined && cluster !== host.cluster) {
-    const message = `expected a host of cluster ${cluster}, found ${hostId} in ${host.cluster}`
+  if (wanted.cluster !== undefined && wanted.cluster !== cluster) {
+    const message = `expected a host of cluster ${wanted.cluster}, found ${hostId} in ${cluster}`
     throw new PlatformError('TASK_HOST', message)
   }
-  return { hostId, cluster: host.cluster }
+  return { hostId, cluster }
 }
 
 function encrypts(needed: readonly Privilege[]): boolean {
@@ -160,6 +151,29 @@ function privilegesOf(
   return VM_TASKS[wanted.kind].privileges(wanted.request as never, vm)
 }
 
-function newVmIn(cluster: string): Place {
-  return { kind: 'vm', cluster, tags: [] }
+/**
+ * The cluster in which something is to be made or done: that of a host, or one that is named; none where nobody knows the
+ * host. Of a host on which the caller may do nothing, nobody says whether it exists, so refusals name the host.
+ *
+ * @throws PlatformError `REQUEST_INVALID` where neither is named
+ */
+export async function targetOf(
+  tx: ControlPlaneTransaction,
+  { hostId, cluster }: { readonly hostId?: string; readonly cluster?: string },
+): Promise<{ readonly cluster: string | undefined; readonly named?: string }> {
+  if (hostId !== undefined) {
+    const host = await tx.hostTrust(hostId)
+    return { cluster: host?.cluster, named: `the cluster of host ${hostId}` }
+  }
+  if (cluster !== undefined) return { cluster }
+  throw new PlatformError('REQUEST_INVALID', 'expected a host or a cluster, found neither')
+}
+
+/** The place of a VM that is to be made. Without a cluster, permissions on the site alone cover it. */
+export function newVmIn(cluster: string | undefined): Place {
+  return { kind: 'vm', tags: [], ...(cluster === undefined ? {} : { cluster }) }
+}
+
+function clusterOrSite(cluster: string | undefined): Place {
+  return cluster === undefined ? SITE : { kind: 'cluster', name: cluster }
 }

@@ -3,7 +3,7 @@ import type { NewVmTask, VmTaskView } from '../../api/tasks.js'
 import { PlatformError } from '../../core/errors.js'
 import { describeStep, planPolicyChange } from '../../storage-policies/index.js'
 import type { ControlPlaneTransaction } from '../ports.js'
-import { queueTask, type TaskDeps } from './create-task.js'
+import { newVmIn, queueTask, type TaskDeps, targetOf } from './create-task.js'
 import { defaultInForce } from './default-in-force.js'
 import type { Act } from './inventory.js'
 import { givenBy, type PlannedChange, type PolicyChange, planVmPolicies } from './vm-policies.js'
@@ -61,12 +61,12 @@ export function createVmPolicies(deps: TaskDeps) {
         disks: disks.map((disk) => ({ name: disk.name, policy: disk.policy ?? policy })),
       }
       const { task, view } = await store.transaction(async (tx) => {
-        const given = await givenBy(tx, change)
-        const queued = await queueTask(tx, deps, act, await taskFor(tx, wanted, given))
-        const { vmId = '' } = queued.task
+        const { cluster, named } = await targetOf(tx, wanted)
         const rights = await tx.rightsOf(act)
-        const place = { kind: 'vm', cluster: queued.task.cluster, tags: [] } as const
-        rights.require(['StorageProfile.Apply'], place)
+        rights.require(['StorageProfile.Apply'], newVmIn(cluster), named)
+        const given = await givenBy(tx, change)
+        const queued = await queueTask(tx, deps, act, await taskFor(tx, wanted, cluster, given))
+        const { vmId = '' } = queued.task
         await recordGivenPolicies(tx, act, { vmId, name }, given)
         return queued
       })
@@ -87,6 +87,8 @@ interface TaskSettings {
 async function taskFor(
   tx: ControlPlaneTransaction,
   wanted: VmByPolicy,
+  /** In which it is made; none where nobody knows its host. */
+  place: string | undefined,
   given: PlannedChange['given'],
 ): Promise<NewVmTask> {
   const { hostId, cluster, policy: _, disks, expiresInSeconds, ...spec } = wanted
@@ -100,7 +102,6 @@ async function taskFor(
     const one = ofDisk(name)
     return one ? [[name, one] as const] : []
   })
-  const place = cluster ?? (hostId && (await tx.findHost(hostId))?.cluster)
   const fallback =
     place === undefined ? undefined : defaultInForce(await tx.listDefaultProviders(), place)
   const steps = planPolicyChange(

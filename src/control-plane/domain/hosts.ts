@@ -1,7 +1,9 @@
 import type { EncryptionMode, InventoryHostView } from '../../api/inventory.js'
+import type { Privilege } from '../../api/privileges.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import { type Page, readVisiblePage, type StoredPage } from '../../core/page.js'
+import { SITE } from '../../people/index.js'
 import type { HostFilter, StoredEncryption, StoredHost, VmCount } from '../inventory-ports.js'
 import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
 import { afterEncryptedVm, isOff, modeOf, setEncryption } from './encryption-mode.js'
@@ -40,19 +42,16 @@ export function createHosts(
         return { items: await viewsOf(tx, items), ...next }
       }),
 
-    /** @throws PlatformError `NOT_FOUND` */
+    /** @throws PlatformError `FORBIDDEN`, `NOT_FOUND` */
     get: (act: Act, hostId: string): Promise<InventoryHostView> =>
-      store.transaction(async (tx) => {
-        const host = await requireHost(tx, hostId)
-        const rights = await tx.rightsOf(act)
-        rights.require(['System.Read'], { kind: 'cluster', name: host.cluster })
-        return viewOf(tx, host)
-      }),
+      store.transaction(async (tx) =>
+        viewOf(tx, await permittedHost(tx, act, hostId, 'System.Read')),
+      ),
 
     /**
      * Turns encryption on a host on or off. Hosts where it is off get no keys, and erase those that they have.
      *
-     * @throws PlatformError `NOT_FOUND`, and as `setEncryption`
+     * @throws PlatformError `FORBIDDEN`, `NOT_FOUND`, and as `setEncryption`
      */
     async setEncryption(
       act: Act,
@@ -60,9 +59,7 @@ export function createHosts(
       setting: StoredEncryption['setting'],
     ): Promise<InventoryHostView> {
       const view = await store.transaction(async (tx) => {
-        const host = await requireHost(tx, hostId)
-        const rights = await tx.rightsOf(act)
-        rights.require(['Cryptographer.RegisterHost'], { kind: 'cluster', name: host.cluster })
+        const host = await permittedHost(tx, act, hostId, 'Cryptographer.RegisterHost')
         const { encrypted } = await countOf(tx, hostId)
         const encryption = setEncryption(host, setting, encrypted)
         const changed = await saveEncryption(tx, host, encryption, act.operator, act.nowMs)
@@ -198,8 +195,17 @@ async function tellMode(
   })
 }
 
-async function requireHost(tx: ControlPlaneTransaction, hostId: string): Promise<StoredHost> {
+/** A host on whose cluster the caller has a privilege: of others nobody says whether they exist. */
+async function permittedHost(
+  tx: ControlPlaneTransaction,
+  act: Act,
+  hostId: string,
+  privilege: Privilege,
+): Promise<StoredHost> {
   const host = await tx.findHost(hostId)
+  const rights = await tx.rightsOf(act)
+  const place = host ? ({ kind: 'cluster', name: host.cluster } as const) : SITE
+  rights.require([privilege], place, `the cluster of host ${hostId}`)
   if (!host) throw new PlatformError('NOT_FOUND', `no host ${hostId}`)
   return host
 }

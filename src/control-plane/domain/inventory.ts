@@ -70,7 +70,7 @@ export function createInventory(store: ControlPlaneStore) {
         return { items: await vmViews(tx, items), ...next }
       }),
 
-    /** @throws PlatformError `NOT_FOUND` */
+    /** @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND` */
     getVm: (act: Act, vmId: string): Promise<VmView> =>
       store.transaction(async (tx) => {
         const rights = await tx.rightsOf(act)

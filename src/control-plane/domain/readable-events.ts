@@ -5,7 +5,8 @@ import type { ControlPlaneStore, ControlPlaneTransaction } from '../ports.js'
 import type { Act } from './inventory.js'
 
 /**
- * The next events that the caller may see: who may read the site all of them, others those of their VMs and clusters.
+ * The next events that the caller may see: who may read the site all of them, others those of their clusters, with the hosts
+ * there, and of their VMs.
  *
  * @returns the events, and the number of the last one that was looked at; none where there were no more
  * @throws PlatformError `FORBIDDEN` for who may see nothing at all (any more)
@@ -34,7 +35,7 @@ export function readableEvents(
   })
 }
 
-/** Where the subjects of events are: clusters, and VMs that are still there. Of others, no permission but one on the site counts. */
+/** Where the subjects of events are: clusters, hosts and VMs that are still there. Of others, permissions on the site count alone. */
 async function placesOf(
   tx: ControlPlaneTransaction,
   events: readonly EventView[],
@@ -46,6 +47,10 @@ async function placesOf(
       .map((s) => s.slice(kind.length + 1))
   const places = new Map<string, Place>()
   for (const name of named('cluster')) places.set(`cluster:${name}`, { kind: 'cluster', name })
+  for (const hostId of named('host')) {
+    const host = await tx.hostTrust(hostId)
+    if (host) places.set(`host:${hostId}`, { kind: 'cluster', name: host.cluster })
+  }
   for (const [vmId, place] of await tx.placesOfVms(named('vm'))) places.set(`vm:${vmId}`, place)
   return places
 }

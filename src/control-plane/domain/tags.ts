@@ -1,5 +1,6 @@
 import type { VmView } from '../../api/control-plane.js'
 import { PlatformError } from '../../core/errors.js'
+import { SITE } from '../../people/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, StoredVm } from '../ports.js'
 import type { Act } from './inventory.js'
 import { vmViews } from './vm-views.js'
@@ -9,7 +10,7 @@ const MAX_TAGS = 64
 /** Tags of VMs. Permissions can be granted on them: who sets a tag decides who may what with the VM. */
 export function createTags(store: ControlPlaneStore) {
   return {
-    /** @throws PlatformError `NOT_FOUND`, `REQUEST_INVALID` */
+    /** @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND`, `REQUEST_INVALID` */
     change: (
       act: Act,
       vmId: string,
@@ -19,10 +20,12 @@ export function createTags(store: ControlPlaneStore) {
       }: { readonly add?: readonly string[]; readonly remove?: readonly string[] },
     ): Promise<VmView> =>
       store.transaction(async (tx) => {
-        const vm = await requireVm(tx, vmId)
+        const { cluster } = (await tx.findVm(vmId)) ?? {}
         const rights = await tx.rightsOf(act)
         // of its cluster: a permission on a tag does not hand out other tags
-        rights.require(['Host.Inventory.EditCluster'], { kind: 'cluster', name: vm.cluster })
+        const place = cluster === undefined ? SITE : ({ kind: 'cluster', name: cluster } as const)
+        rights.require(['Host.Inventory.EditCluster'], place, `the cluster of VM ${vmId}`)
+        const vm = await requireVm(tx, vmId)
         if (add.length === 0 && remove.length === 0) {
           throw new PlatformError('REQUEST_INVALID', 'expected tags to add or remove, found none')
         }
@@ -46,10 +49,15 @@ export function createTags(store: ControlPlaneStore) {
 
 export type TagActs = ReturnType<typeof createTags>
 
-/** @throws PlatformError `NOT_FOUND` */
+/**
+ * To be asked once the caller was found to have a privilege at its place: of a VM that they may do nothing with, nobody says
+ * whether it exists.
+ *
+ * @throws PlatformError `VM_NOT_FOUND`
+ */
 export async function requireVm(tx: ControlPlaneTransaction, vmId: string): Promise<StoredVm> {
   const vm = await tx.findVm(vmId)
-  if (!vm) throw new PlatformError('NOT_FOUND', `no VM ${vmId}`)
+  if (!vm) throw new PlatformError('VM_NOT_FOUND', `no host reported a VM ${vmId}`)
   return vm
 }
 

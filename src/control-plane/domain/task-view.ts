@@ -1,6 +1,7 @@
 import type { VmTaskView } from '../../api/tasks.js'
 import { isoTime } from '../../core/clock.js'
-import type { Place, Rights } from '../../people/index.js'
+import { PlatformError } from '../../core/errors.js'
+import { type Place, type Rights, SITE } from '../../people/index.js'
 import type { ControlPlaneTransaction } from '../ports.js'
 import type { StoredTask } from '../task-ports.js'
 
@@ -39,15 +40,17 @@ export async function placesOfTasks(
   }
 }
 
-/** The place of one task that the caller may see. @throws PlatformError `FORBIDDEN` */
-export async function visiblePlace(
+/** A task that the caller may see, and its place. @throws PlatformError `FORBIDDEN`, `NOT_FOUND` */
+export async function visibleTask(
   tx: ControlPlaneTransaction,
-  task: StoredTask,
+  taskId: string,
   rights: Rights,
-): Promise<Place> {
-  const place = (await placesOfTasks(tx, [task]))(task)
-  rights.require(['System.Read'], place)
-  return place
+): Promise<{ readonly task: StoredTask; readonly place: Place }> {
+  const task = await tx.findTask(taskId)
+  const place = task ? (await placesOfTasks(tx, [task]))(task) : SITE
+  rights.require(['System.Read'], place, `task ${taskId}`)
+  if (!task) throw new PlatformError('NOT_FOUND', `no task ${taskId}`)
+  return { task, place }
 }
 
 async function waitsFor(

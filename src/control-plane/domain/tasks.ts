@@ -6,7 +6,7 @@ import type { StoredTask, TaskFilter } from '../task-ports.js'
 import { createTask, type TaskDeps } from './create-task.js'
 import type { Act } from './inventory.js'
 import { addTaskEvent, auditTask } from './task-events.js'
-import { placesOfTasks, taskView, visiblePlace } from './task-view.js'
+import { placesOfTasks, taskView, visibleTask } from './task-view.js'
 
 /** What people do with tasks. */
 export function createVmTasks(deps: TaskDeps) {
@@ -80,9 +80,7 @@ async function findTask(
   ofOthers?: 'Task.Cancel',
 ): Promise<StoredTask> {
   const rights = await tx.rightsOf(act)
-  const task = await tx.findTask(taskId)
-  if (!task) throw new PlatformError('NOT_FOUND', `no task ${taskId}`)
-  const place = await visiblePlace(tx, task, rights)
+  const { task, place } = await visibleTask(tx, taskId, rights)
   if (ofOthers && task.askedBy !== act.actor) rights.require([ofOthers], place)
   return task
 }

@@ -43,7 +43,7 @@ export interface PlannedChange {
  * What a change of storage policies of a VM comes to, and whether this caller may have it. The host plans again, from how
  * the VM is then.
  *
- * @throws PlatformError `NOT_FOUND`, `FORBIDDEN`, what `planPolicyChange` and `requireNoObstacle` throw, `VM_KEYS_NEEDED`,
+ * @throws PlatformError `FORBIDDEN`, `VM_NOT_FOUND`, `NOT_FOUND` for a policy, what `planPolicyChange` and `requireNoObstacle` throw, `VM_KEYS_NEEDED`,
  *   `HOST_ENCRYPTION_OFF`
  */
 export async function planVmPolicies(
@@ -52,10 +52,10 @@ export async function planVmPolicies(
   vmId: string,
   change: PolicyChange,
 ): Promise<PlannedChange> {
-  const vm = await requireVm(tx, vmId)
   const rights = await tx.rightsOf(act)
   const place = await tx.placeOfVm(vmId)
   rights.require(['StorageProfile.Apply'], place)
+  const vm = await requireVm(tx, vmId)
   const given = await givenBy(tx, change)
   const protection = protectionOf(vm.report)
   const { home, disks } = await wantedWith(tx, vmId, protection, given)

@@ -24,8 +24,11 @@ export interface Permission {
 /** What somebody may do, as of the moment in which it was read. */
 export interface Rights {
   readonly permissions: readonly Permission[]
-  /** @throws PlatformError `FORBIDDEN`, which names the first privilege that is missing, and the object */
-  require(privileges: readonly Privilege[], place: Place): void
+  /**
+   * @param named how a refusal names the object, where its place says more than the caller may know
+   * @throws PlatformError `FORBIDDEN`, which names the first privilege that is missing, and the object
+   */
+  require(privileges: readonly Privilege[], place: Place, named?: string): void
   may(privilege: Privilege, place: Place): boolean
   /** Whether the privilege is held on any object at all. */
   mayAnywhere(privilege: Privilege): boolean
@@ -43,12 +46,12 @@ export function rightsOf(permissions: readonly Permission[]): Rights {
     may,
     mayAnywhere: (privilege) =>
       permissions.some(({ privileges }) => privileges.includes(privilege)),
-    require(privileges, place) {
+    require(privileges, place, named = describePlace(place)) {
       const missing = privileges.find((privilege) => !may(privilege, place))
       if (missing === undefined) return
       throw new PlatformError(
         'FORBIDDEN',
-        `expected privilege ${missing} on ${describePlace(place)}, found it missing`,
+        `expected privilege ${missing} on ${named}, found it missing`,
       )
     },
   }

@@ -173,7 +173,7 @@ describe('the inventory', () => {
     ])
     expect(report.keys?.every(({ providerId }) => providerId === report.key?.providerId)).toBe(true)
     expect(report.disks.map(({ encrypted }) => encrypted)).toEqual([true, false])
-    await expect(vm(NOWHERE)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(vm(NOWHERE)).rejects.toMatchObject({ code: 'VM_NOT_FOUND' })
   })
 
   test.each<[string, object, readonly string[]]>([
@@ -333,7 +333,7 @@ describe('the plan of a change of policies', () => {
       { disks: [{ name: 'missing', policy: 'plain' }] },
       'VM_DISK_NOT_FOUND',
     ],
-    ['a VM that is not there', () => NOWHERE, { home: 'plain' }, 'NOT_FOUND'],
+    ['a VM that is not there', () => NOWHERE, { home: 'plain' }, 'VM_NOT_FOUND'],
     ['no key provider', () => plain, { home: 'encrypted' }, 'POLICY_NO_PROVIDER'],
   ])('is refused for %s', async (_, vmId, body, code) => {
     await expect(plan(vmId(), body)).rejects.toMatchObject({ code })
