@@ -23,14 +23,24 @@ import { freePort } from './free-port.js'
 
 export const silent = createLogger({ name: 'test', level: 'silent' })
 
-/** A clock that a test can set ahead. */
+/** A clock that a test can set ahead, and that can stand still meanwhile, however long the test takes. */
 export function movableClock() {
   let aheadMs = 0
+  let stoodAtMs: number | undefined
   return {
-    nowMs: () => Date.now() + aheadMs,
+    nowMs: () => (stoodAtMs ?? Date.now()) + aheadMs,
     monotonicMs: () => performance.now() + aheadMs,
     advance(ms: number) {
       aheadMs += ms
+    },
+    /** Goes on, by what passed, when that is disposed of. */
+    standStill(): Disposable {
+      stoodAtMs = Date.now()
+      return {
+        [Symbol.dispose]() {
+          stoodAtMs = undefined
+        },
+      }
     },
   }
 }

@@ -123,6 +123,7 @@ describe('guessing passwords', () => {
 
   test('has to wait after some attempts, for a name that exists or not, and a right password forgets them', async () => {
     await newUser(site, 'frida')
+    using _ = site.clock.standStill()
     for (const name of ['frida', 'nobody-else']) {
       for (let at = 0; at < 5; at += 1) {
         await expect(enter(name, 'guess')).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
@@ -141,6 +142,7 @@ describe('guessing passwords', () => {
 
   test('attempts beside one another are counted before any is answered', async () => {
     await newUser(site, 'gerd')
+    using _ = site.clock.standStill()
     const answers = await Promise.allSettled(
       Array.from({ length: 12 }, () => enter('gerd', 'guess')),
     )
