@@ -208,6 +208,10 @@ const FEATURES: readonly Feature[] = [
         'the core of a process that crashed is sealed by who has no secret, and opened by the host alone',
       ],
       [`${VM}/run.test.ts`, 'memory of a VM is kept in RAM where the agent is told to'],
+      [
+        `${VM}/memory-snapshots.test.ts`,
+        'a snapshot of a VM that runs > keeps its memory, encrypted, while its guest goes on',
+      ],
     ],
     differs: 'the variables of the firmware (NVRAM) are not encrypted',
   },

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Empty, Exactly, Name, Sentence, Time, Uuid } from './common.js'
+import { Exactly, Name, Sentence, Time, Uuid } from './common.js'
 import { TaskView } from './host-agent.js'
 import { operation } from './operation.js'
 
@@ -11,15 +11,37 @@ export const SnapshotView = Exactly({
   name: Name,
   description: Type.Optional(Sentence),
   createdAt: Time,
+  /** Whether the VM ran. Without its memory, disks are as after a power cut. */
+  running: Type.Boolean(),
+  /** Whether it has the memory of the VM: going back leaves the VM running, as it was then. */
+  memory: Type.Boolean(),
   /** What its files take, of which they may share some with others. */
   allocatedOctets: Type.Integer({ minimum: 0 }),
 })
 export type SnapshotView = Static<typeof SnapshotView>
 
-export const SnapshotCreate = Exactly({ name: Name, description: Type.Optional(Sentence) })
+export const SnapshotCreate = Exactly({
+  name: Name,
+  description: Type.Optional(Sentence),
+  memory: Type.Optional(
+    Type.Boolean({
+      description: 'of a VM that runs, whether its memory is kept: it is unless told',
+    }),
+  ),
+})
 export const SnapshotRef = Exactly({
   snapshot: Type.String({ ...Name, description: 'its name or its id' }),
 })
+
+const Resuming = {
+  memory: Type.Optional(
+    Type.Boolean({
+      description:
+        'of a snapshot with memory, whether the guest goes on from it: it does unless told',
+    }),
+  ),
+}
+export const SnapshotRevert = Exactly({ ...SnapshotRef.properties, ...Resuming })
 
 export const listVmSnapshots = operation({
   id: 'listVmSnapshots',
@@ -33,7 +55,8 @@ export const listVmSnapshots = operation({
 
 export const createVmSnapshot = operation({
   id: 'createVmSnapshot',
-  summary: 'Keep a stopped VM as it is now: home, firmware variables, virtual TPM and disks',
+  summary:
+    'Keep a VM as it is now: home, firmware variables, virtual TPM, disks, and memory if it runs',
   method: 'POST',
   path: '/v1/vms/:vm/snapshots',
   status: 202,
@@ -44,12 +67,12 @@ export const createVmSnapshot = operation({
 
 export const revertVmSnapshot = operation({
   id: 'revertVmSnapshot',
-  summary: 'Make a stopped VM what it was; what it is now is lost',
+  summary: 'Make a stopped VM what it was, running if its memory was kept; what it is now is lost',
   method: 'POST',
   path: '/v1/vms/:vm/snapshots/:snapshot/revert',
   status: 202,
   params: SnapshotParams,
-  body: Empty,
+  body: Exactly(Resuming),
   answer: TaskView,
 })
 

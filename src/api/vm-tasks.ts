@@ -17,7 +17,7 @@ import {
 import type { Privilege } from './privileges.js'
 import { ApplyPolicy } from './vm-policy.js'
 import { VmRewrap } from './vm-rewrap.js'
-import { SnapshotCreate, SnapshotRef } from './vm-snapshots.js'
+import { SnapshotCreate, SnapshotRef, SnapshotRevert } from './vm-snapshots.js'
 import { VtpmCertificateImport } from './vtpm.js'
 
 /** What of a VM decides which privileges an operation needs. */
@@ -257,16 +257,16 @@ export const VM_TASKS = {
     privileges: () => ['VirtualMachine.Config.AddRemoveDevice'],
   }),
   'vm.create-snapshot': kind({
-    summary: 'Keep a stopped VM as it is now, to go back to it',
+    summary: 'Keep a VM as it is now, with its memory if it runs, to go back to it',
     on: 'vm',
     request: SnapshotCreate,
     cancellable: true,
     privileges: () => ['VirtualMachine.State.CreateSnapshot'],
   }),
   'vm.revert-snapshot': kind({
-    summary: 'Make a stopped VM what it was in a snapshot',
+    summary: 'Make a stopped VM what it was in a snapshot; one with memory leaves it running',
     on: 'vm',
-    request: SnapshotRef,
+    request: SnapshotRevert,
     cancellable: true,
     privileges: () => ['VirtualMachine.State.RevertToSnapshot'],
   }),

@@ -199,6 +199,7 @@ export const ERROR_CODES = {
   VM_SNAPSHOT_EXISTS: { status: 409, title: 'the VM has a snapshot of this name' },
   VM_SNAPSHOT_NOT_FOUND: { status: 404, title: 'the VM has no snapshot of this name' },
   VM_SNAPSHOT_CORRUPT: { status: 500, title: 'a snapshot was altered or is not whole' },
+  VM_SNAPSHOT_MEMORY: { status: 409, title: 'the memory of a snapshot cannot be loaded here' },
   VM_LIVE: { status: 409, title: 'the VM cannot be moved while it runs' },
   VM_HAND_OVER: { status: 409, title: 'the VM is of another host, which did not hand it over' },
   VM_IN_LIBVIRT: { status: 409, title: 'libvirt runs the VM, not the agent' },

@@ -4,23 +4,31 @@ import { addVmTask } from './vm-task.js'
 /** Snapshots of VMs, made by their hosts. Those that there are, `vm show --json` tells. */
 export function addSnapshotTasks(vm: Command): void {
   const snapshot = vm.command('snapshot').description('snapshots of a VM')
-  addVmTask<'vm.create-snapshot', { readonly description?: string }>(snapshot, {
-    usage: 'create <vm> <name>',
-    kind: 'vm.create-snapshot',
-    configure: (command) => command.option('--description <text>', 'what it is for'),
-    request: ([name = ''], { description }) => ({
-      name,
-      ...(description === undefined ? {} : { description }),
-    }),
-    examples: [
-      'sigillo vm snapshot create web1 before-upgrade',
-      'sigillo vm snapshot create web1 monday --description "weekly"',
-    ],
-  })
-  addVmTask(snapshot, {
+  addVmTask<'vm.create-snapshot', { readonly description?: string; readonly memory: boolean }>(
+    snapshot,
+    {
+      usage: 'create <vm> <name>',
+      kind: 'vm.create-snapshot',
+      configure: (command) =>
+        command
+          .option('--description <text>', 'what it is for')
+          .option('--no-memory', 'of a VM that runs, the disks alone: as after a power cut'),
+      request: ([name = ''], { description, memory }) => ({
+        name,
+        ...(description === undefined ? {} : { description }),
+        ...(memory ? {} : { memory }),
+      }),
+      examples: [
+        'sigillo vm snapshot create web1 before-upgrade',
+        'sigillo vm snapshot create web1 monday --description "weekly" --no-memory',
+      ],
+    },
+  )
+  addVmTask<'vm.revert-snapshot', { readonly memory: boolean }>(snapshot, {
     usage: 'revert <vm> <snapshot>',
     kind: 'vm.revert-snapshot',
-    request: ([name = '']) => ({ snapshot: name }),
+    configure: (command) => command.option('--no-memory', 'leave it stopped, as after a power cut'),
+    request: ([name = ''], { memory }) => ({ snapshot: name, ...(memory ? {} : { memory }) }),
     destroys: ([name]) => `this loses what VM ${name} is now`,
     examples: [
       'sigillo vm snapshot revert web1 before-upgrade --yes',

@@ -17,8 +17,8 @@ export function addSnapshotRoutes(app: App, deps: StartDeps): void {
   addOperation(app, createVmSnapshot, LOCAL, async ({ params: { vm }, body }) =>
     startTask(deps, 'vm.create-snapshot', { vm, request: body }),
   )
-  addOperation(app, revertVmSnapshot, LOCAL, async ({ params: { vm, snapshot } }) =>
-    startTask(deps, 'vm.revert-snapshot', { vm, request: { snapshot } }),
+  addOperation(app, revertVmSnapshot, LOCAL, async ({ params: { vm, snapshot }, body }) =>
+    startTask(deps, 'vm.revert-snapshot', { vm, request: { snapshot, ...body } }),
   )
   addOperation(app, removeVmSnapshot, LOCAL, async ({ params: { vm, snapshot } }) =>
     startTask(deps, 'vm.remove-snapshot', { vm, request: { snapshot } }),

@@ -212,9 +212,12 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
   },
   'vm.revert-snapshot': {
     run: ({ vms }, call, following) =>
-      vms.revertSnapshot(vmOf(call), call.request.snapshot, following),
-    // To go back twice is to go back once
-    rest: (request) => request,
+      vms.revertSnapshot(vmOf(call), call.request.snapshot, following, call.request),
+    // To go back twice is to go back once; a guest that goes on from the memory is not stopped for it
+    rest: (request, before, now) =>
+      before?.isRunning === false && now?.resumedFrom?.includes(request.snapshot)
+        ? undefined
+        : request,
   },
   'vm.remove-snapshot': {
     run: ({ vms }, call, following) =>

@@ -16,17 +16,22 @@ export function qemuArguments(options: {
   readonly firmware: Firmware
   /** Whether all memory is locked into RAM. */
   readonly lockMemory?: boolean
-  /** It waits for the state of a VM that runs elsewhere. */
+  /** It waits for the state of a VM that runs elsewhere, or ran. */
   readonly isIncoming?: boolean
+  /** A machine with its version, whose state it takes; else the newest that QEMU has. */
+  readonly machine?: string
 }): readonly string[] {
-  const { vmId, home, paths, accelerator, firmware, lockMemory = false } = options
+  const { vmId, home, paths, accelerator, firmware, lockMemory = false, machine = 'q35' } = options
   const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
   const nvram = { driver: 'file', filename: paths.nvram, 'node-name': 'nvram' }
   return [
     ...['-name', home.name, '-uuid', vmId, '-S'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-machine', `q35,accel=${accelerator},pflash0=code,pflash1=nvram,dump-guest-core=off`],
+    ...[
+      '-machine',
+      `${machine},accel=${accelerator},pflash0=code,pflash1=nvram,dump-guest-core=off`,
+    ],
     ...(lockMemory ? ['-overcommit', 'mem-lock=on'] : []),
     ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],

@@ -1,19 +1,17 @@
 import { link, mkdir, rm } from 'node:fs/promises'
-import { connect, type Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { concat, fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
 import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { newUuid, randomOctets } from '../../core/random.js'
 import type { Firmware } from './accelerator.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
-import { drained } from './drained.js'
 import { isErrno } from './errno.js'
 import { handOverTicket } from './export-manifest.js'
 import { makePrivateDirectory, replacePrivateFile, syncPath, writePrivateFile } from './files.js'
 import { pathsOf, type VmPaths } from './layout.js'
 import { type LiveChannel, live } from './live-channel.js'
 import { NONCE_OCTETS, readOffer, type SealedOffer, verifyOffer } from './live-offer.js'
+import { giveState, untilLoaded } from './machine-state.js'
 import type { OnProgress } from './ports.js'
 import { Qmp } from './qmp.js'
 import {
@@ -31,9 +29,6 @@ import type { VmHost } from './vm-host.js'
 import { unwrapKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
-
-const POLL_MS = 20
-const LOAD_TIMEOUT_MS = 60_000
 
 /**
  * Takes a VM that runs on another host. Its keys are unwrapped here, so that only an attested host that the provider serves
@@ -110,9 +105,9 @@ export async function receiveVm(
     await qmp.execute('migrate-incoming', { uri: `unix:${paths.liveSocket}` })
     await channel.send('prepared')
     onProgress('copy', 5)
-    await streamIn(paths, channel)
+    await giveState(paths, stateOf(channel), live)
     onProgress('load', 90)
-    await untilLoaded(qmp)
+    await untilLoaded(qmp, live)
     await channel.send('loaded')
     await channel.receive('go')
     onProgress('take', 95)
@@ -161,36 +156,13 @@ async function linkDisks(paths: VmPaths, directory: string, home: Home): Promise
   }
 }
 
-async function streamIn(paths: VmPaths, channel: LiveChannel): Promise<void> {
-  const socket: Socket = connect(paths.liveSocket)
-  socket.on('error', () => undefined)
-  try {
-    for (;;) {
-      const { kind, content } = await channel.receive('data', 'end')
-      if (kind === 'end') break
-      if (socket.destroyed) throw live('QEMU takes no more')
-      if (!socket.write(content)) await drained(socket)
-    }
-    socket.end()
-  } catch (error) {
-    socket.destroy()
-    throw error
+/** What the other host sends of the state, until it says that this was all. */
+async function* stateOf(channel: LiveChannel): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const { kind, content } = await channel.receive('data', 'end')
+    if (kind === 'end') return
+    yield content
   }
-}
-
-/** @throws PlatformError `VM_LIVE` when the state does not load: another machine, or an altered stream */
-async function untilLoaded(qmp: Qmp): Promise<void> {
-  for (const end = performance.now() + LOAD_TIMEOUT_MS; performance.now() < end; ) {
-    const { status } = await qmp
-      .execute('query-status')
-      .then((answer) => answer as { readonly status?: unknown })
-      .catch((cause: unknown) => {
-        throw live(`QEMU cannot load the state of the VM: ${messageOf(cause)}`, cause)
-      })
-    if (status === 'paused' || status === 'prelaunch') return
-    await delay(POLL_MS)
-  }
-  throw live('QEMU did not load the state of the VM in time')
 }
 
 /** From now on there is the VM here, with the programs that run it. */

@@ -110,6 +110,8 @@ export const RunRecord = Exactly({
   accelerator: Accelerator,
   qemu: ProcessIdentity,
   swtpm: Type.Optional(ProcessIdentity),
+  /** The snapshot from whose memory it went on, if it did. */
+  resumedFrom: Type.Optional(Uuid),
 })
 export type RunRecord = Static<typeof RunRecord>
 

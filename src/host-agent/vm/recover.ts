@@ -1,9 +1,9 @@
 import { isThere } from './files.js'
 import { pathsOf } from './layout.js'
+import { resumeStopped } from './machine-state.js'
 import { settleReceived } from './receive-vm.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { findRunning, isUnsettled } from './run.js'
-import { resumeUnsent } from './send-vm.js'
 import { removeUnfinishedSnapshots } from './snapshot-files.js'
 import type { VmHost } from './vm-host.js'
 
@@ -36,7 +36,7 @@ export async function recoverVms(host: VmHost): Promise<void> {
       const record = await findRunning(found.paths)
       if (record) {
         host.watch(found, record)
-        await resumeUnsent(host, found)
+        await resumeStopped(found, logger)
       } else if (await isUnsettled(found.paths)) await host.settle(found)
       await host.reports.tell(found)
     })

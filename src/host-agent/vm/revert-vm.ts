@@ -1,19 +1,22 @@
 import { createHash } from 'node:crypto'
 import { toHex } from '../../core/bytes.js'
-import { PlatformError } from '../../core/errors.js'
+import { messageOf, PlatformError } from '../../core/errors.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { explainFull } from './disk-space.js'
+import { isErrno } from './errno.js'
 import { exportedName } from './export-manifest.js'
 import { makePrivateDirectory, readPrivateFile, syncPath } from './files.js'
 import type { VmPaths } from './layout.js'
 import type { OctetProgress } from './octet-progress.js'
 import { commitChange, stageChange } from './pending-change.js'
-import { Descriptor, type Home, readRecord } from './records.js'
+import { type Accelerator, Descriptor, type Home, readRecord } from './records.js'
 import { copyCheaply, type FoundSnapshot } from './snapshot-files.js'
+import { checkMemory } from './snapshot-memory.js'
 import { type SnapshotRecord, verifySnapshot } from './snapshot-record.js'
 import { allocatedOctets, isCertificateFile, snapshotParts } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
 import type { VmKeys } from './vm-keys.js'
+import { homeKeyOf } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { stageVtpmRecord } from './vtpm-record.js'
 
@@ -23,39 +26,51 @@ const MAX_SMALL_OCTETS = 64 * 1024 * 1024
  * Puts the parts of a snapshot in the place of those of a VM that this operation has claimed, as one change: the VM is as it
  * was until all of them are on the disk and were checked, and then it is what it was at the time of the snapshot.
  *
- * Steps: `check`, `copy <file>` for each, `verify`, `commit`, `place`, `erase`.
+ * Steps: `check`, `check memory` where it goes on from memory, `copy <file>` for each, `verify`, `commit`, `place`, `erase`.
  *
  * @param options.opened the home key, and that of the virtual TPM
- * @throws PlatformError `VM_SNAPSHOT_CORRUPT`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, or the reason of the signal
+ * @param options.accelerator of a VM that is to go on from memory, under which it would run
+ * @throws PlatformError `VM_SNAPSHOT_CORRUPT`, `VM_SNAPSHOT_MEMORY`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, or the reason of the signal
  */
 export async function revertVm(
   host: VmHost,
   vm: StoredVm,
-  { root, sealed }: FoundSnapshot,
+  found: FoundSnapshot,
   options: {
     readonly opened: VmKeys
+    readonly accelerator: Accelerator | undefined
     readonly progress: OctetProgress
     readonly signal: AbortSignal | undefined
   },
 ): Promise<void> {
-  const { opened, progress, signal } = options
+  const { opened, accelerator, progress, signal } = options
   const { programs, store } = host
+  const { root, sealed } = found
   const { snapshot } = sealed
   progress.begin('check')
-  verifySnapshot(sealed, vm.descriptor.provider === undefined ? undefined : opened.of('home'))
+  verifySnapshot(sealed, homeKeyOf(vm.descriptor, opened))
   await checkSnapshot(host, vm, snapshot)
+  if (accelerator) {
+    const homeKey = opened.of('home')
+    await checkMemory(found, { homeKey, accelerator, progress, signal })
+  }
   try {
     const staged = await stageChange(vm.paths)
     if (vm.descriptor.vtpm) await makePrivateDirectory(staged.vtpmCertificates)
     for (const { file, octets } of snapshot.parts) {
       progress.begin(`copy ${file}`)
       const path = `${root}/${exportedName(file)}`
-      const from = { path, octets, roomOctets: await allocatedOctets(path) }
-      await copyCheaply(from, `${staged.root}/${file}`, {
-        directory: store.directory,
-        onCopied: (done) => progress.copying(done),
-        signal,
-      })
+      try {
+        const from = { path, octets, roomOctets: await allocatedOctets(path) }
+        await copyCheaply(from, `${staged.root}/${file}`, {
+          directory: store.directory,
+          onCopied: (done) => progress.copying(done),
+          signal,
+        })
+      } catch (cause) {
+        if (!(cause instanceof RangeError) && !isErrno(cause, 'ENOENT', 'ELOOP')) throw cause
+        throw corrupt(snapshot, `is not whole: ${messageOf(cause)}`, cause)
+      }
       progress.copied(octets)
     }
     progress.begin('verify')
@@ -119,6 +134,6 @@ async function checkStaged(
   for (const disk of home.disks) await checkDiskFile(diskFileOf(staged, disk))
 }
 
-function corrupt(snapshot: SnapshotRecord, what: string): PlatformError {
-  return new PlatformError('VM_SNAPSHOT_CORRUPT', `snapshot ${snapshot.name} ${what}`)
+function corrupt(snapshot: SnapshotRecord, what: string, cause?: unknown): PlatformError {
+  return new PlatformError('VM_SNAPSHOT_CORRUPT', `snapshot ${snapshot.name} ${what}`, { cause })
 }

@@ -66,13 +66,17 @@ export async function startMachine(
     readonly lockMemory?: boolean
     readonly keys: VmKeys
     readonly onStep: (step: string) => void
-    /** The state of the virtual TPM comes from another host with that of all else: the guest is not run yet. */
+    /** The state of the virtual TPM comes with that of all else, from elsewhere: the guest is not run yet. */
     readonly isIncoming?: boolean
+    /** As `qemuArguments`. */
+    readonly machine?: string
+    /** Where the guest sees each disk, by name; else in their order. */
+    readonly indexes?: ReadonlyMap<string, number>
   },
 ): Promise<RunRecord> {
   const { paths, home } = machine
   const { programs, firmware, accelerator, lockMemory = false, keys, onStep } = options
-  const { isIncoming = false } = options
+  const { isIncoming = false, indexes } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm && !isIncoming) await checkVtpm(paths, keys.of('vtpm'))
   await requireNvram(paths)
@@ -103,7 +107,10 @@ export async function startMachine(
     onStep('qemu')
     const qemu = await launch({
       path: programs.qemuSystem,
-      args: qemuArguments({ ...machine, accelerator, firmware, lockMemory, isIncoming }),
+      args: qemuArguments({
+        ...{ vmId: machine.vmId, home, paths, accelerator, firmware, lockMemory, isIncoming },
+        ...(options.machine === undefined ? {} : { machine: options.machine }),
+      }),
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
     })
@@ -115,7 +122,7 @@ export async function startMachine(
     })
     onStep('disks')
     for (const [index, disk] of home.disks.entries()) {
-      await plugDisk(qmp, index, disk.name, openDisk(paths, disk, keys))
+      await plugDisk(qmp, indexes?.get(disk.name) ?? index, disk.name, openDisk(paths, disk, keys))
     }
     await checkNoSecretLeft(qmp)
     const record: RunRecord = { format: 1, accelerator, qemu, ...(swtpm ? { swtpm } : {}) }

@@ -1,8 +1,5 @@
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
+import type { Socket } from 'node:net'
 import { concat, fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
 import { isoTime } from '../../core/clock.js'
 import { isPlatformError, messageOf } from '../../core/errors.js'
@@ -11,18 +8,15 @@ import type { Secret } from '../../core/secret.js'
 import { handOverTicket } from './export-manifest.js'
 import { unlockVm } from './export-vm.js'
 import { replacePrivateFile } from './files.js'
-import type { VmPaths } from './layout.js'
 import { LiveChannel, live, MAX_DATA_OCTETS } from './live-channel.js'
 import { NONCE_OCTETS, type Offer, offeredFiles, Ready, sealOffer } from './live-offer.js'
+import { resumeMachine, sendState } from './machine-state.js'
 import type { OnProgress } from './ports.js'
 import { Qmp } from './qmp.js'
 import { type ExportedMark, encodeRecord, type RunRecord } from './records.js'
 import { stopMachine } from './run.js'
 import type { VmHost } from './vm-host.js'
 import type { StoredVm } from './vm-store.js'
-
-const POLL_MS = 20
-const NO_LIMIT = 2 ** 40
 
 /**
  * Moves a VM that runs to the host at the other end of a connection, with its memory and devices, while its guest goes on.
@@ -70,8 +64,22 @@ export async function sendVm(
 
     onProgress('copy', 5)
     await using qmp = await Qmp.connect(paths.qmpSocket)
-    await streamOut(qmp, paths, channel, { onProgress, signal }, () => {
-      isStopped = true
+    await qmp.execute('migrate-set-capabilities', {
+      capabilities: [{ capability: 'auto-converge', state: true }],
+    })
+    let octets = 0
+    await sendState(qmp, paths, {
+      take: async (chunk) => {
+        for (let offset = 0; offset < chunk.length; offset += MAX_DATA_OCTETS) {
+          await channel.send('data', chunk.subarray(offset, offset + MAX_DATA_OCTETS))
+        }
+        octets += chunk.length
+        onProgress('copy', 5 + Math.min(84, Math.floor(octets / MAX_DATA_OCTETS / 64)))
+      },
+      onStopped: () => {
+        isStopped = true
+      },
+      ...{ failed: live, signal },
     })
     onProgress('load', 90)
     await channel.send('end')
@@ -89,73 +97,6 @@ export async function sendVm(
   onProgress('settle', 98)
   await stopMachine(paths, record, { seconds: 0 })
   await host.settle(vm)
-}
-
-/** Lets a guest go on that was stopped for a move that failed. Nothing is done for one that was not. */
-export async function resumeMachine(paths: VmPaths): Promise<void> {
-  await using qmp = await Qmp.connect(paths.qmpSocket)
-  const { status } = (await qmp.execute('query-status')) as { readonly status?: unknown }
-  if (status === 'postmigrate' || status === 'paused') await qmp.execute('cont')
-}
-
-/**
- * Lets a guest go on whose agent ended while it sent it. Where the VM is not locked, no host was told to take it. Never
- * throws: what does not answer is seen when the VM is stopped.
- */
-export async function resumeUnsent(host: VmHost, vm: StoredVm): Promise<void> {
-  if (vm.exported) return
-  await resumeMachine(vm.paths).catch((error: unknown) => {
-    const { vmId, name } = vm.descriptor
-    const reason = messageOf(error)
-    host.logger.warn({ event: 'vm.not-resumed', vmId, name, reason }, 'QEMU does not answer')
-  })
-}
-
-/** QEMU writes to a socket of ours, and what comes goes on, sealed. The guest is stopped when it has all of it. */
-async function streamOut(
-  qmp: Qmp,
-  paths: VmPaths,
-  channel: LiveChannel,
-  following: { readonly onProgress: OnProgress; readonly signal: AbortSignal | undefined },
-  onStopped: () => void,
-): Promise<void> {
-  const { onProgress, signal } = following
-  await rm(paths.liveSocket, { force: true })
-  const server = createServer()
-  server.listen(paths.liveSocket)
-  await once(server, 'listening')
-  try {
-    const connected = once(server, 'connection')
-    await qmp.execute('migrate-set-capabilities', {
-      capabilities: [{ capability: 'auto-converge', state: true }],
-    })
-    await qmp.execute('migrate-set-parameters', { 'max-bandwidth': NO_LIMIT })
-    await qmp.execute('migrate', { uri: `unix:${paths.liveSocket}` })
-    const [stream] = (await connected) as [Socket]
-    // told by QEMU
-    stream.on('error', () => undefined)
-    let octets = 0
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      signal?.throwIfAborted()
-      for (let offset = 0; offset < chunk.length; offset += MAX_DATA_OCTETS) {
-        await channel.send('data', chunk.subarray(offset, offset + MAX_DATA_OCTETS))
-      }
-      octets += chunk.length
-      onProgress('copy', 5 + Math.min(84, Math.floor(octets / MAX_DATA_OCTETS / 64)))
-    }
-    for (;;) {
-      const { status } = (await qmp.execute('query-migrate')) as { readonly status?: unknown }
-      if (status === 'completed') return onStopped()
-      if (status === 'failed' || status === 'cancelled') throw live(`QEMU says ${status}`)
-      await delay(POLL_MS)
-    }
-  } catch (error) {
-    await qmp.execute('migrate_cancel').catch(() => undefined)
-    throw error
-  } finally {
-    server.close()
-    await rm(paths.liveSocket, { force: true })
-  }
 }
 
 /**

@@ -128,9 +128,8 @@ export function createVmService(options: VmServiceOptions): VmService {
       create: (spec, options) => createVm(createDeps, spec, options),
     },
   )
-  const runs = createVmRuns(host, {
-    ...{ firmware, chooseAccelerator, lockMemory, libvirt: { startThere, stopThere } },
-  })
+  const starting = { firmware, chooseAccelerator, lockMemory }
+  const runs = createVmRuns(host, { ...starting, libvirt: { startThere, stopThere } })
   const disks = createVmDisks(host)
 
   return {
@@ -144,14 +143,14 @@ export function createVmService(options: VmServiceOptions): VmService {
     ...createVtpmCertificates(host, options),
     ...createLockedVms(host, unlocking, runs.stop),
     ...createVmMoves(host),
-    ...createVmSnapshots(host),
+    ...createVmSnapshots(host, starting),
     ...libvirt,
     ...createVmRewrap(host),
     ...createVmAttachments(host, {
       importDirectories: options.importDirectories ?? [],
       addDisk: disks.addDisk,
     }),
-    ...createVmLive(host, { firmware, chooseAccelerator, lockMemory }),
+    ...createVmLive(host, starting),
 
     reportUntold: () => host.reports.tellUntold((name, task) => host.onVm(name, task)),
 

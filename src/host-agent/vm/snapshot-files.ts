@@ -5,13 +5,16 @@ import { copyFileSparse, openRegular } from './copy-file.js'
 import { eraseDisk } from './disk.js'
 import { requireSpace } from './disk-space.js'
 import { isErrno } from './errno.js'
-import { syncPath } from './files.js'
+import { syncPath, writePrivateFile } from './files.js'
 import { CREATING, DELETING, type VmPaths } from './layout.js'
 import { inDirectory, removeTree } from './own-directory.js'
 import type { Programs } from './programs.js'
-import { readSnapshot, type SealedSnapshot } from './snapshot-record.js'
+import { findRunning } from './run.js'
+import { readSnapshot, type SealedSnapshot, type SnapshotRecord } from './snapshot-record.js'
 
 const OVERHEAD_OCTETS = 1024 * 1024
+const PROBE_OCTETS = 64 * 1024
+const CANNOT_SHARE = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'ENOTTY', 'EXDEV']
 
 export interface FoundSnapshot {
   readonly root: string
@@ -38,10 +41,15 @@ export async function listSnapshots(paths: VmPaths): Promise<readonly FoundSnaps
   return found.sort((a, b) => (a.sealed.snapshot.createdAt < b.sealed.snapshot.createdAt ? -1 : 1))
 }
 
-/** What snapshots can be called: their names and ids. */
-export async function snapshotNames(paths: VmPaths): Promise<readonly string[]> {
-  const found = await listSnapshots(paths)
-  return found.flatMap(({ sealed: { snapshot } }) => [snapshot.name, snapshot.snapshotId])
+/** What snapshots can be called, their names and ids: all of a VM, and of them the one that it runs from the memory of. */
+export async function snapshotNames(
+  paths: VmPaths,
+): Promise<{ readonly snapshots: string[]; readonly resumedFrom?: string[] }> {
+  const found = (await listSnapshots(paths)).map(({ sealed }) => sealed.snapshot)
+  const namesOf = ({ name, snapshotId }: SnapshotRecord) => [name, snapshotId]
+  const running = await findRunning(paths)
+  const from = found.find(({ snapshotId }) => snapshotId === running?.resumedFrom)
+  return { snapshots: found.flatMap(namesOf), ...(from ? { resumedFrom: namesOf(from) } : {}) }
 }
 
 /** How many snapshots there are, with what may be one. */
@@ -86,6 +94,22 @@ export async function removeSnapshotDirectory(programs: Programs, root: string):
   await removeTree(root)
 }
 
+/** Whether the file system of a directory can share blocks among files. */
+export async function canShareBlocks(directory: string): Promise<boolean> {
+  const [probe, shared] = [`${directory}/probe`, `${directory}/probe-shared`]
+  try {
+    // larger than what a file system keeps in its own records
+    await writePrivateFile(probe, new Uint8Array(PROBE_OCTETS).fill(1))
+    await shareFile({ path: probe, octets: PROBE_OCTETS }, shared)
+    return true
+  } catch (error) {
+    if (isErrno(error, ...CANNOT_SHARE)) return false
+    throw error
+  } finally {
+    for (const path of [probe, shared]) await rm(path, { force: true })
+  }
+}
+
 /**
  * Copies a file as cheaply as its file system can: shared until one of the two is written, else octet by octet with holes
  * where there are zeros, when there is room for it. The copy is on the disk.
@@ -108,7 +132,7 @@ export async function copyCheaply(
     await syncPath(to)
     options.onCopied(from.octets)
   } catch (error) {
-    if (!isErrno(error, 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'ENOTTY', 'EXDEV')) throw error
+    if (!isErrno(error, ...CANNOT_SHARE)) throw error
     await rm(to, { force: true })
     await requireSpace(options.directory, from.roomOctets + OVERHEAD_OCTETS)
     const { onCopied, signal } = options

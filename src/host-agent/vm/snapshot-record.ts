@@ -5,9 +5,25 @@ import { fromHex, timingSafeEqual, toHex, utf8 } from '../../core/bytes.js'
 import { type CanonicalValue, canonicalJson } from '../../core/canonical-json.js'
 import { PlatformError } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
-import { encodeRecord, readRecord } from './records.js'
+import { Accelerator, encodeRecord, readRecord } from './records.js'
 
 const KEY_OCTETS = 32
+/** In the directory of a snapshot that has the memory of its VM. */
+export const MEMORY_FILE = 'memory.enc'
+
+/** What is needed to load the memory of a VM, beside its home. */
+const SnapshotMemory = Exactly({
+  /** Of `memory.enc`, which has its own integrity. */
+  octets: Type.Integer({ minimum: 0 }),
+  accelerator: Accelerator,
+  /** What QEMU calls the machine, with its version. */
+  machine: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{0,63}$' }),
+  /** Where the guest sees each disk. */
+  disks: Type.Array(Exactly({ name: Name, index: Type.Integer({ minimum: 0, maximum: 255 }) }), {
+    maxItems: 16,
+  }),
+})
+export type SnapshotMemory = Static<typeof SnapshotMemory>
 
 export const SnapshotRecord = Exactly({
   format: Type.Literal(1),
@@ -31,6 +47,9 @@ export const SnapshotRecord = Exactly({
     }),
     { maxItems: 64 },
   ),
+  /** Of a VM that ran. Without its memory, the disks are as after a power cut. */
+  running: Type.Optional(Type.Literal(true)),
+  memory: Type.Optional(SnapshotMemory),
 })
 export type SnapshotRecord = Static<typeof SnapshotRecord>
 

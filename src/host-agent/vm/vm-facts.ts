@@ -15,6 +15,8 @@ export const VmFacts = Exactly({
   ),
   /** Names and ids of snapshots. */
   snapshots: Type.Array(Type.String()),
+  /** Name and id of the snapshot from whose memory it went on, while that run lasts. */
+  resumedFrom: Type.Optional(Type.Array(Type.String())),
   /** By object: `home`, `vtpm`, `disk-root`. A data key that takes the place of another has a higher one. */
   generations: Type.Record(Type.String(), Type.Integer()),
 })
@@ -23,7 +25,7 @@ export type VmFacts = Static<typeof VmFacts>
 export function factsOf(
   { descriptor }: StoredVm,
   keys: readonly KeyRecord[],
-  now: Pick<VmFacts, 'isRunning' | 'snapshots'>,
+  now: Pick<VmFacts, 'isRunning' | 'snapshots' | 'resumedFrom'>,
 ): VmFacts {
   const { vmId, name, provider, vtpm, disks } = descriptor
   return {

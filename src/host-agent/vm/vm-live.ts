@@ -2,7 +2,6 @@ import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import type { VmDetails } from '../../api/host-agent.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
-import type { Firmware } from './accelerator.js'
 import { isClosed } from './closed-directories.js'
 import {
   acceptOne,
@@ -16,10 +15,10 @@ import { readOffer, SealedOffer } from './live-offer.js'
 import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { receiveVm } from './receive-vm.js'
-import type { Accelerator } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { findRunning } from './run.js'
 import { sendVm } from './send-vm.js'
+import type { Starting } from './snapshot-memory.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { homeKey } from './vm-parts.js'
@@ -42,14 +41,7 @@ export interface VmLive {
   receive(request: { readonly listen: string }, following?: Following): Promise<VmDetails>
 }
 
-export function createVmLive(
-  host: VmHost,
-  deps: {
-    readonly firmware: Firmware
-    readonly chooseAccelerator: () => Promise<Accelerator>
-    readonly lockMemory: boolean
-  },
-): VmLive {
+export function createVmLive(host: VmHost, deps: Starting): VmLive {
   const { store, logger } = host
 
   return {

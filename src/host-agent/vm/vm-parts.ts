@@ -1,7 +1,8 @@
 import type { VmParts } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
+import type { Secret } from '../../core/secret.js'
 import type { Descriptor } from './records.js'
-import { type KeyObject, keyObjects } from './vm-keys.js'
+import { type KeyObject, keyObjects, type VmKeys } from './vm-keys.js'
 
 /** What of a VM is encrypted, or not, by itself. */
 export type Part = 'home' | 'vtpm' | `disk-${string}`
@@ -11,6 +12,11 @@ type Known = Pick<Descriptor, 'name' | 'provider' | 'vtpm' | 'disks'>
 /** The key of the home, if it has one. */
 export function homeKey({ provider }: Known): readonly KeyObject[] {
   return provider === undefined ? [] : ['home']
+}
+
+/** The opened key of the home, if it has one. */
+export function homeKeyOf({ provider }: Known, opened: VmKeys): Secret | undefined {
+  return provider === undefined ? undefined : opened.of('home')
 }
 
 /** All keys that the VM has. */

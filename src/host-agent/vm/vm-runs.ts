@@ -2,12 +2,11 @@ import type { VmDetails } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
 import type { LibvirtInside } from '../libvirt/vm-libvirt.js'
-import type { Firmware } from './accelerator.js'
 import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { Progress } from './progress.js'
-import type { Accelerator } from './records.js'
 import { findRunning, startMachine, stopMachine } from './run.js'
+import type { Starting } from './snapshot-memory.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { allKeys } from './vm-parts.js'
@@ -35,12 +34,7 @@ export interface VmRuns {
 
 export function createVmRuns(
   host: VmHost,
-  deps: {
-    readonly firmware: Firmware
-    readonly chooseAccelerator: () => Promise<Accelerator>
-    readonly lockMemory: boolean
-    readonly libvirt: Pick<LibvirtInside, 'startThere' | 'stopThere'>
-  },
+  deps: Starting & { readonly libvirt: Pick<LibvirtInside, 'startThere' | 'stopThere'> },
 ): VmRuns {
   const { programs, logger } = host
   const { firmware, chooseAccelerator, lockMemory, libvirt } = deps

@@ -88,7 +88,7 @@ export function createVmViews(host: VmHost): VmViews {
         return await host.onVm(ref, async (vm) =>
           factsOf(vm, await store.readKeys(vm), {
             isRunning: await isRunning(vm.paths),
-            snapshots: [...(await snapshotNames(vm.paths))],
+            ...(await snapshotNames(vm.paths)),
           }),
         )
       } catch (error) {

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { Qmp } from '../../../src/host-agent/vm/qmp.js'
-import { COUNTER_ADDRESS, COUNTER_MAGIC, countingGuest } from '../../helpers/counting-guest.js'
+import { BOOT_MS, counting as countingIn } from '../../helpers/counting.js'
+import { COUNTER_MAGIC, countingGuest } from '../../helpers/counting-guest.js'
 import { moveAndDie } from './killed.js'
 import {
   createTestHost,
@@ -24,7 +24,6 @@ import {
 
 const run = promisify(execFile)
 const SLOW = process.env['SLOW'] === '1'
-const BOOT_MS = 120_000
 const shared = new SharedInventory()
 const keys = new LocalKeys()
 
@@ -69,26 +68,8 @@ beforeEach(() => {
   doors += 1
 })
 
-/** What the guest has counted to; undefined while it does not count. */
-async function counter(host: TestHost): Promise<bigint | undefined> {
-  await using qmp = await Qmp.connect(`${host.directory}/${vmId}/run/qmp.sock`)
-  const text = String(
-    await qmp.execute('human-monitor-command', { 'command-line': `xp /2gx ${COUNTER_ADDRESS}` }),
-  )
-  const [, magic, count] = /: (0x[0-9a-f]{16}) (0x[0-9a-f]{16})/.exec(text) ?? []
-  const octets = Buffer.alloc(8)
-  octets.writeBigUInt64LE(BigInt(magic ?? 0))
-  return octets.toString('latin1') === COUNTER_MAGIC ? BigInt(count ?? 0) : undefined
-}
-
-/** Waits until the guest counts, and goes on to. */
-async function counting(host: TestHost, from = 0n): Promise<bigint> {
-  for (const end = Date.now() + BOOT_MS; Date.now() < end; await delay(100)) {
-    const now = await counter(host)
-    if (now !== undefined && now > from) return now
-  }
-  throw new Error('the guest does not count')
-}
+/** Waits until the guest counts there, and goes on to. */
+const counting = (host: TestHost, from = 0n) => countingIn(`${host.directory}/${vmId}`, from)
 
 /** Has one host send the VM and another receive it, through a line that a test can tamper with. */
 async function move(

@@ -1,6 +1,15 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -87,9 +96,6 @@ const refused = (work: Promise<unknown>, code: string) =>
 
 describe('a snapshot of a stopped VM', () => {
   test('keeps disks, firmware variables and virtual TPM, encrypted under the keys of the VM', async () => {
-    await host.vms.start('vm')
-    await refused(host.vms.createSnapshot('vm', { name: 'first' }), 'VM_RUNNING')
-    await host.vms.stop('vm', { graceSeconds: 0 })
     const steps: string[] = []
     const onProgress = (step: string) => steps.push(step)
     await host.vms.createSnapshot('vm', { name: 'first', description: 'new' }, { onProgress })
@@ -97,7 +103,8 @@ describe('a snapshot of a stopped VM', () => {
       ...['check', 'commit', 'done'],
     ])
     const [snapshot] = await host.vms.listSnapshots('vm')
-    expect(snapshot).toMatchObject({ name: 'first', description: 'new' })
+    const stopped = { running: false, memory: false }
+    expect(snapshot).toMatchObject({ name: 'first', description: 'new', ...stopped })
     expect((await readdir(`${folder}/snapshots/${snapshot?.snapshotId}`)).sort()).toEqual(
       [
         ...['disk-root.luks', 'disk-tools.raw', 'home.enc', 'nvram.fd', 'snapshot.json', 'vm.json'],
@@ -222,6 +229,8 @@ describe('a snapshot whose files somebody changed', () => {
       sealed.snapshot.parts.push({ file: '../x', octets: 1 })
       await writeFile(`${root}/snapshot.json`, JSON.stringify(sealed))
     },
+    'has no firmware variables': (root) => rm(`${root}/nvram.fd`),
+    'has a shorter disk': (root) => truncate(`${root}/disk-root.luks`, MIB),
     'is of no JSON': (root) => writeFile(`${root}/snapshot.json`, 'none'),
   }
 

@@ -70,6 +70,26 @@ describe('the command line', () => {
     expect(await run(...made, '--disk', 'root=1M')).toMatchObject({ status: 0 })
     expect(await run('vm', 'rewrap', 'web3')).toMatchObject({ status: 0 })
     expect(await run('vm', 'snapshot', 'create', 'web3', 'before')).toMatchObject({ status: 0 })
+    expect(await run('vm', 'start', 'web3')).toMatchObject({ status: 0 })
+    expect(await run('vm', 'snapshot', 'create', 'web3', 'live')).toMatchObject({ status: 0 })
+    const disks = ['vm', 'snapshot', 'create', 'web3', 'disks', '--no-memory']
+    expect(await run(...disks)).toMatchObject({ status: 0 })
+    expect((await run('vm', 'snapshot', 'revert', 'web3', 'live', '--yes')).err).toContain(
+      '(VM_RUNNING)',
+    )
+    const stop = () => run('vm', 'stop', 'web3', '--grace', '0')
+    expect(await stop()).toMatchObject({ status: 0 })
+    expect(await run('vm', 'snapshot', 'revert', 'web3', 'live', '--yes')).toMatchObject({
+      status: 0,
+    })
+    expect((await run('vm', 'show', 'web3')).out).toContain('running')
+    expect(await stop()).toMatchObject({ status: 0 })
+    const cold = ['vm', 'snapshot', 'revert', 'web3', 'live', '--no-memory', '--yes']
+    expect(await run(...cold)).toMatchObject({ status: 0 })
+    expect((await run('vm', 'show', 'web3')).out).toContain('stopped')
+    for (const name of ['live', 'disks']) {
+      await run('vm', 'snapshot', 'remove', 'web3', name, '--yes')
+    }
     const kept = await run('vm', 'disk', 'detach', 'web3', 'root')
     expect([kept.status, kept.err]).toEqual([1, expect.stringContaining('(VM_SNAPSHOTS)')])
     expect((await run('vm', 'snapshot', 'revert', 'web3', 'before')).err).toContain('--yes')

@@ -39,6 +39,16 @@ describe('of a task that was interrupted, what is left', () => {
     expect(rest('vm.delete', {}, undefined, undefined)).toEqual({})
   })
 
+  test('of a return to a snapshot with memory is nothing once the guest goes on from it', () => {
+    const request = { snapshot: 'live' }
+    const running = { ...ENCRYPTED, isRunning: true }
+    const resumed = { ...running, resumedFrom: ['live'] }
+    expect(rest('vm.revert-snapshot', request, ENCRYPTED, resumed)).toBeUndefined()
+    expect(rest('vm.revert-snapshot', request, ENCRYPTED, running)).toBe(request)
+    expect(rest('vm.revert-snapshot', request, resumed, resumed)).toBe(request)
+    expect(rest('vm.revert-snapshot', request, ENCRYPTED, ENCRYPTED)).toBe(request)
+  })
+
   test('of an encryption is what is plain still', () => {
     const half = { ...ENCRYPTED, disks: [ROOT, { ...DATA, isEncrypted: false }] }
     const wanted = { provider: 'gold', compare: 'all' }
