@@ -36,6 +36,17 @@ interface Step {
   readonly facts: readonly string[]
 }
 
+/** Resolves at the first Ctrl-C or SIGTERM: the step that is done now is the last. */
+let isInterrupted = false
+const interrupted = new Promise<void>((resolve) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      isInterrupted = true
+      resolve()
+    })
+  }
+})
+
 const steps: Step[] = []
 const started: { readonly name: string; readonly end: () => PromiseLike<void> }[] = []
 
@@ -179,7 +190,9 @@ async function main(): Promise<void> {
     fact(
       `the control plane lists ${vms[0].report.name} on ${vms[0].hostId}: ${vms[0].report.state}`,
     )
-    if (!flags.keep) await agent(folder, 'host-a', ['vm', 'stop', 'web1', '--grace', '0'])
+    const stop = () => agent(folder, 'host-a', ['vm', 'stop', 'web1', '--grace', '0'])
+    if (flags.keep) started.push({ name: 'the VM', end: () => stop().then(() => undefined) })
+    else await stop()
   })
 
   await step('REFUSED: host-b was booted with another boot loader', async (fact) => {
@@ -381,6 +394,7 @@ async function step<T>(
   title: string,
   work: (fact: (text: string) => void) => Promise<T>,
 ): Promise<T> {
+  if (isInterrupted) throw new Error(`interrupted before: ${title}`)
   const facts: string[] = []
   const begin = performance.now()
   const number = steps.length + 1
@@ -439,6 +453,8 @@ async function run(command: 'main' | 'agent-main', args: readonly string[]): Pro
 function start(command: 'main' | 'agent-main', args: readonly string[]) {
   const child = spawn(process.execPath, [join(root, `dist/src/cli/${command}.js`), ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    // Ctrl-C is for the demo, which ends the agents after their VMs
+    detached: true,
   })
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -512,15 +528,18 @@ async function keepRunning(folder: string, site: string): Promise<void> {
   say(`  npx sigillo host show host-b --site ${site}`)
   say(`  npx sigillo-agent status --socket ${join(folder, 'host-a', 'agent.sock')}`)
   say(`  npx sigillo-agent vm list --socket ${join(folder, 'host-a', 'agent.sock')}`)
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve)
-    process.once('SIGTERM', resolve)
-  })
-  await agent(folder, 'host-a', ['vm', 'stop', 'web1', '--grace', '0']).catch(expectRefusal)
+  await interrupted
 }
 
+/** Ends everything, the last first, also when the end of one fails. */
 async function endAll(): Promise<void> {
-  for (let last = started.pop(); last; last = started.pop()) await last.end()
+  for (let last = started.pop(); last; last = started.pop()) {
+    const { name } = last
+    await Promise.resolve(last.end()).catch((error: unknown) => {
+      process.stderr.write(`demo: error: ${name} did not end in order: ${String(error)}\n`)
+      process.exitCode = 1
+    })
+  }
 }
 
 try {
