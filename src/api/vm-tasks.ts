@@ -33,6 +33,8 @@ interface KindOf<S extends TObject> {
   readonly cancellable: boolean
   /** For kinds that make a VM: it gets the id of the task. */
   readonly makesVm?: true
+  /** For kinds that bring a VM of another host. */
+  readonly bringsVm?: true
   /**
    * All that the caller has to have, each on what it is checked on: the VM, or the cluster of its host. Those of the
    * Cryptographer come beside the plain ones.
@@ -205,6 +207,7 @@ export const VM_TASKS = {
     on: 'host',
     request: VmImport,
     cancellable: true,
+    bringsVm: true,
     privileges: () => ['VirtualMachine.Inventory.Register', 'Cryptographer.RegisterVM'],
   }),
   'vm.send': kind({
@@ -219,6 +222,7 @@ export const VM_TASKS = {
     on: 'host',
     request: VmReceive,
     cancellable: true,
+    bringsVm: true,
     privileges: () => ['Resource.HotMigrate', 'Cryptographer.RegisterVM'],
   }),
   'vm.take-back': kind({

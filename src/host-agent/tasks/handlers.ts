@@ -18,6 +18,7 @@ export interface TaskCall<K extends VmTaskKind> {
   readonly request: VmTaskRequest<K>
   /** For kinds that make a VM: the id that it gets; without it, a new one. */
   readonly makes?: string | undefined
+  readonly taskId?: string
 }
 
 type Following = Required<Pick<EncryptionOptions, 'onProgress' | 'signal'>>
@@ -33,7 +34,7 @@ export interface TaskHandler<K extends VmTaskKind> {
   /**
    * What is left of a task that was begun when an agent ended, now that the VM was settled, so that nothing is done twice.
    *
-   * @param before the VM as it was when the task was begun: for kinds that make one, the VM that they make
+   * @param before the VM as it was when the task was begun: for kinds that make or bring one, the VM that they make or bring
    * @param now the same now; undefined where there is no such VM
    * @returns a request for the rest; undefined where all of it was done
    */
@@ -170,8 +171,8 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     rest: (request) => request,
   },
   'vm.import': {
-    run: ({ vms }, { request }, following) => vms.import(request, following),
-    rest: (request) => request,
+    run: ({ vms }, { request, taskId }, following) => vms.import({ ...request, taskId }, following),
+    rest: (request, _, now) => (now ? undefined : request),
   },
   'vm.send': {
     run: ({ vms }, call, following) => vms.send(vmOf(call), call.request, following),
@@ -179,8 +180,9 @@ export const TASK_HANDLERS: { readonly [K in VmTaskKind]: TaskHandler<K> } = {
     rest: (request) => request,
   },
   'vm.receive': {
-    run: ({ vms }, { request }, following) => vms.receive(request, following),
-    rest: (request) => request,
+    run: ({ vms }, { request, taskId }, following) =>
+      vms.receive({ ...request, taskId }, following),
+    rest: (request, _, now) => (now ? undefined : request),
   },
   'vm.take-back': {
     run: ({ vms }, call) => vms.takeBack(vmOf(call)),

@@ -136,9 +136,13 @@ export function createTaskRunner(
   const run = async <K extends VmTaskKind>(one: Held, kind: K): Promise<void> => {
     const { taskId, vmId: vm } = one.task
     const handler = TASK_HANDLERS[kind]
-    const makes = VM_TASKS[kind].makesVm ? taskId : undefined
+    const { makesVm, bringsVm, cancellable } = VM_TASKS[kind]
+    const makes = makesVm ? taskId : undefined
     const decisive = makes ?? vm
-    const factsNow = async () => (decisive === undefined ? undefined : deps.vms.facts(decisive))
+    const factsNow = async () => {
+      if (bringsVm) return deps.vms.factsOfBrought(taskId)
+      return decisive === undefined ? undefined : deps.vms.facts(decisive)
+    }
     // Checked against the schema of the kind when it was taken
     let request = one.task.request as Parameters<typeof handler.rest>[0]
     if (one.entry.state === 'begun') {
@@ -159,12 +163,11 @@ export function createTaskRunner(
     }
     // whoever is on this host reads what they like themselves; others do not read it through a disk
     for (const path of imagesOf(kind, request)) await deps.vms.requireImportable(path)
-    const { cancellable } = VM_TASKS[kind]
     const onChange = (view: TaskView) => watch(one, view)
     tasks.start(
       { taskId, kind, nowMs: clock.nowMs(), cancellable, onChange },
       (onProgress, signal) => {
-        return handler.run(deps, { vm, request, makes }, { onProgress, signal })
+        return handler.run(deps, { vm, request, makes, taskId }, { onProgress, signal })
       },
     )
     if (one.isCancelled) stop(one)

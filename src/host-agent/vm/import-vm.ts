@@ -18,10 +18,17 @@ import {
   type SealedManifest,
   verifyManifest,
 } from './export-manifest.js'
-import { makePrivateDirectory, readPrivateFile, syncPath } from './files.js'
+import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } from './files.js'
 import { IMPORTING, pathsOf } from './layout.js'
 import type { OctetProgress } from './octet-progress.js'
-import { Descriptor, type KeyRecord, KeyRecords, parseRecord } from './records.js'
+import {
+  type BroughtMark,
+  Descriptor,
+  encodeRecord,
+  type KeyRecord,
+  KeyRecords,
+  parseRecord,
+} from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
 import { isCertificateFile, requiredFiles } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
@@ -97,10 +104,15 @@ export async function readExport(directory: string): Promise<FoundExport> {
 export async function importVm(
   host: VmHost,
   found: FoundExport,
-  options: { readonly progress: OctetProgress; readonly signal: AbortSignal | undefined },
+  options: {
+    readonly progress: OctetProgress
+    readonly signal: AbortSignal | undefined
+    /** Who comes again for the same is told by it that it was done. */
+    readonly taskId: string | undefined
+  },
 ): Promise<void> {
   const { sealed, descriptor, records } = found
-  const { progress, signal } = options
+  const { progress, signal, taskId } = options
   const { vmId, provider } = descriptor
   if (provider === undefined) throw corrupt('a plain VM is not exported')
   progress.begin('keys')
@@ -133,6 +145,9 @@ export async function importVm(
     signal?.throwIfAborted()
     progress.begin('take')
     const { exportId } = manifest
+    const mark: BroughtMark = { format: 1, exportId, ...(taskId === undefined ? {} : { taskId }) }
+    await writePrivateFile(copy.paths.brought, encodeRecord(mark))
+    await syncPath(root)
     const ticket = handOverTicket(exportId, vmId, keys.of('home'))
     await host.inventory.take(await host.reports.describe(copy), { exportId, ticket })
     progress.begin('commit')

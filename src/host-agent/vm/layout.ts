@@ -33,6 +33,8 @@ export interface VmPaths {
   readonly nvram: string
   /** There when the VM was handed over to another host: it must not be used here. */
   readonly exported: string
+  /** There when the VM came from another host: by which export. */
+  readonly brought: string
   /** Sockets, pid files and messages of the programs; there only while the VM runs, or after a crash. */
   readonly run: string
   readonly runRecord: string
@@ -77,6 +79,7 @@ export function pathsOf(root: string): VmPaths {
     vtpmCertificates: `${root}/vtpm/certs`,
     nvram: `${root}/nvram.fd`,
     exported: `${root}/exported.json`,
+    brought: `${root}/brought.json`,
     run: `${root}/run`,
     runRecord: `${root}/run/run.json`,
     change: `${root}/change`,

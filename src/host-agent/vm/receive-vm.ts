@@ -16,6 +16,7 @@ import type { OnProgress } from './ports.js'
 import { Qmp } from './qmp.js'
 import {
   type Accelerator,
+  type BroughtMark,
   Descriptor,
   type ExportedMark,
   encodeRecord,
@@ -51,9 +52,11 @@ export async function receiveVm(
     readonly accelerator: Accelerator
     readonly lockMemory: boolean
     readonly onProgress: OnProgress
+    /** Who comes again for the same is told by it that it was done. */
+    readonly taskId: string | undefined
   },
 ): Promise<void> {
-  const { channel, firmware, accelerator, lockMemory, onProgress } = options
+  const { channel, firmware, accelerator, lockMemory, onProgress, taskId } = options
   const { offer } = sealed
   const { vmId, exportId } = offer
   const { descriptor, records } = readOffer(sealed)
@@ -86,7 +89,7 @@ export async function receiveVm(
   })
   let isTaken = false
   try {
-    await writeFiles(paths, sealed)
+    await writeFiles(paths, sealed, taskId)
     const home = await host.store.readHome(vm, keys, records)
     await linkDisks(paths, offer.directory, home)
     const record = await startMachine(
@@ -128,8 +131,15 @@ export async function receiveVm(
 }
 
 /** All small files of the VM, with a mark that it is not one of this host yet. */
-async function writeFiles(paths: VmPaths, { offer }: SealedOffer): Promise<void> {
-  await writePrivateFile(paths.receiving, offer.exportId)
+async function writeFiles(
+  paths: VmPaths,
+  { offer }: SealedOffer,
+  taskId: string | undefined,
+): Promise<void> {
+  const { exportId } = offer
+  await writePrivateFile(paths.receiving, exportId)
+  const mark: BroughtMark = { format: 1, exportId, ...(taskId === undefined ? {} : { taskId }) }
+  await writePrivateFile(paths.brought, encodeRecord(mark))
   await makePrivateDirectory(paths.vtpm)
   await mkdir(paths.vtpmCertificates, { mode: 0o700 })
   for (const { file, content } of offer.files) {

@@ -94,6 +94,14 @@ export const ExportedMark = Exactly({
 })
 export type ExportedMark = Static<typeof ExportedMark>
 
+/** `brought.json`: by which export a VM came from another host, and for which task. */
+export const BroughtMark = Exactly({
+  format: Type.Literal(1),
+  exportId: Uuid,
+  taskId: Type.Optional(Uuid),
+})
+export type BroughtMark = Static<typeof BroughtMark>
+
 export const ProcessIdentity = Exactly({
   pid: Type.Integer({ minimum: 2 }),
   startTicks: Type.String({ pattern: '^[0-9]{1,20}$' }),

@@ -36,9 +36,13 @@ export interface VmLive {
   /**
    * Listens for one VM, ten minutes at most, and takes it.
    *
+   * @param request.taskId remembered with the VM, for `factsOfBrought`
    * @throws PlatformError `REQUEST_INVALID`, `VM_EXISTS`, `VM_HAND_OVER`, `VM_LIVE`, of the key provider
    */
-  receive(request: { readonly listen: string }, following?: Following): Promise<VmDetails>
+  receive(
+    request: { readonly listen: string; readonly taskId?: string | undefined },
+    following?: Following,
+  ): Promise<VmDetails>
 }
 
 export function createVmLive(host: VmHost, deps: Starting): VmLive {
@@ -72,7 +76,7 @@ export function createVmLive(host: VmHost, deps: Starting): VmLive {
       )
     },
 
-    receive: async ({ listen }, { onProgress = () => undefined, signal } = {}) => {
+    receive: async ({ listen, taskId }, { onProgress = () => undefined, signal } = {}) => {
       await store.prepare()
       const address = parseLiveAddress(listen)
       await requireOpen(address, host.closedDirectories)
@@ -87,7 +91,7 @@ export function createVmLive(host: VmHost, deps: Starting): VmLive {
           const { firmware, lockMemory } = deps
           await receiveVm(host, sealed, {
             channel,
-            ...{ firmware, lockMemory },
+            ...{ firmware, lockMemory, taskId },
             accelerator,
             onProgress,
           })

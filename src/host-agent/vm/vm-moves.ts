@@ -1,7 +1,7 @@
 import type { VmDetails } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { exportVm, unlockVm } from './export-vm.js'
-import { importVm, readExport } from './import-vm.js'
+import { type FoundExport, importVm, readExport } from './import-vm.js'
 import { resumeMachine } from './machine-state.js'
 import { OctetProgress } from './octet-progress.js'
 import type { Following } from './part-by-part.js'
@@ -10,6 +10,7 @@ import { findRunning } from './run.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
 import { homeKey } from './vm-parts.js'
+import type { VmStore } from './vm-store.js'
 
 /** VMs that leave this host and come to it, encrypted as they are. */
 export interface VmMoves {
@@ -25,8 +26,14 @@ export interface VmMoves {
     request: { readonly directory: string; readonly move?: boolean | undefined },
     following?: Following,
   ): Promise<VmDetails>
-  /** @throws PlatformError `VM_EXISTS`, `VM_EXPORT_CORRUPT`, `VM_HAND_OVER`, and what opening the VM throws */
-  import(request: { readonly directory: string }, following?: Following): Promise<VmDetails>
+  /**
+   * @param request.taskId remembered with the VM, for `factsOfBrought`
+   * @throws PlatformError `VM_EXISTS`, `VM_EXPORT_CORRUPT`, `VM_HAND_OVER`, and what opening the VM throws
+   */
+  import(
+    request: { readonly directory: string; readonly taskId?: string | undefined },
+    following?: Following,
+  ): Promise<VmDetails>
   /** Unlocks a VM that was handed over. @throws PlatformError `VM_HAND_OVER` when a host took it, or it was not */
   takeBack(name: string): Promise<VmDetails>
 }
@@ -64,18 +71,15 @@ export function createVmMoves(host: VmHost): VmMoves {
         { evenExported: true },
       ),
 
-    import: async ({ directory }, { onProgress = () => undefined, signal } = {}) => {
+    import: async ({ directory, taskId }, { onProgress = () => undefined, signal } = {}) => {
       await store.prepare()
       const found = await readExport(directory)
       const { name, vmId, disks } = found.descriptor
       return host.onName(name, async () => {
-        const vms = await store.list()
-        if (vms.some(({ descriptor }) => descriptor.name === name || descriptor.vmId === vmId)) {
-          throw new PlatformError('VM_EXISTS', `VM ${name} or another with its id exists`)
-        }
+        await requirePlace(store, found)
         const total = disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
         const progress = new OctetProgress(onProgress, total)
-        await importVm(host, found, { progress, signal })
+        await importVm(host, found, { progress, signal, taskId })
         logger.info({ event: 'vm.imported', vmId, name, directory }, 'a VM was imported')
         const vm = await store.find(name)
         // also where it was to be told that the VM is gone
@@ -104,6 +108,26 @@ export function createVmMoves(host: VmHost): VmMoves {
         { evenExported: true },
       ),
   }
+}
+
+/** @throws PlatformError `VM_EXISTS`, with what is there and what can be done about it */
+async function requirePlace(
+  store: VmStore,
+  { descriptor: { name, vmId }, sealed: { manifest } }: FoundExport,
+): Promise<void> {
+  const there = (await store.list()).find(
+    ({ descriptor }) => descriptor.vmId === vmId || descriptor.name === name,
+  )
+  if (!there) return
+  const { descriptor, exported } = there
+  const say = (message: string) => new PlatformError('VM_EXISTS', message)
+  if (descriptor.vmId !== vmId) throw say(`another VM has the name ${name}, ${descriptor.vmId}`)
+  if (exported) {
+    throw say(`VM ${name} was handed over from here: take it back, or delete what is left of it`)
+  }
+  const brought = await store.readBrought(there)
+  const isSame = brought?.exportId === manifest.exportId
+  throw say(`VM ${name} is here${isSame ? ': it was imported from this export' : ' already'}`)
 }
 
 /** Whether the directory has the export by which the VM was handed over. */

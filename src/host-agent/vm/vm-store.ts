@@ -9,6 +9,7 @@ import { openHome } from './home.js'
 import { CREATING, DELETING, IMPORTING, MAX_SOCKET_PATH, pathsOf, type VmPaths } from './layout.js'
 import { requireOwnDirectories } from './own-directory.js'
 import {
+  BroughtMark,
   Descriptor,
   descriptorOf,
   ExportedMark,
@@ -89,6 +90,12 @@ export class VmStore {
     if (!found) throw new PlatformError('VM_NOT_FOUND', `no VM ${vm} is on this host`)
     await requireOwnDirectories(found.paths)
     return found
+  }
+
+  /** By what a VM came from another host; nothing for one that was made here. @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
+  async readBrought({ paths }: StoredVm): Promise<BroughtMark | undefined> {
+    if (!(await isThere(paths.brought))) return undefined
+    return readRecord(paths.brought, BroughtMark, 'brought.json')
   }
 
   /** @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */

@@ -38,6 +38,8 @@ export interface VmViews {
   ): Promise<Uint8Array>
   /** What can be seen of a VM without its keys, by name or id; undefined where there is none. */
   facts(vm: string): Promise<VmFacts | undefined>
+  /** As `facts`, of the VM that a task brought to this host from another. */
+  factsOfBrought(taskId: string): Promise<VmFacts | undefined>
   /** `version` is that of the data key, not of the key that wraps it. */
   listKeys(): Promise<readonly KeyView[]>
 }
@@ -45,7 +47,33 @@ export interface VmViews {
 export function createVmViews(host: VmHost): VmViews {
   const { store, programs } = host
 
+  const facts: VmViews['facts'] = async (ref) => {
+    await store.prepare()
+    try {
+      return await host.onVm(ref, async (vm) =>
+        factsOf(vm, await store.readKeys(vm), {
+          isRunning: await isRunning(vm.paths),
+          ...(await snapshotNames(vm.paths)),
+        }),
+      )
+    } catch (error) {
+      if (isPlatformError(error, 'VM_NOT_FOUND')) return undefined
+      throw error
+    }
+  }
+
   return {
+    facts,
+
+    factsOfBrought: async (taskId) => {
+      await store.prepare()
+      for (const vm of await store.list()) {
+        const isBrought = (await store.readBrought(vm))?.taskId === taskId
+        if (isBrought && !vm.exported) return facts(vm.descriptor.vmId)
+      }
+      return undefined
+    },
+
     list: async () => {
       await store.prepare()
       return Promise.all((await store.list()).map((vm) => detailsOf(vm)))
@@ -81,21 +109,6 @@ export function createVmViews(host: VmHost): VmViews {
         }
         return host.withKeys(vm, objects, read, assurance)
       }),
-
-    facts: async (ref) => {
-      await store.prepare()
-      try {
-        return await host.onVm(ref, async (vm) =>
-          factsOf(vm, await store.readKeys(vm), {
-            isRunning: await isRunning(vm.paths),
-            ...(await snapshotNames(vm.paths)),
-          }),
-        )
-      } catch (error) {
-        if (isPlatformError(error, 'VM_NOT_FOUND')) return undefined
-        throw error
-      }
-    },
 
     listKeys: async () => {
       await store.prepare()

@@ -141,6 +141,28 @@ describe('an agent that begins with tasks of one before it', () => {
     expect(await namesOfVms()).toEqual(['web1'])
   })
 
+  test('finds out that one had brought a VM from another host, where nothing says which it was', async () => {
+    const made = newVm('web1')
+    send(made)
+    await endOf(made)
+    const directory = join(folder, 'web1')
+    await host.vms.export('web1', { directory })
+    await host.vms.delete('web1')
+    const brought: SentTask = { taskId: newUuid(), kind: 'vm.import', request: { directory } }
+    await host.vms.import({ directory, taskId: brought.taskId })
+    const entry = { format: 1, order: 2, task: brought, state: 'begun', before: null }
+    writeFileSync(join(folder, 'tasks', `${brought.taskId}.json`), JSON.stringify(entry))
+    restart()
+    goOn(brought.taskId)
+    expect(await endOf(brought)).toMatchObject({ state: 'done', result: { vmId: made.taskId } })
+    const again = { ...brought, taskId: newUuid() }
+    send(again)
+    expect(await endOf(again)).toMatchObject({
+      state: 'failed',
+      error: { code: 'VM_EXISTS', message: 'VM web1 is here: it was imported from this export' },
+    })
+  })
+
   test('takes nothing where the journal cannot be read', () => {
     mkdirSync(join(folder, 'tasks'), { recursive: true })
     writeFileSync(join(folder, 'tasks', `${newUuid()}.json`), '{"format":1,')
