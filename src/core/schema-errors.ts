@@ -1,17 +1,42 @@
+import type { TSchema } from 'typebox'
+import { Value } from 'typebox/value'
+
 /** What a check of a value against a schema reports; the part of it that is told. */
-export interface SchemaError {
+interface SchemaError {
   readonly keyword: string
   readonly instancePath: string
   readonly message: string
   readonly params: object
 }
 
+/** Objects of several kinds, told apart by what one member of them says. */
+interface Choice {
+  readonly member: string
+  readonly kinds: ReadonlyMap<string, TSchema>
+}
+
 const MAX_PATH_CHARACTERS = 100
 
-/** Says which member is wrong and what was expected: `/pcrs/3 must be integer`. Untrusted names are quoted and short. */
-export function describeSchemaErrors(errors: readonly SchemaError[]): string {
+/**
+ * Says which member of a value is wrong and what was expected, to be written behind the name of the whole:
+ * `/pcrs/3 must be integer`. Where the schema has kinds, it is told of the one that the value says it is:
+ * ` of kind vm.stop: /request/graceSeconds must be >= 0`. Names of the value are untrusted: they are quoted and short.
+ *
+ * @returns undefined for a value that fits
+ */
+export function misfitOf(schema: TSchema, value: unknown): string | undefined {
+  const choice = choiceOf(schema)
+  const kind = choice && textOf(value, choice.member)
+  if (choice && kind !== undefined) {
+    const { member, kinds } = choice
+    const chosen = kinds.get(kind)
+    if (!chosen) return `/${member} must be ${[...kinds.keys()].join(' or ')}`
+    const misfit = misfitOf(chosen, value)
+    return misfit === undefined ? undefined : ` of ${member} ${kind}: ${misfit.trimStart()}`
+  }
+  const errors = Value.Errors(schema, value)
   const [error] = errors
-  if (!error) return ' is wrong'
+  if (!error) return undefined
   const path = JSON.stringify(error.instancePath)
     .slice(1, MAX_PATH_CHARACTERS + 1)
     .replace(/"$/, '')
@@ -28,4 +53,32 @@ function expectation(error: SchemaError, errors: readonly SchemaError[]): string
       : [],
   )
   return `must be ${allowed.join(' or ')}`
+}
+
+/** The kinds of a union, where one member has another word in each of them. */
+function choiceOf(schema: TSchema): Choice | undefined {
+  const { anyOf } = schema as { readonly anyOf?: readonly TSchema[] }
+  for (const member of Object.keys((anyOf?.[0] && propertiesOf(anyOf[0])) ?? {})) {
+    const kinds = new Map<string, TSchema>()
+    for (const variant of anyOf ?? []) {
+      const word = propertiesOf(variant)?.[member]?.const
+      if (typeof word === 'string') kinds.set(word, variant)
+    }
+    if (kinds.size === anyOf?.length) return { member, kinds }
+  }
+  return undefined
+}
+
+function propertiesOf(
+  schema: TSchema,
+): Readonly<Record<string, { readonly const?: unknown }>> | undefined {
+  return (
+    schema as { readonly properties?: Readonly<Record<string, { readonly const?: unknown }>> }
+  ).properties
+}
+
+function textOf(value: unknown, member: string): string | undefined {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, member)) return undefined
+  const text = (value as Readonly<Record<string, unknown>>)[member]
+  return typeof text === 'string' ? text : undefined
 }

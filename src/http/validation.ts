@@ -2,7 +2,7 @@ import type { FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { PlatformError } from '../core/errors.js'
-import { describeSchemaErrors, type SchemaError } from '../core/schema-errors.js'
+import { misfitOf } from '../core/schema-errors.js'
 
 /**
  * Compiles schemas into checks that change nothing: no coercion, no defaults, no removal of members.
@@ -19,12 +19,9 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({
   return (input: unknown) => {
     const value = kinds.size > 0 ? convertQuery(input, kinds) : input
     if (validator.Check(value)) return { value }
-    return { error: invalid(httpPart, validator.Errors(value)) }
+    const misfit = misfitOf(schema, value) ?? ' is wrong'
+    return { error: new PlatformError('REQUEST_INVALID', `${httpPart}${misfit}`) }
   }
-}
-
-function invalid(httpPart: string, errors: readonly SchemaError[]): PlatformError {
-  return new PlatformError('REQUEST_INVALID', `${httpPart}${describeSchemaErrors(errors)}`)
 }
 
 function kindsOf(schema: TSchema): ReadonlyMap<string, string> {

@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import { Value } from 'typebox/value'
 import {
   GuestPolicy,
   type GuestPolicyView,
@@ -15,7 +14,7 @@ import {
 import { parseUtf8, utf8 } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
 import { readText } from '../../core/read-file.js'
-import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
@@ -159,9 +158,9 @@ function addPolicyCommands(guest: Command): void {
 function readPolicy(file: string): GuestPolicy {
   const octets = utf8(readText(file))
   const value = parseStrictJson(parseUtf8(octets), { maxDepth: 8, maxItems: 100_000 })
-  const errors = Value.Errors(GuestPolicy, value)
-  if (errors.length === 0) return value as GuestPolicy
-  const message = `${file}: expected a policy for guests: policy${describeSchemaErrors(errors)}`
+  const misfit = misfitOf(GuestPolicy, value)
+  if (misfit === undefined) return value as GuestPolicy
+  const message = `${file}: expected a policy for guests: policy${misfit}`
   throw new DecodeError('DECODE_VALUE', 0, message)
 }
 

@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import { parse as parseToml } from 'smol-toml'
-import { Value } from 'typebox/value'
 import {
   activatePolicyDraft,
   endPolicyTokens,
@@ -17,7 +16,7 @@ import {
 } from '../../api/policies.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { readText } from '../../core/read-file.js'
-import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { findingLine } from '../findings.js'
 import { fields, table } from '../output.js'
 import { addOperation } from './command.js'
@@ -152,9 +151,9 @@ function readPolicy(file: string): Policy {
       cause,
     })
   }
-  const errors = Value.Errors(Policy, value)
-  if (errors.length === 0) return value as Policy
-  throw new PlatformError('POLICY_INVALID', `${file}: policy${describeSchemaErrors(errors)}`)
+  const misfit = misfitOf(Policy, value)
+  if (misfit === undefined) return value as Policy
+  throw new PlatformError('POLICY_INVALID', `${file}: policy${misfit}`)
 }
 
 function policyLines({ policy, ...view }: PolicyView): readonly string[] {

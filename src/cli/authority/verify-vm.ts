@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import { Value } from 'typebox/value'
 import { getJwks } from '../../api/attestation.js'
 import { getVtpmAuthority } from '../../api/control-plane.js'
 import { GuestBundle, type GuestView, getGuest, getGuestBundle } from '../../api/guests.js'
@@ -8,7 +7,7 @@ import { parseUtf8, utf8 } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
 import { type Finding, failed, passed } from '../../core/finding.js'
 import { readText } from '../../core/read-file.js'
-import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { parseCertificates, type Trust } from '../../pki/index.js'
 import { importJwks } from '../../tokens/index.js'
@@ -172,9 +171,9 @@ function factsOf(
 
 function readBundle(octets: Uint8Array): GuestBundle {
   const value = parseStrictJson(parseUtf8(octets), JSON_LIMITS)
-  const errors = Value.Errors(GuestBundle, value)
-  if (errors.length === 0) return value as GuestBundle
-  const message = `expected evidence of a guest: bundle${describeSchemaErrors(errors)}`
+  const misfit = misfitOf(GuestBundle, value)
+  if (misfit === undefined) return value as GuestBundle
+  const message = `expected evidence of a guest: bundle${misfit}`
   throw new DecodeError('DECODE_VALUE', 0, message)
 }
 

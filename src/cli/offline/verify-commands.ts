@@ -1,10 +1,9 @@
 import type { Command } from 'commander'
-import { Value } from 'typebox/value'
 import { EvidenceBundle } from '../../api/hosts.js'
 import { policyDigest, verifyBundle } from '../../appraisal/index.js'
 import { parseUtf8, toHex } from '../../core/bytes.js'
 import { DecodeError } from '../../core/errors.js'
-import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { IMA_LIMITS } from '../../ima/index.js'
 import { fields } from '../output.js'
@@ -133,8 +132,8 @@ const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }
 
 function readBundle(octets: Uint8Array): EvidenceBundle {
   const value = parseStrictJson(parseUtf8(octets), JSON_LIMITS)
-  const errors = Value.Errors(EvidenceBundle, value)
-  if (errors.length === 0) return value as EvidenceBundle
-  const message = `expected a bundle of evidence: bundle${describeSchemaErrors(errors)}`
+  const misfit = misfitOf(EvidenceBundle, value)
+  if (misfit === undefined) return value as EvidenceBundle
+  const message = `expected a bundle of evidence: bundle${misfit}`
   throw new DecodeError('DECODE_VALUE', 0, message)
 }

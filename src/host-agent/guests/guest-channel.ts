@@ -1,12 +1,11 @@
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Value } from 'typebox/value'
 import { type GuestAnswer, GuestRequest } from '../../api/guest-channel.js'
 import { parseUtf8 } from '../../core/bytes.js'
 import { isPlatformError, messageOf } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import { OctetBuffer } from '../../core/octet-buffer.js'
-import { describeSchemaErrors } from '../../core/schema-errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { drained } from '../vm/drained.js'
 
@@ -142,10 +141,8 @@ function readRequest(
     if (!isPlatformError(error)) throw error
     return invalid('expected a JSON object on a line')
   }
-  const errors = Value.Errors(GuestRequest, value)
-  return errors.length === 0
-    ? (value as GuestRequest)
-    : invalid(`request${describeSchemaErrors(errors)}`)
+  const misfit = misfitOf(GuestRequest, value)
+  return misfit === undefined ? (value as GuestRequest) : invalid(`request${misfit}`)
 }
 
 /** Lines without their end; nothing for one that is too long, once it has ended. Empty lines are left out. */

@@ -1,4 +1,3 @@
-import { Value } from 'typebox/value'
 import type { TaskView } from '../../api/host-agent.js'
 import type { AnswerOf } from '../../api/operation.js'
 import {
@@ -13,6 +12,7 @@ import { isVmTaskKind, VM_TASKS, type VmTaskKind } from '../../api/vm-tasks.js'
 import type { Clock } from '../../core/clock.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { CopyRate } from '../domain/copy-rate.js'
 import type { Tasks } from '../domain/tasks.js'
 import { TASK_HANDLERS, type TaskServices } from './handlers.js'
@@ -331,9 +331,9 @@ function errorOf({ kind, vmId, request }: SentTask): PlatformError | undefined {
     return new PlatformError('TASK_KIND', `the agent of this host does not know ${kind}`)
   }
   const { on, request: schema } = VM_TASKS[kind]
-  const [error] = Value.Errors(schema, request)
-  if (error) {
-    return new PlatformError('REQUEST_INVALID', `${error.instancePath || kind} ${error.message}`)
+  const misfit = misfitOf(schema, request)
+  if (misfit !== undefined) {
+    return new PlatformError('REQUEST_INVALID', `request of ${kind}${misfit}`)
   }
   if (on === 'vm' && vmId === undefined) {
     return new PlatformError('REQUEST_INVALID', `expected a VM for ${kind}`)

@@ -1,10 +1,10 @@
 import { chmod, chown, link, lstat, stat } from 'node:fs/promises'
-import { Value } from 'typebox/value'
 import { type DetachedDisk, DiskAttach } from '../../api/disk-attachment.js'
 import type { VmDetails } from '../../api/host-agent.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { fileName } from './change-part.js'
 import { changeVm, wrapNewKeys } from './change-vm.js'
 import { verifyDisk } from './disk.js'
@@ -103,9 +103,8 @@ export function createVmAttachments(
 
   return {
     attachDisk: async (name, request, following = {}) => {
-      const [error] = Value.Errors(DiskAttach, request)
-      if (error)
-        throw new PlatformError('REQUEST_INVALID', `${error.instancePath} ${error.message}`)
+      const misfit = misfitOf(DiskAttach, request)
+      if (misfit !== undefined) throw new PlatformError('REQUEST_INVALID', `request${misfit}`)
       const isVmPlain = (await store.find(name)).descriptor.provider === undefined
       const path = await resolveImport(request.from, directories)
       const source = await sourceOf(path, request.plain ?? isVmPlain)

@@ -1,10 +1,10 @@
 import { type Static, type TSchema, Type } from 'typebox'
-import { Value } from 'typebox/value'
 import { Exactly, HexDigest, Name, Time, Uuid } from '../../api/common.js'
 import { Purpose, WrappedKey } from '../../api/key-provider.js'
 import { parseUtf8 } from '../../core/bytes.js'
 import type { ErrorCode } from '../../core/error-codes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
 import { readPrivateFile } from './files.js'
 
@@ -149,10 +149,8 @@ export function parseRecord<S extends TSchema>(
   } catch (cause) {
     throw new PlatformError(code, `${what} is not JSON text`, { cause })
   }
-  const [error] = Value.Errors(schema, value)
-  if (error) {
-    throw new PlatformError(code, `${what}: ${error.instancePath || 'the whole'} ${error.message}`)
-  }
+  const misfit = misfitOf(schema, value)
+  if (misfit !== undefined) throw new PlatformError(code, `${what}${misfit}`)
   return value as Static<S>
 }
 

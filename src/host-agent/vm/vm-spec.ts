@@ -1,7 +1,7 @@
-import { Value } from 'typebox/value'
 import { DiskCreate, VmCreate } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { isName, isUuid } from '../../core/names.js'
+import { misfitOf } from '../../core/schema-errors.js'
 import type { Secret } from '../../core/secret.js'
 
 const DEFAULT_MEMORY_MIB = 1024
@@ -36,8 +36,8 @@ export interface VmSpec {
  * @throws PlatformError `REQUEST_INVALID`; `VM_HOME_PLAIN` for a virtual TPM without a key provider
  */
 export function checkSpec(request: VmCreate): VmSpec {
-  const [error] = Value.Errors(VmCreate, request)
-  if (error) throw invalid(`${error.instancePath || 'the request'} ${error.message}`)
+  const misfit = misfitOf(VmCreate, request)
+  if (misfit !== undefined) throw invalid(`request${misfit}`)
   const { name, provider, memoryMib = DEFAULT_MEMORY_MIB, cpus = 1 } = request
   const { vtpm = provider !== undefined } = request
   if (vtpm && provider === undefined) {
@@ -64,8 +64,8 @@ export function checkSpec(request: VmCreate): VmSpec {
  */
 export function checkDiskSpec(request: DiskCreate, provider: string | undefined): DiskSpec {
   const { name, sizeOctets, from, plain = provider === undefined } = request
-  const [error] = Value.Errors(DiskCreate, request)
-  if (error) throw invalid(`${error.instancePath || 'the request'} ${error.message}`)
+  const misfit = misfitOf(DiskCreate, request)
+  if (misfit !== undefined) throw invalid(`request${misfit}`)
   if (!isName(name)) throw invalid(`${name} is not a name`)
   if (name.length > MAX_DISK_NAME) {
     throw invalid(`expected at most ${MAX_DISK_NAME} characters in the name of a disk`)
