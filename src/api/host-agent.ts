@@ -234,6 +234,7 @@ export const VmDetails = Exactly({
   memoryMib: Type.Optional(Type.Integer()),
   cpus: Type.Optional(Type.Integer()),
   vtpm: Type.Boolean(),
+  nvramEncrypted: Type.Boolean({ description: 'whether the variables of the firmware are' }),
   vtpmCertificates: Type.Optional(Type.Array(Type.String())),
   disks: Type.Array(Exactly({ name: Name, sizeOctets: Type.Integer(), format: Type.String() })),
   accelerator: Type.Optional(Type.String()),

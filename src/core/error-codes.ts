@@ -191,6 +191,10 @@ export const ERROR_CODES = {
   VM_HOME_CORRUPT: { status: 500, title: 'the home of the VM was altered or cannot be read' },
   VM_DESCRIPTOR_CORRUPT: { status: 500, title: 'a descriptor of the VM cannot be read' },
   VM_DISK_CORRUPT: { status: 500, title: 'a disk is not the volume that was made for the VM' },
+  VM_NVRAM_CORRUPT: {
+    status: 500,
+    title: 'the variables of the firmware are not those of the VM, or cannot be read',
+  },
   VM_PROCESS: { status: 500, title: 'a program that the VM needs failed' },
   VTPM_EXISTS: { status: 409, title: 'the VM has a virtual TPM' },
   VM_EXPORTED: { status: 409, title: 'the VM was handed over to another host' },

@@ -13,6 +13,7 @@ export function printVm(output: Output, vm: VmDetails): void {
       ['key provider', vm.provider ?? 'none: not encrypted'],
       ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
       ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],
+      ['firmware variables', vm.nvramEncrypted ? 'encrypted' : 'not encrypted'],
       ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
       ['accelerator', vm.accelerator],
       ['process', vm.pid === undefined ? undefined : String(vm.pid)],

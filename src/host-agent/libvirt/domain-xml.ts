@@ -55,7 +55,7 @@ export function encodeDomain(
     '  <os>',
     "    <type arch='x86_64' machine='q35'>hvm</type>",
     `    <loader readonly='yes' type='pflash'>${escapeXml(options.firmwareCode)}</loader>`,
-    `    <nvram>${escapeXml(vm.paths.nvram)}</nvram>`,
+    `    <nvram>${escapeXml(vm.paths.plainNvram)}</nvram>`,
     '  </os>',
     '  <features><acpi/></features>',
     `  <cpu mode='${isKvm ? 'host-passthrough' : 'maximum'}'/>`,

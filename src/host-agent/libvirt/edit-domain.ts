@@ -73,7 +73,7 @@ function editNvram(root: Element, { paths }: StoredVm): void {
   for (const attribute of ['type', 'template', 'templateFormat', 'format']) {
     nvram.removeAttribute(attribute)
   }
-  nvram.textContent = paths.nvram
+  nvram.textContent = paths.plainNvram
 }
 
 function editMetadata(root: Element): void {

@@ -5,6 +5,7 @@ import type { LibvirtEvent } from '../../api/libvirt.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { checkDiskFile, diskFileOf } from '../vm/disk-file.js'
 import { readPrivateFile, replacePrivateFile } from '../vm/files.js'
+import { changeNvram } from '../vm/nvram-change.js'
 import type { Home } from '../vm/records.js'
 import type { Grace } from '../vm/run.js'
 import { detailsOf } from '../vm/vm-details.js'
@@ -192,8 +193,10 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
         throw new PlatformError('VM_PLAIN', `VM ${name} is not encrypted: libvirt needs no key`)
       }
       await requireShutOff(vm)
-      await host.withKeys(vm, allKeys(descriptor), async (home, keys) => {
-        if (home.vtpm && !before) await host.vtpmStates.require(vm, keys.of('vtpm'))
+      await host.withKeys(vm, allKeys(descriptor), async (found, keys) => {
+        if (found.vtpm && !before) await host.vtpmStates.require(vm, keys.of('vtpm'))
+        // libvirt opens them as a plain file only; the next start by the agent encrypts them again
+        const { home } = await changeNvram(host, vm, { home: found, keys, to: 'plain' })
         await letQemuThrough(vm)
         await replacePrivateFile(paths.root, 'libvirt.xml', await xmlOf(vm, home))
         await writeLibvirtRecord(paths, { phase: 'defining', running: false })
@@ -262,7 +265,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           }
         })
         // libvirt gives files back to whom it knows that they were of
-        for (const path of [...domainDisks(vm).map((disk) => disk.path), paths.nvram]) {
+        for (const path of [...domainDisks(vm).map((disk) => disk.path), paths.plainNvram]) {
           await chown(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0)
         }
         await keepQemuOut(vm)

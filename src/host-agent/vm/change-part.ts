@@ -1,13 +1,13 @@
 import { newUuid } from '../../core/random.js'
 import { changeVm, wrapNewKeys } from './change-vm.js'
-import { formatDisk, verifyDisk } from './disk.js'
-import { compareDisks, copyDisk, type OpenDisk } from './disk-copy.js'
-import { checkDiskFile, createPlainDisk, isEncrypted } from './disk-file.js'
-import { syncPath } from './files.js'
+import { copyDisk } from './disk-copy.js'
+import { checkDiskFile } from './disk-file.js'
+import { copyNvram, newNvram, openNvram } from './nvram.js'
 import type { OctetProgress } from './octet-progress.js'
 import { openDisk } from './open-disk.js'
-import type { Programs } from './programs.js'
 import type { Home } from './records.js'
+import { makeDisk, verifyCopy } from './verified-copy.js'
+import { nvramName } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
 import { type KeyObject, makeKeys, VTPM_KEYS } from './vm-keys.js'
 import { allKeys, findDisk, homeKey } from './vm-parts.js'
@@ -22,7 +22,10 @@ export interface Work {
   readonly compare: 'samples' | 'all'
 }
 
-/** Gives the home a new key of this provider, or makes it plain. */
+/**
+ * Gives the home a new key of this provider, or makes it plain. The variables of the firmware go with it: they are encrypted
+ * under a key that is derived from that of the home, or plain.
+ */
 export async function changeHome(
   host: VmHost,
   vm: StoredVm,
@@ -30,18 +33,29 @@ export async function changeHome(
   { progress, signal }: Work,
 ): Promise<void> {
   const onStep = (step: string) => progress.begin(`home: ${step}`)
+  const { vmId } = vm.descriptor
   const objects: readonly KeyObject[] = provider === undefined ? [] : ['home']
   using keys = makeKeys(objects)
-  await host.withKeys(vm, homeKey(vm.descriptor), (home) =>
+  await host.withKeys(vm, homeKey(vm.descriptor), (home, opened) =>
     changeVm(host, vm, { onStep, signal }, async (staged) => {
       onStep('keys')
-      const { provider: _, ...rest } = home
-      if (provider === undefined) {
-        return { home: rest, homeKey: undefined, newKeys: [], goneKeys: ['home'], files: {} }
+      const key = provider === undefined ? undefined : keys.of('home')
+      const newKeys =
+        provider === undefined
+          ? []
+          : await wrapNewKeys(host, vm, staged, { provider, objects, keys })
+      onStep('nvram')
+      using from = await openNvram({ vmId, paths: vm.paths, home }, opened)
+      using to = newNvram({ vmId, paths: staged }, from.file.sizeOctets, key)
+      await copyNvram(host.programs, from, to, signal)
+      const { provider: _, nvram: old, ...rest } = home
+      const changed = { ...rest, ...(provider === undefined ? {} : { provider }), ...to.home }
+      const [oldName, newName] = [nvramName(old), nvramName(to.home.nvram)]
+      return {
+        ...{ home: changed, homeKey: key, newKeys },
+        goneKeys: provider === undefined ? (['home'] as const) : [],
+        files: { put: [newName], drop: oldName === newName ? [] : [oldName] },
       }
-      const newKeys = await wrapNewKeys(host, vm, staged, { provider, objects, keys })
-      const changed = { ...rest, provider }
-      return { home: changed, homeKey: keys.of('home'), newKeys, goneKeys: [], files: {} }
     }),
   )
 }
@@ -148,27 +162,6 @@ export async function changeVtpmKeys(
       }
     })
   })
-}
-
-/** Makes the file of a disk, empty. */
-export async function makeDisk(programs: Programs, { file, key }: OpenDisk): Promise<void> {
-  if (isEncrypted(file) && key) await formatDisk(programs, file, key)
-  else if (!isEncrypted(file)) await createPlainDisk(file)
-}
-
-/** Brings a copy to the disk, opens it with its key, and compares it with the original. */
-export async function verifyCopy(
-  programs: Programs,
-  from: OpenDisk,
-  target: OpenDisk,
-  extent: 'samples' | 'all',
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const { file, key } = target
-  if (isEncrypted(file) && key) await verifyDisk(programs, file, key)
-  await syncPath(file.path)
-  await checkDiskFile(file)
-  await compareDisks(programs, from, target, { extent, ...(signal ? { signal } : {}) })
 }
 
 /** Name of the file of a disk in the directory of its VM. */

@@ -28,11 +28,16 @@ export interface VmChange {
  * in one moment. When `make` fails or the signal comes before that moment, the VM is as it was.
  *
  * @param options.onStep called before each of the steps `commit`, `place`, `erase`
+ * @param options.hasTurn the operation has not claimed the VM, but its turn on it
  */
 export async function changeVm(
   host: VmHost,
   vm: StoredVm,
-  options: { readonly onStep?: (step: string) => void; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly onStep?: (step: string) => void
+    readonly signal?: AbortSignal | undefined
+    readonly hasTurn?: boolean
+  },
   make: (staged: VmPaths) => Promise<VmChange>,
 ): Promise<void> {
   const { programs, store } = host
@@ -40,12 +45,13 @@ export async function changeVm(
     const staged = await stageChange(vm.paths)
     const change = await make(staged)
     options.signal?.throwIfAborted()
-    await host.onVm(vm.descriptor.name, async () => {
+    const commit = async (): Promise<void> => {
       const before = await store.readKeys(vm)
       const files = await writeRecords(host, vm, staged, change)
       await commitChange(programs, vm.paths, files, options.onStep ?? (() => undefined))
       await host.releases.noteRecords(vm.descriptor.vmId, before)
-    })
+    }
+    await (options.hasTurn ? commit() : host.onVm(vm.descriptor.name, commit))
   } catch (error) {
     const reason = await explainFull(store.directory, error)
     if ((await host.settleChange(vm)) !== 'completed') throw reason

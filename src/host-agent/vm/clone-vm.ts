@@ -2,26 +2,25 @@ import { rename } from 'node:fs/promises'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
-import { makeDisk, verifyCopy } from './change-part.js'
 import type { CreateDeps } from './create-vm.js'
 import { copyDisk } from './disk-copy.js'
 import { checkDiskFile } from './disk-file.js'
 import { explainFull, requireSpace } from './disk-space.js'
-import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } from './files.js'
+import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
 import { CREATING, pathsOf } from './layout.js'
 import { LUKS_PAYLOAD_OCTETS } from './luks-header.js'
+import { copyNvram, newNvram, openNvram } from './nvram.js'
 import type { OctetProgress } from './octet-progress.js'
 import { openDisk } from './open-disk.js'
 import { descriptorOf, encodeRecord, type Home } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
-import { makeKeys, type VmKeys, wrapKeys } from './vm-keys.js'
-import { allKeys } from './vm-parts.js'
+import { makeDisk, verifyCopy } from './verified-copy.js'
+import { keyObjects, makeKeys, type VmKeys, wrapKeys } from './vm-keys.js'
 import type { StoredVm } from './vm-store.js'
 import { copyVtpm, makeVtpm } from './vtpm.js'
 
 const OVERHEAD_OCTETS = 4 * 1024 * 1024
-const MAX_NVRAM_OCTETS = 64 * 1024 * 1024
 
 /** What becomes of the virtual TPM: a new identity, the same one twice, or none. */
 export type ClonedVtpm = 'new' | 'copy' | 'none'
@@ -59,16 +58,20 @@ export async function cloneVm(
   await requireSpace(deps.directory, needed)
   const root = `${deps.directory}/${CREATING}${vmId}`
   const paths = pathsOf(root)
-  const home: Home = {
-    ...{ ...original, name, vtpm: vtpm !== 'none' },
-    disks: original.disks.map(({ volumeId, ...disk }) => ({
-      ...disk,
-      ...(volumeId === undefined ? {} : { volumeId: newUuid() }),
-    })),
-  }
-  const descriptor = descriptorOf(home, { vmId, createdAt: isoTime(deps.now()) })
-  const objects = allKeys(descriptor)
+  const disks = original.disks.map(({ volumeId, ...disk }) => ({
+    ...disk,
+    ...(volumeId === undefined ? {} : { volumeId: newUuid() }),
+  }))
+  const isEncrypted = (disk: (typeof disks)[number]) => disk.volumeId !== undefined
+  const encryptedDisks = disks.filter(isEncrypted).map((disk) => disk.name)
+  const objects = provider === undefined ? [] : keyObjects(encryptedDisks, vtpm !== 'none')
   using keys = makeKeys(objects)
+  const homeKey = provider === undefined ? undefined : keys.of('home')
+  using oldNvram = await openNvram({ ...vm.descriptor, paths: vm.paths, home: original }, oldKeys)
+  using nvram = newNvram({ vmId, paths }, oldNvram.file.sizeOctets, homeKey)
+  const { nvram: _, ...others } = original
+  const home: Home = { ...others, ...{ name, vtpm: vtpm !== 'none', disks }, ...nvram.home }
+  const descriptor = descriptorOf(home, { vmId, createdAt: isoTime(deps.now()) })
   try {
     await makePrivateDirectory(root)
     progress.begin('keys')
@@ -76,9 +79,9 @@ export async function cloneVm(
       provider === undefined ? [] : await wrapKeys(deps.keys, { vmId, provider, objects, keys })
     await writePrivateFile(paths.keys, encodeRecord({ format: 1, keys: records }))
     progress.begin('home')
-    if (provider === undefined) await writePrivateFile(paths.plainHome, encodeRecord(home))
-    else await writePrivateFile(paths.home, sealHome(home, vmId, 1, keys.of('home')))
-    await writePrivateFile(paths.nvram, await nvramOf(vm))
+    if (homeKey) await writePrivateFile(paths.home, sealHome(home, vmId, 1, homeKey))
+    else await writePrivateFile(paths.plainHome, encodeRecord(home))
+    await copyNvram(programs, oldNvram, nvram, signal)
     await writePrivateFile(paths.descriptor, encodeRecord(descriptor))
     for (const [index, disk] of original.disks.entries()) {
       const copy = home.disks[index]
@@ -130,10 +133,4 @@ export function vtpmOfClone(home: Home, wanted: ClonedVtpm | undefined): ClonedV
     throw new PlatformError('VM_HOME_PLAIN', 'a virtual TPM needs an encrypted home')
   }
   return vtpm
-}
-
-async function nvramOf(vm: StoredVm): Promise<Uint8Array> {
-  const octets = await readPrivateFile(vm.paths.nvram, MAX_NVRAM_OCTETS)
-  if (!octets) throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected ${vm.paths.nvram}`)
-  return octets
 }

@@ -1,4 +1,4 @@
-import { readFile, rename } from 'node:fs/promises'
+import { rename } from 'node:fs/promises'
 import { isoTime } from '../../core/clock.js'
 import { newUuid } from '../../core/random.js'
 import type { Secret } from '../../core/secret.js'
@@ -9,6 +9,7 @@ import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import { sealHome } from './home.js'
 import { CREATING, pathsOf, type VmPaths } from './layout.js'
 import { makeNewDisk, type PlannedDisk, planDisk, roomForNew } from './new-disk.js'
+import { newNvram, nvramOctets, writeNvram } from './nvram.js'
 import type { Following } from './part-by-part.js'
 import type { KeyClient, VtpmCertifier } from './ports.js'
 import type { Programs } from './programs.js'
@@ -124,17 +125,21 @@ async function writeVm(
   await writePrivateFile(paths.keys, encodeRecord({ format: 1, keys: records }))
 
   progress.begin('home')
+  const variables = origin?.nvram ?? deps.firmware.variables
+  const homeKey = provider === undefined ? undefined : keys.of('home')
+  using nvram = newNvram({ vmId, paths }, await nvramOctets(variables), homeKey)
   const home: Home = {
     ...{ name, memoryMib, cpus, vtpm },
     ...(provider === undefined ? {} : { provider }),
+    ...nvram.home,
     disks: disks.map(({ name, file: { sizeOctets, volumeId } }) => ({
       ...{ name, sizeOctets },
       ...(volumeId === undefined ? {} : { volumeId }),
     })),
   }
-  if (provider === undefined) await writePrivateFile(paths.plainHome, encodeRecord(home))
-  else await writePrivateFile(paths.home, sealHome(home, vmId, 1, keys.of('home')))
-  await writePrivateFile(paths.nvram, await readFile(origin?.nvram ?? deps.firmware.variables))
+  if (homeKey) await writePrivateFile(paths.home, sealHome(home, vmId, 1, homeKey))
+  else await writePrivateFile(paths.plainHome, encodeRecord(home))
+  await writeNvram(programs, variables, nvram)
   for (const [name, content] of Object.entries(origin?.files ?? {})) {
     await writePrivateFile(`${paths.root}/${name}`, content)
   }

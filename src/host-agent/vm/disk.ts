@@ -66,7 +66,7 @@ export async function fillDisk(
   programs: Programs,
   disk: { readonly path: string },
   dek: Secret | undefined,
-  image: SourceImage,
+  image: Pick<SourceImage, 'descriptor' | 'format' | 'passphrase'>,
   onPercent: (percent: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {

@@ -17,7 +17,7 @@ const Size = Type.Integer({ minimum: 0, maximum: 2 ** 50 })
 /** Relative to the directory of a VM. Nothing else can be named, whatever a manifest says. */
 const ExportedFile = Type.String({
   pattern:
-    '^(vm\\.json|keys\\.json|home\\.enc|nvram\\.fd|vtpm\\.json|vtpm/tpm2-00\\.permall|' +
+    '^(vm\\.json|keys\\.json|home\\.enc|nvram\\.(fd|luks)|vtpm\\.json|vtpm/tpm2-00\\.permall|' +
     'vtpm/certs/[a-z-]{1,20}\\.pem|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
 })
 

@@ -20,6 +20,7 @@ import {
 } from './export-manifest.js'
 import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } from './files.js'
 import { IMPORTING, pathsOf } from './layout.js'
+import { verifyNvram } from './nvram.js'
 import type { OctetProgress } from './octet-progress.js'
 import {
   type BroughtMark,
@@ -99,7 +100,7 @@ export async function readExport(directory: string): Promise<FoundExport> {
  * Steps: `keys`, `check`, `copy <file>` for each, `verify`, `take`, `commit`.
  *
  * @throws PlatformError `VM_EXPORT_CORRUPT`, `VM_HAND_OVER`, `VM_BUSY`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`,
- *   `VM_KEY_WRONG`, `VM_HOME_CORRUPT`, `VTPM_STATE_…`, of the key provider, or the reason of the signal
+ *   `VM_NVRAM_CORRUPT`, `VM_KEY_WRONG`, `VM_HOME_CORRUPT`, `VTPM_STATE_…`, of the key provider, or the reason of the signal
  */
 export async function importVm(
   host: VmHost,
@@ -214,6 +215,8 @@ async function verifyCopy(
     if (isEncrypted(file)) await verifyDisk(host.programs, file, keys.of(`disk-${disk.name}`))
     else await checkDiskFile(file)
   }
+  const { descriptor, paths } = copy
+  await verifyNvram(host.programs, { vmId: descriptor.vmId, paths, home }, keys)
   if (home.vtpm) {
     const state = await checkVtpm(copy.paths, keys.of('vtpm'))
     const { generation } = await readVtpmRecord(copy.paths)

@@ -9,7 +9,7 @@ export const IMPORTING = '.imp-'
 /** Longest path of a unix socket on Linux, without the final zero. */
 export const MAX_SOCKET_PATH = 107
 
-/** Names of the files of one VM. What is secret in them is encrypted, but for the NVRAM and what is plain by choice. */
+/** Names of the files of one VM. What is secret in them is encrypted, but for what is plain by choice. */
 export interface VmPaths {
   readonly root: string
   /** Plain: id, name, provider, disks. */
@@ -30,6 +30,9 @@ export interface VmPaths {
   readonly vtpm: string
   readonly vtpmState: string
   readonly vtpmCertificates: string
+  /** Variables of the firmware, of a VM that is not encrypted. */
+  readonly plainNvram: string
+  /** The same, encrypted. */
   readonly nvram: string
   /** There when the VM was handed over to another host: it must not be used here. */
   readonly exported: string
@@ -77,7 +80,8 @@ export function pathsOf(root: string): VmPaths {
     vtpm: `${root}/vtpm`,
     vtpmState: `${root}/vtpm/tpm2-00.permall`,
     vtpmCertificates: `${root}/vtpm/certs`,
-    nvram: `${root}/nvram.fd`,
+    plainNvram: `${root}/nvram.fd`,
+    nvram: `${root}/nvram.luks`,
     exported: `${root}/exported.json`,
     brought: `${root}/brought.json`,
     run: `${root}/run`,

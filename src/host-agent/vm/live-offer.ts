@@ -44,13 +44,13 @@ export type SealedOffer = Static<typeof SealedOffer>
 export const Ready = Exactly({ nonce: Octets(NONCE_OCTETS, 'of this move') })
 
 /**
- * Small files of a VM that runs: all but its disks and the state of its virtual TPM, which is in the stream.
+ * Small files of a VM that runs: all but its volumes and the state of its virtual TPM, which is in the stream.
  *
  * @throws PlatformError `VM_LIVE` for a link, or a file that is too large
  */
 export async function offeredFiles({ paths, descriptor }: StoredVm): Promise<Offer['files']> {
   const files = (await filesOf(paths.root, descriptor)).filter(
-    ({ file }) => !file.startsWith('disk-') && !file.endsWith('.permall'),
+    ({ file }) => !/^disk-|\.(luks|permall)$/.test(file),
   )
   return Promise.all(
     files.map(async ({ file }) => ({

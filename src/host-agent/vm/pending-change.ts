@@ -29,7 +29,7 @@ const RECORD_OCTETS = 1024 * 1024
 /** Relative to the directory of the VM. Nothing else can be named, whatever a commit says. */
 const VmFile = Type.String({
   pattern:
-    '^(vm\\.json|keys\\.json|home\\.(enc|json)|vtpm\\.json|vtpm-backup\\.permall|nvram\\.fd|vtpm(/tpm2-00\\.permall|/certs/[a-z-]{1,20}\\.pem)?|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
+    '^(vm\\.json|keys\\.json|home\\.(enc|json)|vtpm\\.json|vtpm-backup\\.permall|nvram\\.(fd|luks)|vtpm(/tpm2-00\\.permall|/certs/[a-z-]{1,20}\\.pem)?|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
 })
 
 const DiskFileName = Type.String({ pattern: '^disk-[a-z0-9._-]{1,58}\\.(luks|raw)$' })

@@ -4,7 +4,8 @@ import type { VmPaths } from './layout.js'
 import type { Accelerator, Home } from './records.js'
 
 /**
- * Command line of a VM that waits, without its disks: they come with their keys over QMP, so that no key is here.
+ * Command line of a VM that waits, without its disks and the variables of its firmware: they come with their keys over QMP, so
+ * that no key is here. The machine has its flash from the moment that it is made, so that waits for them, too.
  *
  * No network, no display and no serial port: what a guest prints may be secret. QEMU may start no program.
  */
@@ -23,19 +24,15 @@ export function qemuArguments(options: {
 }): readonly string[] {
   const { vmId, home, paths, accelerator, firmware, lockMemory = false, machine = 'q35' } = options
   const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
-  const nvram = { driver: 'file', filename: paths.nvram, 'node-name': 'nvram' }
   return [
-    ...['-name', home.name, '-uuid', vmId, '-S'],
+    ...['-name', home.name, '-uuid', vmId, '-S', '--preconfig'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...[
-      '-machine',
-      `${machine},accel=${accelerator},pflash0=code,pflash1=nvram,dump-guest-core=off`,
-    ],
+    ...['-machine', `${machine},accel=${accelerator},pflash0=code,dump-guest-core=off`],
     ...(lockMemory ? ['-overcommit', 'mem-lock=on'] : []),
     ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],
-    ...['-blockdev', JSON.stringify(code), '-blockdev', JSON.stringify(nvram)],
+    ...['-blockdev', JSON.stringify(code)],
     ...['-device', 'virtio-scsi-pci,id=scsi', '-device', 'virtio-rng-pci'],
     ...(home.vtpm ? [...tpmArguments(paths), ...guestPortArguments(paths)] : []),
     ...['-chardev', `socket,id=qmp,path=${paths.qmpSocket},server=on,wait=off`],

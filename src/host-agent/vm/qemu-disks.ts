@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { messageOf, PlatformError } from '../../core/errors.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import type { OpenDisk } from './disk-copy.js'
 import { isEncrypted } from './disk-file.js'
+import { doesNotOpen } from './nvram.js'
 import { programFailed } from './programs.js'
 import type { Qmp } from './qmp.js'
 
@@ -31,6 +32,22 @@ export async function plugDisk(
     await qmp.execute('blockdev-del', { 'node-name': node })
     throw error
   }
+}
+
+/**
+ * Gives the variables of the firmware to a QEMU whose machine is not made yet, and has it made. The key is out of QEMU's reach when
+ * this returns, or throws.
+ *
+ * @throws PlatformError `VM_NVRAM_CORRUPT`, `VM_PROCESS`
+ * @see QEMU, qapi/misc.json, `x-exit-preconfig`
+ */
+export async function plugNvram(qmp: Qmp, nvram: OpenDisk): Promise<void> {
+  const node = 'nvram'
+  await openNode(qmp, node, nvram).catch((error: unknown) => {
+    throw isPlatformError(error, 'VM_KEY_WRONG') ? doesNotOpen(nvram, error) : error
+  })
+  await qmp.execute('qom-set', { path: '/machine', property: 'pflash1', value: node })
+  await qmp.execute('x-exit-preconfig')
 }
 
 /**

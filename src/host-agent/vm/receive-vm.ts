@@ -33,7 +33,7 @@ import type { StoredVm } from './vm-store.js'
 
 /**
  * Takes a VM that runs on another host. Its keys are unwrapped here, so that only an attested host that the provider serves
- * can have it; its disks stay where they are, on storage that both hosts have, under a second name in the directory of the
+ * can have it; its volumes stay where they are, on storage that both hosts have, under a second name in the directory of the
  * VM here.
  *
  * The guest runs when the control plane says that the VM is of this host. Before that nothing of it stays when something
@@ -91,7 +91,7 @@ export async function receiveVm(
   try {
     await writeFiles(paths, sealed, taskId)
     const home = await host.store.readHome(vm, keys, records)
-    await linkDisks(paths, offer.directory, home)
+    await linkVolumes(paths, offer.directory, home)
     const record = await startMachine(
       { vmId, paths, home },
       {
@@ -149,19 +149,22 @@ async function writeFiles(
 }
 
 /**
- * Gives the disks a second name. As long as they have two, no key slot is erased when one of them goes.
+ * Gives the disks, and the volume with the variables of the firmware, a second name. As long as they have two, no key slot is erased when one of them goes.
  *
  * @throws PlatformError `VM_LIVE` where the storage is not the same
  */
-async function linkDisks(paths: VmPaths, directory: string, home: Home): Promise<void> {
+async function linkVolumes(paths: VmPaths, directory: string, home: Home): Promise<void> {
+  const linkFile = async (path: string): Promise<void> => {
+    const name = path.slice(paths.root.length)
+    await link(`${directory}${name}`, path).catch((cause: unknown) => {
+      if (!isErrno(cause, 'ENOENT', 'EXDEV', 'EPERM', 'EMLINK', 'ENOTDIR')) throw cause
+      throw live(`${name} is not on storage that both hosts have: ${messageOf(cause)}`, cause)
+    })
+  }
+  if (home.nvram) await linkFile(paths.nvram)
   for (const disk of home.disks) {
     const file = diskFileOf(paths, disk)
-    const name = file.path.slice(paths.root.length)
-    await link(`${directory}${name}`, file.path).catch((cause: unknown) => {
-      if (!isErrno(cause, 'ENOENT', 'EXDEV', 'EPERM', 'EMLINK', 'ENOTDIR')) throw cause
-      const why = `disk ${disk.name} is not on storage that both hosts have: ${messageOf(cause)}`
-      throw live(why, cause)
-    })
+    await linkFile(file.path)
     await checkDiskFile(file)
   }
 }

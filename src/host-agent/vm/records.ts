@@ -23,6 +23,8 @@ export const Descriptor = Exactly({
   provider: Type.Optional(Name),
   createdAt: Time,
   vtpm: Type.Boolean(),
+  /** Absent: the variables of the firmware are plain, as the home is, or as agents before left them. */
+  nvram: Type.Optional(Type.Literal('encrypted')),
   disks: Type.Array(
     Exactly({ name: Name, sizeOctets: Octets, plain: Type.Optional(Type.Literal(true)) }),
     { maxItems: 16 },
@@ -52,6 +54,8 @@ export const Home = Exactly({
   memoryMib: Type.Integer({ minimum: 1 }),
   cpus: Type.Integer({ minimum: 1 }),
   vtpm: Type.Boolean(),
+  /** The volume with the variables of the firmware, where they are encrypted. */
+  nvram: Type.Optional(Exactly({ sizeOctets: Octets, volumeId: Uuid })),
   disks: Type.Array(Exactly({ name: Name, sizeOctets: Octets, volumeId: Type.Optional(Uuid) }), {
     maxItems: 16,
   }),
@@ -63,10 +67,11 @@ export function descriptorOf(
   home: Home,
   { vmId, createdAt }: Pick<Descriptor, 'vmId' | 'createdAt'>,
 ): Descriptor {
-  const { name, provider, vtpm, disks } = home
+  const { name, provider, vtpm, nvram, disks } = home
   return {
     ...{ format: 1, vmId, name, createdAt, vtpm },
     ...(provider === undefined ? {} : { provider }),
+    ...(nvram ? { nvram: 'encrypted' } : {}),
     disks: disks.map(({ name, sizeOctets, volumeId }) => ({
       ...{ name, sizeOctets },
       ...(volumeId === undefined ? { plain: true } : {}),

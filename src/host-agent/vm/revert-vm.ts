@@ -7,13 +7,14 @@ import { isErrno } from './errno.js'
 import { exportedName } from './export-manifest.js'
 import { makePrivateDirectory, readPrivateFile, syncPath } from './files.js'
 import type { VmPaths } from './layout.js'
+import { openNvram } from './nvram.js'
 import type { OctetProgress } from './octet-progress.js'
 import { commitChange, stageChange } from './pending-change.js'
 import { type Accelerator, Descriptor, type Home, readRecord } from './records.js'
 import { copyCheaply, type FoundSnapshot } from './snapshot-files.js'
 import { checkMemory } from './snapshot-memory.js'
 import { type SnapshotRecord, verifySnapshot } from './snapshot-record.js'
-import { allocatedOctets, isCertificateFile, snapshotParts } from './vm-files.js'
+import { allocatedOctets, isCertificateFile, nvramName, snapshotParts } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
 import type { VmKeys } from './vm-keys.js'
 import { homeKeyOf } from './vm-parts.js'
@@ -76,7 +77,8 @@ export async function revertVm(
     progress.begin('verify')
     await checkSmallParts(staged, snapshot)
     await checkStaged(host, vm, staged, opened)
-    const files = snapshot.parts.map(({ file }) => file)
+    const files: string[] = snapshot.parts.map(({ file }) => file)
+    const drop = [nvramName(vm.descriptor.nvram)].filter((file) => !files.includes(file))
     if (vm.descriptor.vtpm) {
       await stageVtpmRecord(vm.paths, staged, opened.of('vtpm'))
       files.push('vtpm-backup.permall', 'vtpm.json')
@@ -85,7 +87,7 @@ export async function revertVm(
     signal?.throwIfAborted()
     const onStep = (step: string) => progress.begin(step)
     await host.onVm(vm.descriptor.name, () =>
-      commitChange(programs, vm.paths, { put: files }, onStep),
+      commitChange(programs, vm.paths, { put: files, drop }, onStep),
     )
   } catch (error) {
     const reason = await explainFull(store.directory, error)
@@ -98,11 +100,16 @@ async function checkSnapshot(host: VmHost, vm: StoredVm, snapshot: SnapshotRecor
   const { vmId } = vm.descriptor
   const home = (await host.store.readKeys(vm)).find(({ object }) => object === 'home')
   const files = snapshot.parts.map(({ file }) => file)
-  const required = snapshotParts(vm.descriptor)
-  const isWhole =
-    required.every((file) => files.includes(file)) &&
-    files.every((file) => required.includes(file) || isCertificateFile(file)) &&
-    new Set(files).size === files.length
+  // a VM may have snapshots of before its firmware variables were encrypted: which they are, their own descriptor says
+  const { nvram: _, ...then } = vm.descriptor
+  const isWhole = [then, { ...then, nvram: 'encrypted' } as const].some((descriptor) => {
+    const required = snapshotParts(descriptor)
+    return (
+      required.every((file) => files.includes(file)) &&
+      files.every((file) => required.includes(file) || isCertificateFile(file)) &&
+      new Set(files).size === files.length
+    )
+  })
   if (snapshot.vmId !== vmId || snapshot.generation !== (home?.generation ?? 0) || !isWhole) {
     throw corrupt(snapshot, `is not one of VM ${vmId} with the parts and keys that it has`)
   }
@@ -132,6 +139,7 @@ async function checkStaged(
   const records = await host.store.readKeys(vm)
   const home: Home = await host.store.readHome({ descriptor, paths: staged }, opened, records)
   for (const disk of home.disks) await checkDiskFile(diskFileOf(staged, disk))
+  using _ = await openNvram({ vmId: descriptor.vmId, paths: staged, home }, opened)
 }
 
 function corrupt(snapshot: SnapshotRecord, what: string, cause?: unknown): PlatformError {

@@ -1,18 +1,19 @@
 import type { ChildProcess } from 'node:child_process'
-import { lstat, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { isPlatformError, PlatformError } from '../../core/errors.js'
+import { isPlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { isThere, makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import { isListening } from './listening-socket.js'
+import { openNvram } from './nvram.js'
 import { openDisk } from './open-disk.js'
 import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
 import { launchProgram, type Programs, programFailed, shorten } from './programs.js'
 import { qemuArguments, swtpmArguments } from './qemu-arguments.js'
-import { checkNoSecretLeft, plugDisk } from './qemu-disks.js'
+import { checkNoSecretLeft, plugDisk, plugNvram } from './qemu-disks.js'
 import { Qmp } from './qmp.js'
 import {
   type Accelerator,
@@ -55,7 +56,7 @@ interface Program {
  * the VM is as before.
  *
  * @param options.onStep called before each of the steps `vtpm`, `qemu`, `disks`, `run`
- * @throws PlatformError `VTPM_STATE_…`, `VM_DISK_CORRUPT`, `VM_KEY_WRONG`, `VM_PROCESS`
+ * @throws PlatformError `VTPM_STATE_…`, `VM_DISK_CORRUPT`, `VM_NVRAM_CORRUPT`, `VM_KEY_WRONG`, `VM_PROCESS`
  */
 export async function startMachine(
   machine: Machine,
@@ -79,7 +80,7 @@ export async function startMachine(
   const { isIncoming = false, indexes } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm && !isIncoming) await checkVtpm(paths, keys.of('vtpm'))
-  await requireNvram(paths)
+  using nvram = await openNvram(machine, keys)
   await makePrivateDirectory(paths.run)
   const started: ProcessIdentity[] = []
   const launch = async (program: Program): Promise<ProcessIdentity> => {
@@ -114,12 +115,15 @@ export async function startMachine(
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
     })
-    await using qmp = await Qmp.connect(paths.qmpSocket).catch(async (cause: unknown) => {
-      // It listens before it reads all of its arguments: what it says at its end is the reason.
+    const explain = async (cause: unknown): Promise<never> => {
+      // It listens before it reads all of its arguments and makes the machine: what it says at its end is the reason.
+      if (isPlatformError(cause, 'VM_NVRAM_CORRUPT')) throw cause
       await waitForEnd(qemu, ENDING_MS)
       if (await isAlive(qemu)) throw cause
       throw programFailed(programs.qemuSystem, `ended: ${await wordsOf(paths.qemuLog)}`)
-    })
+    }
+    await using qmp = await Qmp.connect(paths.qmpSocket).catch(explain)
+    await plugNvram(qmp, nvram).catch(explain)
     onStep('disks')
     for (const [index, disk] of home.disks.entries()) {
       await plugDisk(qmp, indexes?.get(disk.name) ?? index, disk.name, openDisk(paths, disk, keys))
@@ -228,15 +232,6 @@ async function untilListening(child: ChildProcess, program: Program): Promise<vo
     if (await isListening(program.socket)) return
   }
   throw programFailed(program.path, `does not listen: ${await wordsOf(program.logFile)}`)
-}
-
-/** QEMU writes to it: a link would have the guest write elsewhere. @throws PlatformError `VM_DESCRIPTOR_CORRUPT` */
-async function requireNvram({ nvram }: VmPaths): Promise<void> {
-  const found = await lstat(nvram).catch((cause: unknown) => {
-    throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected ${nvram}`, { cause })
-  })
-  if (found.isFile()) return
-  throw new PlatformError('VM_DESCRIPTOR_CORRUPT', `expected a regular file ${nvram}`)
 }
 
 async function wordsOf(logFile: string): Promise<string> {

@@ -38,7 +38,7 @@ export const SnapshotRecord = Exactly({
     Exactly({
       file: Type.String({
         pattern:
-          '^(vm\\.json|home\\.(enc|json)|nvram\\.fd|vtpm/tpm2-00\\.permall|' +
+          '^(vm\\.json|home\\.(enc|json)|nvram\\.(fd|luks)|vtpm/tpm2-00\\.permall|' +
           'vtpm/certs/[a-z-]{1,20}\\.pem|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
       }),
       octets: Type.Integer({ minimum: 0 }),

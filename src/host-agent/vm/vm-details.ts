@@ -22,10 +22,11 @@ export async function detailsOf(
   vm: StoredVm,
   home?: Pick<Home, 'memoryMib' | 'cpus'>,
 ): Promise<VmDetails> {
-  const { vmId, name, provider, vtpm, createdAt } = vm.descriptor
+  const { vmId, name, provider, vtpm, nvram, createdAt } = vm.descriptor
   const record = await findRunning(vm.paths)
   return {
     ...{ vmId, name, vtpm, createdAt, ...(await stateOf(vm)) },
+    nvramEncrypted: nvram !== undefined,
     ...(provider === undefined ? {} : { provider }),
     disks: vm.descriptor.disks.map(({ name, sizeOctets, plain }) => ({
       ...{ name, sizeOctets, format: plain ? 'raw' : 'luks1' },

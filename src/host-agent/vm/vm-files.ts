@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { PlatformError } from '../../core/errors.js'
 import { isErrno } from './errno.js'
-import type { Descriptor } from './records.js'
+import type { Descriptor, Home } from './records.js'
 
 /** @see stat(2), `st_blocks` */
 const STAT_BLOCK_OCTETS = 512
@@ -12,12 +12,17 @@ interface FileSize {
 }
 
 /** Files that a stopped, encrypted VM has, by their names in its directory. Certificates are beside them. */
-export function requiredFiles({ vtpm, disks }: Descriptor): readonly string[] {
+export function requiredFiles({ vtpm, nvram, disks }: Descriptor): readonly string[] {
   return [
-    ...['vm.json', 'keys.json', 'home.enc', 'nvram.fd'],
+    ...['vm.json', 'keys.json', 'home.enc', nvramName(nvram)],
     ...(vtpm ? ['vtpm.json', 'vtpm/tpm2-00.permall'] : []),
     ...disks.map(({ name, plain }) => `disk-${name}.${plain ? 'raw' : 'luks'}`),
   ]
+}
+
+/** Name of the file with the variables of the firmware. */
+export function nvramName(nvram: Descriptor['nvram'] | Home['nvram']): 'nvram.luks' | 'nvram.fd' {
+  return nvram ? 'nvram.luks' : 'nvram.fd'
 }
 
 /** Files of a stopped VM that a snapshot keeps: not its wrapped keys, which are those of all its snapshots. */

@@ -2,22 +2,28 @@ import type { VmDetails } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
 import type { LibvirtInside } from '../libvirt/vm-libvirt.js'
+import { changeNvram } from './nvram-change.js'
 import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { Progress } from './progress.js'
+import type { Home } from './records.js'
 import { findRunning, startMachine, stopMachine } from './run.js'
 import type { Starting } from './snapshot-memory.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
+import type { VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
+import type { StoredVm } from './vm-store.js'
 
 const DEFAULT_GRACE_SECONDS = 30
 const START_STEPS = 6
+/** Of a start, when it comes to what an agent before left to be encrypted. */
+const UPGRADE_PERCENT = 20
 const STOP_STEPS = 3
 
 /** VMs started and stopped, by the agent or by libvirt where that runs them. */
 export interface VmRuns {
-  /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
+  /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VM_NVRAM_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
   start(name: string, onProgress?: OnProgress): Promise<VmDetails>
   /**
    * Asks the guest to power off, and powers off after the time that it has. While it has time the stop can be cancelled:
@@ -41,17 +47,21 @@ export function createVmRuns(
 
   return {
     start: (name, onProgress = () => undefined) =>
-      host.onFreeVm(name, async (vm) => {
-        const { descriptor, paths } = vm
+      host.onFreeVm(name, async (found) => {
+        const { descriptor, paths } = found
         const { vmId } = descriptor
-        if (await readLibvirtRecord(paths)) return libvirt.startThere(vm)
-        await host.requireStopped(vm)
+        if (await readLibvirtRecord(paths)) return libvirt.startThere(found)
+        await host.requireStopped(found)
         const progress = new Progress(onProgress, START_STEPS)
         progress.begin('keys')
-        return host.withKeys(vm, allKeys(descriptor), async (home, opened) => {
+        return host.withKeys(found, allKeys(descriptor), async (foundHome, opened) => {
           progress.begin('accelerator')
           const accelerator = await chooseAccelerator()
-          if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
+          if (foundHome.vtpm) await host.vtpmStates.require(found, opened.of('vtpm'))
+          const { vm, home } = await encryptOldNvram(host, found, foundHome, {
+            keys: opened,
+            onStep: (step) => onProgress(`home: ${step}`, UPGRADE_PERCENT),
+          })
           const onStep = (step: string) => progress.begin(step)
           const record = await startMachine(
             { vmId, paths, home },
@@ -101,4 +111,15 @@ export function createVmRuns(
           throw new PlatformError('TASK_CANCELLED', message, { cause: error })
         }),
   }
+}
+
+/** Agents before left the variables of the firmware of an encrypted VM plain. */
+async function encryptOldNvram(
+  host: VmHost,
+  vm: StoredVm,
+  home: Home,
+  options: { readonly keys: VmKeys; readonly onStep: (step: string) => void },
+): Promise<{ readonly vm: StoredVm; readonly home: Home }> {
+  if (home.provider === undefined) return { vm, home }
+  return changeNvram(host, vm, { home, ...options, to: 'encrypted' })
 }

@@ -348,7 +348,7 @@ describe('a VM that runs', () => {
     expect(await query(vmId, 'query-named-block-nodes')).toContain('disk1')
     await host.vms.removeDisk(b, 'new')
     expect((await readdir(`${host.directory}/${vmId}`)).sort()).toEqual(
-      ['disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd', 'run', 'vm.json'].sort(),
+      ['disk-root.luks', 'home.enc', 'keys.json', 'nvram.luks', 'run', 'vm.json'].sort(),
     )
     await host.vms.stop(b, { graceSeconds: 0 })
     await host.vms.attachDisk(b, { name: 'back', from: again.path })
@@ -365,7 +365,7 @@ describe('a VM that runs', () => {
     await writeFile(join(detached.path, 'disk.luks'), new Uint8Array(3 * MIB))
     const from = detached.path
     expect(await codeOf(host.vms.attachDisk(b, { name: 'hot', from }))).toBe('VM_DISK_CORRUPT')
-    expect(await query(vmId, 'query-named-block-nodes')).not.toContain('luks')
+    expect(await query(vmId, 'query-named-block-nodes')).not.toContain('disk.luks')
     expect(await objects(vmId)).not.toContain('secret')
     await host.vms.stop(b, { graceSeconds: 0 })
   })

@@ -13,6 +13,7 @@ import {
   directoriesOf,
   findKeys,
   findWideModes,
+  secretsOf,
   type TestHost,
   watchForLeaks,
 } from './support.js'
@@ -125,10 +126,10 @@ describe('a VM with two disks and a virtual TPM', () => {
   })
 
   test('leaves only private files, and no key in any of them or in any process', async () => {
-    expect(await findKeys(host.keys.seen, host.directory)).toEqual([])
+    expect(await findKeys(await secretsOf(host), host.directory)).toEqual([])
     expect(await findWideModes(host.directory)).toEqual([])
     expect((await readdir(`${host.directory}/${vmId}`)).sort()).toEqual([
-      ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd'],
+      ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.luks'],
       ...['vm.json', 'vtpm', 'vtpm-backup.permall', 'vtpm.json'],
     ])
   })

@@ -22,7 +22,7 @@ beforeAll(async () => {
   image = join(root, 'image.raw')
   await writeFile(image, randomBytes(8 * MIB))
   await run('mkdir', [volume])
-  await run('mount', ['-t', 'tmpfs', '-o', 'size=26m,mode=0700', 'tmpfs', volume])
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=29m,mode=0700', 'tmpfs', volume])
   host = await createTestHost({ directory: `${volume}/vms` })
 })
 

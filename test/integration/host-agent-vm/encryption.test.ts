@@ -122,7 +122,7 @@ describe('its encryption', () => {
   test('goes step by step, the home first, with a percentage and octets that never fall', () => {
     const disk = ['keys', 'format', 'copy', 'verify', 'commit', 'place', 'erase']
     expect([...new Set(steps)]).toEqual([
-      ...['home: keys', 'home: commit', 'home: place', 'home: erase'],
+      ...['home: keys', 'home: nvram', 'home: commit', 'home: place', 'home: erase'],
       ...disk.map((step) => `root: ${step}`),
       ...disk.map((step) => `data: ${step}`),
       'done',
@@ -145,7 +145,7 @@ describe('its encryption', () => {
   test('leaves nothing but encrypted files, private, without a key in them', async () => {
     expect(leaks).toEqual([])
     expect((await readdir(folder)).sort()).toEqual([
-      ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd', 'vm.json'],
+      ...['disk-data.luks', 'disk-root.luks', 'home.enc', 'keys.json', 'nvram.luks', 'vm.json'],
     ])
     expect(await findWideModes(host.directory)).toEqual([])
     expect(await findKeys(host.keys.seen, host.directory)).toEqual([])

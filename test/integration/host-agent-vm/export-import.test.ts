@@ -24,6 +24,7 @@ import {
   LocalKeys,
   MemoryInventory,
   processesNaming,
+  readNvram,
   SharedInventory,
   type TestHost,
 } from './support.js'
@@ -101,7 +102,7 @@ describe('the directories of the agent', () => {
 })
 
 describe('a VM that is moved', () => {
-  test('has the same id, disks and virtual TPM on the other host, and is locked on the first', async () => {
+  test('has the same id, disks, firmware variables and virtual TPM on the other host, and is locked on the first', async () => {
     const made = await make('vm', true)
     const before = await a.vms.show('vm')
     const directory = join(files, 'moved')
@@ -138,6 +139,7 @@ describe('a VM that is moved', () => {
     expect(after.vtpmCertificates).toEqual(before.vtpmCertificates)
     const read = await b.vms.readDisk('vm', 'root', MIB, MIB)
     expect(Buffer.from(read).equals(content.subarray(MIB, 2 * MIB))).toBe(true)
+    expect(await readNvram(b, made.vmId)).toEqual(await readNvram(a, made.vmId))
     await b.vms.start('vm')
     await b.vms.stop('vm', { graceSeconds: 0 })
 
@@ -297,14 +299,14 @@ describe('an import', () => {
         parts.push({ file: 'home.enc', octets: 1, dataOctets: 1, sha256: '0'.repeat(64) })
         parts.splice(0, 1)
       }),
-    'without a part': (directory) => rm(join(directory, 'nvram.fd')),
+    'without a part': (directory) => rm(join(directory, 'nvram.luks')),
     'whose part is a link': async (directory) => {
-      await rename(join(directory, 'nvram.fd'), join(directory, 'elsewhere'))
-      await symlink('elsewhere', join(directory, 'nvram.fd'))
+      await rename(join(directory, 'nvram.luks'), join(directory, 'elsewhere'))
+      await symlink('elsewhere', join(directory, 'nvram.luks'))
     },
     'whose part is a pipe': async (directory) => {
-      await rm(join(directory, 'nvram.fd'))
-      execFileSync('mkfifo', [join(directory, 'nvram.fd')])
+      await rm(join(directory, 'nvram.luks'))
+      execFileSync('mkfifo', [join(directory, 'nvram.luks')])
     },
     'with a manifest of ten MiB': (directory) =>
       writeFile(join(directory, 'manifest.json'), ' '.repeat(10 * MIB)),

@@ -134,8 +134,25 @@ test('a snapshot copies no file that a link in the place of one leads to', async
   expect(copiesOfSecret(host.directory)).toEqual([])
 })
 
-test('a VM is not started with a link in the place of its NVRAM', async () => {
+test('a VM is not started with a link in the place of its firmware variables', async () => {
   rmSync(paths.nvram)
   symlinkSync(join(outside, 'secret'), paths.nvram)
-  await expect(host.vms.start('vm')).rejects.toMatchObject({ code: 'VM_DESCRIPTOR_CORRUPT' })
+  await expect(host.vms.start('vm')).rejects.toMatchObject({ code: 'VM_NVRAM_CORRUPT' })
+})
+
+test('a plain VM is neither started nor encrypted with such a link', async () => {
+  const { vmId } = await host.vms.create({ name: 'plain', disks: [] })
+  const { plainNvram } = pathsOf(`${host.directory}/${vmId}`)
+  const secret = join(outside, 'secret')
+  writeFileSync(join(outside, 'variables'), readFileSync(plainNvram))
+  for (const target of [secret, join(outside, 'variables')]) {
+    rmSync(plainNvram)
+    symlinkSync(target, plainNvram)
+    for (const attempt of [
+      () => host.vms.start('plain'),
+      () => host.vms.encrypt('plain', { provider: 'kp' }),
+    ]) {
+      await expect(attempt()).rejects.toMatchObject({ code: 'VM_NVRAM_CORRUPT' })
+    }
+  }
 })

@@ -18,6 +18,7 @@ import {
   LocalKeys,
   MemoryInventory,
   processesNaming,
+  readNvram,
   SharedInventory,
   type TestHost,
 } from './support.js'
@@ -289,11 +290,13 @@ describe('a VM that runs', () => {
     await expectStillAt(a, b, before)
   })
 
-  test('has its disks and its virtual TPM when it is stopped and started where it moved to', async () => {
+  test('has its disks, firmware variables and virtual TPM when it is stopped and started where it moved to', async () => {
     await a.vms.stop('vm', { graceSeconds: 0 })
     const guest = await readFile(join(files, 'guest.raw'))
     const octets = await a.vms.readDisk('vm', 'root', 0, 1024 * 1024)
     expect(Buffer.from(octets).equals(guest.subarray(0, 1024 * 1024))).toBe(true)
+    const variables = await readNvram(a, vmId)
+    expect(variables.includes(Buffer.from('BootOrder', 'utf16le'))).toBe(true)
     await a.vms.start('vm')
     await a.vms.stop('vm', { graceSeconds: 0 })
     await expect(a.vms.send('vm', { to: 'localhost:1' })).rejects.toMatchObject({

@@ -11,6 +11,7 @@ import {
   findKeys,
   findWideModes,
   processesNaming,
+  secretsOf,
   type TestHost,
   watchForLeaks,
 } from './support.js'
@@ -62,17 +63,17 @@ describe('a VM that runs', () => {
     expect([...host.inventory.vms.values()]).toMatchObject([{ state: 'running' }])
   })
 
-  test('has a guest that executes, with both disks and the virtual TPM', async () => {
+  test('has a guest that executes, with both disks, its firmware variables and the virtual TPM', async () => {
     await using qmp = await Qmp.connect(`${folder}/run/qmp.sock`)
     expect(await qmp.execute('query-status')).toMatchObject({ status: 'running', running: true })
     const blocks = JSON.stringify(await qmp.execute('query-named-block-nodes'))
-    expect(blocks.match(/"drv": ?"luks"/g)?.length).toBe(2)
+    expect(blocks.match(/"drv": ?"luks"/g)?.length).toBe(3)
     expect(await qmp.execute('query-tpm')).toMatchObject([{ model: 'tpm-crb' }])
   })
 
   test('has no key on a command line, in an environment, in a file or in an object of QEMU', async () => {
     expect(processesNaming(folder).length).toBe(2)
-    expect(await findKeys(host.keys.seen, host.directory)).toEqual([])
+    expect(await findKeys(await secretsOf(host), host.directory)).toEqual([])
     await using qmp = await Qmp.connect(`${folder}/run/qmp.sock`)
     expect(JSON.stringify(await qmp.execute('qom-list', { path: '/objects' }))).not.toContain(
       'secret',

@@ -107,7 +107,14 @@ describe('a snapshot of a stopped VM', () => {
     expect(snapshot).toMatchObject({ name: 'first', description: 'new', ...stopped })
     expect((await readdir(`${folder}/snapshots/${snapshot?.snapshotId}`)).sort()).toEqual(
       [
-        ...['disk-root.luks', 'disk-tools.raw', 'home.enc', 'nvram.fd', 'snapshot.json', 'vm.json'],
+        ...[
+          'disk-root.luks',
+          'disk-tools.raw',
+          'home.enc',
+          'nvram.luks',
+          'snapshot.json',
+          'vm.json',
+        ],
         ...['ek-ec', 'ek-rsa', 'platform'].map((name) => `vtpm+certs+${name}.pem`),
         'vtpm+tpm2-00.permall',
       ].sort(),
@@ -120,7 +127,7 @@ describe('a snapshot of a stopped VM', () => {
 
   test('brings all of that back, with the older state of the virtual TPM as the one to start from', async () => {
     const state = await readFile(`${folder}/vtpm/tpm2-00.permall`)
-    const nvram = await readFile(`${folder}/nvram.fd`)
+    const nvram = await readFile(`${folder}/nvram.luks`)
     await host.vms.start('vm')
     // the firmware starts the TPM, which counts it
     for (let count = 0; count < 600; count += 1) {
@@ -140,7 +147,7 @@ describe('a snapshot of a stopped VM', () => {
     await expectDisks(host, 'vm', content)
     expect((await readFile(`${folder}/disk-tools.raw`)).equals(Buffer.alloc(MIB))).toBe(true)
     expect((await readFile(`${folder}/vtpm/tpm2-00.permall`)).equals(state)).toBe(true)
-    expect((await readFile(`${folder}/nvram.fd`)).equals(nvram)).toBe(true)
+    expect((await readFile(`${folder}/nvram.luks`)).equals(nvram)).toBe(true)
     expect(await readdir(folder)).not.toContain('change')
     await host.vms.start('vm')
     await host.vms.stop('vm', { graceSeconds: 0 })
@@ -212,9 +219,9 @@ describe('a snapshot whose files somebody changed', () => {
     'has another state of the virtual TPM': (root) =>
       copyFile(join(files, 'later.permall'), `${root}/vtpm+tpm2-00.permall`),
     'has other firmware variables': async (root) => {
-      const octets = await readFile(`${root}/nvram.fd`)
+      const octets = await readFile(`${root}/nvram.luks`)
       octets[100] = 1
-      await writeFile(`${root}/nvram.fd`, octets)
+      await writeFile(`${root}/nvram.luks`, octets)
     },
     'allows another state': async (root) => {
       const text = await readFile(`${root}/snapshot.json`, 'utf8')
@@ -229,7 +236,7 @@ describe('a snapshot whose files somebody changed', () => {
       sealed.snapshot.parts.push({ file: '../x', octets: 1 })
       await writeFile(`${root}/snapshot.json`, JSON.stringify(sealed))
     },
-    'has no firmware variables': (root) => rm(`${root}/nvram.fd`),
+    'has no firmware variables': (root) => rm(`${root}/nvram.luks`),
     'has a shorter disk': (root) => truncate(`${root}/disk-root.luks`, MIB),
     'is of no JSON': (root) => writeFile(`${root}/snapshot.json`, 'none'),
   }
@@ -253,7 +260,7 @@ describe('an agent that is killed', () => {
     moveAndDie({ directory: host.directory, kek: host.keys.kek }, { snapshot }, step)
 
   for (const step of SLOW
-    ? ['check', 'copy disk-root.luks', 'copy nvram.fd', 'commit']
+    ? ['check', 'copy disk-root.luks', 'copy nvram.luks', 'commit']
     : ['commit']) {
     test(`while it makes a snapshot, at the step ${step}, leaves none`, async () => {
       await die({ vm: 'vm', create: 'killed' }, step)

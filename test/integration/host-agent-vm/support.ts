@@ -1,6 +1,13 @@
 import 'reflect-metadata'
 import { execFile } from 'node:child_process'
-import { createCipheriv, createDecipheriv, createHash, randomUUID, webcrypto } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  hkdfSync,
+  randomUUID,
+  webcrypto,
+} from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -235,7 +242,7 @@ export interface TestHost extends AsyncDisposable {
 /** A host with a directory of its own; VMs that still run at the end are stopped. */
 export async function createTestHost(overrides: Partial<VmServiceOptions> = {}): Promise<TestHost> {
   const root = await mkdtemp(join(tmpdir(), 'sigillo-vm-'))
-  const keys = new LocalKeys()
+  const keys = overrides.keys instanceof LocalKeys ? overrides.keys : new LocalKeys()
   const inventory = new MemoryInventory()
   const options: VmServiceOptions = {
     directory: `${root}/vms`,
@@ -300,13 +307,23 @@ export async function findKeys(
 /** swtpm_setup gives the state this mode and takes no other; it is encrypted, and the directories above it are private. */
 const STATE_IN_THE_MAKING = /\/vtpm\/tpm2-00\.permall 640$/
 
+/** Keys that were wrapped, and those that firmware variables of VMs here have, whole or in the making. */
+export async function secretsOf(host: TestHost): Promise<readonly Buffer[]> {
+  const names = await readdir(host.directory).catch(() => [])
+  const vmIds = names.filter((name) => name.length >= 36).map((name) => name.slice(-36))
+  return [
+    ...host.keys.seen,
+    ...vmIds.flatMap((vmId) => host.keys.seen.map((key) => nvramKey(key, vmId))),
+  ]
+}
+
 /** Looks for keys, and for files that others may read, some 50 times a second until stopped. */
 export function watchForLeaks(host: TestHost): { stop(): Promise<readonly string[]> } {
   const found = new Set<string>()
   let isStopped = false
   const watching = (async () => {
     while (!isStopped) {
-      for (const hit of await findKeys(host.keys.seen, host.directory)) found.add(hit)
+      for (const hit of await findKeys(await secretsOf(host), host.directory)) found.add(hit)
       for (const hit of await findWideModes(host.directory)) {
         if (!STATE_IN_THE_MAKING.test(hit)) found.add(hit)
       }
@@ -368,6 +385,38 @@ export async function writePlain(
   child.stdin?.end(hex)
   const exitCode = await new Promise((resolve) => child.once('close', resolve))
   if (exitCode !== 0) throw new Error(`qemu-img ended with ${exitCode}`)
+}
+
+/** The key of the home of a VM, as it is wrapped beside it. */
+export async function homeKeyOf(host: TestHost, vmId: string): Promise<Buffer> {
+  const { keys } = JSON.parse(await readFile(`${host.directory}/${vmId}/keys.json`, 'utf8'))
+  const { wrapped } = keys.find((record: { object: string }) => record.object === 'home')
+  const context = { vm: vmId, object: 'home' }
+  const [key] = await host.keys.unwrap('kp', [{ wrapped, purpose: 'vm-home', context }])
+  return key?.use((octets) => Buffer.from(octets)) ?? Buffer.alloc(0)
+}
+
+/** What firmware sees of its encrypted variables, with the key that is wrapped beside them and QEMU alone. */
+export async function readNvram(host: TestHost, vmId: string): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), 'sigillo-variables-'))
+  try {
+    const key = nvramKey(await homeKeyOf(host, vmId), vmId)
+    const volume = `driver=luks,key-secret=k,file.driver=file,file.filename=${host.directory}/${vmId}/nvram.luks`
+    const child = execFile('/bin/sh', [
+      '-c',
+      `cat | qemu-img convert --object secret,id=k,file=/dev/stdin --image-opts ${volume} -O raw ${folder}/nvram`,
+    ])
+    child.stdin?.end(key.toString('hex'))
+    const exitCode = await new Promise((resolve) => child.once('close', resolve))
+    if (exitCode !== 0) throw new Error(`qemu-img ended with ${exitCode}`)
+    return await readFile(`${folder}/nvram`)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+function nvramKey(homeKey: Buffer, vmId: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', homeKey, '', `sigillo nvram v1 ${vmId}`, 32))
 }
 
 /** SHA-256 of what a guest sees of an encrypted disk. */

@@ -16,7 +16,7 @@ import {
 
 const MIB = 1024 * 1024
 const IS_SLOW = process.env['SLOW'] === '1'
-const WITHOUT = ['disk-root.luks', 'home.enc', 'keys.json', 'nvram.fd', 'vm.json']
+const WITHOUT = ['disk-root.luks', 'home.enc', 'keys.json', 'nvram.luks', 'vm.json']
 const WITH = [...WITHOUT, 'vtpm', 'vtpm-backup.permall', 'vtpm.json']
 
 let host: TestHost

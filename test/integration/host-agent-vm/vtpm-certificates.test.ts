@@ -157,7 +157,7 @@ describe('certificates that the site issues anew', () => {
     expect(await findKeys(host.keys.seen, host.directory)).toEqual([])
     expect(processesNaming(host.directory)).toEqual([])
     expect((await readdir(folder)).sort()).toEqual([
-      ...['home.enc', 'keys.json', 'nvram.fd', 'vm.json', 'vtpm', 'vtpm-backup.permall'],
+      ...['home.enc', 'keys.json', 'nvram.luks', 'vm.json', 'vtpm', 'vtpm-backup.permall'],
       'vtpm.json',
     ])
   })
