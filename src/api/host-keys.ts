@@ -1,5 +1,16 @@
 import { type Static, Type } from 'typebox'
-import { Empty, Exactly, Name, Octets, Sentence, Time, Uuid } from './common.js'
+import {
+  Empty,
+  Exactly,
+  Name,
+  Next,
+  NumberedPageQuery,
+  Octets,
+  PageQuery,
+  Sentence,
+  Time,
+  Uuid,
+} from './common.js'
 import { DefaultInForce } from './default-provider.js'
 import { Assurance, SealedKeys } from './key-provider.js'
 import { ConnectionTest, KeyServersInput, KeyServersView } from './key-servers.js'
@@ -224,7 +235,8 @@ export const listHostKeyProviders = operation({
   method: 'GET',
   path: `${BASE}/key-providers`,
   status: 200,
-  answer: Exactly({ providers: Type.Array(HostKeyProviderView) }),
+  query: Exactly({ kind: Type.Optional(HostKeyKind), ...PageQuery }),
+  answer: Exactly({ providers: Type.Array(HostKeyProviderView), next: Next }),
 })
 
 export const getHostKeyProvider = operation({
@@ -280,7 +292,8 @@ export const listHostKeys = operation({
   path: `${BASE}/key-providers/:provider/keys`,
   status: 200,
   params: ProviderParams,
-  answer: Exactly({ keys: Type.Array(HostKeyView) }),
+  query: Exactly(NumberedPageQuery),
+  answer: Exactly({ keys: Type.Array(HostKeyView), next: Next }),
 })
 
 export const DeliveryState = Type.Union([
@@ -310,7 +323,14 @@ export const listHostKeyDeliveries = operation({
   path: `${BASE}/key-providers/:provider/deliveries`,
   status: 200,
   params: ProviderParams,
-  answer: Exactly({ deliveries: Type.Array(HostKeyDeliveryView) }),
+  query: Exactly({
+    ...PageQuery,
+    after: Type.Optional({
+      ...PageQuery.after,
+      pattern: '^[0-9]{1,15}:[a-z0-9._-]{1,63}$',
+    }),
+  }),
+  answer: Exactly({ deliveries: Type.Array(HostKeyDeliveryView), next: Next }),
 })
 
 export const deleteHostKeyProvider = operation({

@@ -7,7 +7,9 @@ import {
   Exactly,
   FindingView,
   Name,
+  Next,
   Octets,
+  PageQuery,
   Sentence,
   Time,
   Uuid,
@@ -298,7 +300,8 @@ export const listProviders = operation({
   method: 'GET',
   path: `${BASE}/providers`,
   status: 200,
-  answer: Exactly({ providers: Type.Array(ProviderView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ providers: Type.Array(ProviderView), next: Next }),
 })
 
 export const getProvider = operation({

@@ -1,5 +1,16 @@
 import { type Static, Type } from 'typebox'
-import { AuditPage, AuditQuery, AuditVerdict, Empty, Exactly, Name, Time, Uuid } from './common.js'
+import {
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
+  Empty,
+  Exactly,
+  Name,
+  Next,
+  PageQuery,
+  Time,
+  Uuid,
+} from './common.js'
 import { ABOUT_SELF, onObject, onSite } from './needs.js'
 import { operation } from './operation.js'
 import { PRIVILEGES, type Privilege } from './privileges.js'
@@ -166,7 +177,8 @@ export const listAccounts = operation({
   method: 'GET',
   path: `${BASE}/accounts`,
   status: 200,
-  answer: Exactly({ accounts: Type.Array(AccountView) }),
+  query: Exactly({ kind: Type.Optional(AccountKind), ...PageQuery }),
+  answer: Exactly({ accounts: Type.Array(AccountView), next: Next }),
 })
 
 export const setAccountState = operation({
@@ -200,10 +212,12 @@ export const listAccountTokens = operation({
   path: `${BASE}/accounts/:kind/:name/tokens`,
   status: 200,
   params: Exactly(AccountParams),
+  query: Exactly(PageQuery),
   answer: Exactly({
     tokens: Type.Array(
       Exactly({ tokenId: Uuid, note: Type.String(), createdAt: Time, expiresAt: Time }),
     ),
+    next: Next,
   }),
 })
 
@@ -235,7 +249,8 @@ export const listOperators = operation({
   method: 'GET',
   path: `${BASE}/operators`,
   status: 200,
-  answer: Exactly({ operators: Type.Array(OperatorView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ operators: Type.Array(OperatorView), next: Next }),
 })
 
 export const revokeOperator = operation({
@@ -264,7 +279,8 @@ export const listRoles = operation({
   method: 'GET',
   path: `${BASE}/roles`,
   status: 200,
-  answer: Exactly({ roles: Type.Array(RoleView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ roles: Type.Array(RoleView), next: Next }),
 })
 
 export const createRole = operation({
@@ -317,7 +333,8 @@ export const listPermissions = operation({
   method: 'GET',
   path: `${BASE}/permissions`,
   status: 200,
-  answer: Exactly({ permissions: Type.Array(PermissionView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ permissions: Type.Array(PermissionView), next: Next }),
 })
 
 export const grantPermission = operation({

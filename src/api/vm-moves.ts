@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Empty, Exactly, Name, Octets, Time, Uuid } from './common.js'
+import { Empty, Exactly, Name, Next, Octets, PageQuery, Time, Uuid } from './common.js'
 import { VmReport } from './control-plane.js'
 import { onObject } from './needs.js'
 import { operation } from './operation.js'
@@ -67,5 +67,6 @@ export const listHandOvers = operation({
   method: 'GET',
   path: `${BASE}/hand-overs`,
   status: 200,
-  answer: Exactly({ handOvers: Type.Array(HandOverView) }),
+  query: Exactly(PageQuery),
+  answer: Exactly({ handOvers: Type.Array(HandOverView), next: Next }),
 })

@@ -13,7 +13,11 @@ export interface HostKeyTransaction {
   /** With its keys and deliveries. */
   removeKeyProvider(providerId: string): Promise<void>
 
-  listHostKeys(providerId: string): Promise<readonly StoredHostKey[]>
+  /** By version; all of them where no page is given. */
+  listHostKeys(
+    providerId: string,
+    page?: { readonly after: number; readonly limit: number | undefined },
+  ): Promise<readonly StoredHostKey[]>
   countHostKeys(providerId: string): Promise<number>
   insertHostKey(key: StoredHostKey): Promise<void>
   findKeyOfHost(
@@ -30,7 +34,14 @@ export interface HostKeyTransaction {
   /** Sealed keys are gone; what else is known of them stays. */
   eraseSealedKeys(providerId: string): Promise<void>
 
-  listDeliveries(providerId: string): Promise<readonly StoredDelivery[]>
+  /** By version and host; all of them where no page is given. */
+  listDeliveries(
+    providerId: string,
+    page?: {
+      readonly behind: Pick<StoredDelivery, 'version' | 'hostId'>
+      readonly limit: number | undefined
+    },
+  ): Promise<readonly StoredDelivery[]>
   listDeliveriesTo(hostId: string): Promise<readonly StoredDelivery[]>
   countDeliveries(providerId: string): Promise<Readonly<Record<string, number>>>
   saveDelivery(delivery: StoredDelivery): Promise<void>

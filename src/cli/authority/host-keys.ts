@@ -25,11 +25,12 @@ export function addHostKeyCommands(parent: Command, kind: HostKeyKind, name: str
   addOperation(parent, {
     usage: 'list',
     operation: listHostKeyProviders,
-    input: () => ({}),
+    list: 'providers',
+    input: () => ({ query: { kind } }),
     text: ({ providers }) =>
       table([
         ['PROVIDER', 'STATE', 'CLUSTERS', 'KEYS', 'VMS', 'DELIVERED', 'FAILED', 'BACKUP'],
-        ...providers.filter((one) => one.kind === kind).map(providerRow),
+        ...providers.map(providerRow),
       ]),
     examples: [`${program} list`, `${program} list --json`],
   })
@@ -45,6 +46,7 @@ export function addHostKeyCommands(parent: Command, kind: HostKeyKind, name: str
   addOperation(parent, {
     usage: 'hosts <name>',
     operation: listHostKeyDeliveries,
+    list: 'deliveries',
     input: ([provider = '']) => ({ params: { provider } }),
     text: ({ deliveries }) =>
       table([
@@ -63,6 +65,7 @@ export function addHostKeyCommands(parent: Command, kind: HostKeyKind, name: str
   addOperation(parent, {
     usage: 'keys <name>',
     operation: listHostKeys,
+    list: 'keys',
     input: ([provider = '']) => ({ params: { provider } }),
     text: ({ keys }) =>
       table([

@@ -6,6 +6,7 @@ import {
   listEvents,
   listVms,
 } from '../../api/control-plane.js'
+import { listHandOvers } from '../../api/vm-moves.js'
 import { table } from '../output.js'
 import { addOperation } from './command.js'
 import { type VmFilterOptions, vmFilterOf, withVmFilter } from './vm-filter.js'
@@ -54,6 +55,21 @@ export function addInventoryCommands(program: Command): Command {
         ]),
       ]),
     examples: ['sigillo vm list', 'sigillo vm list --host host-a --json'],
+  })
+
+  addOperation(vm, {
+    usage: 'hand-overs',
+    operation: listHandOvers,
+    list: 'handOvers',
+    input: () => ({ query: {} }),
+    text: ({ handOvers }) =>
+      table([
+        ['VM', 'EXPORT', 'FROM', 'CLUSTER', 'SINCE'],
+        ...handOvers.map((one) => [
+          ...[one.vmId, one.exportId, one.hostId, one.cluster, one.offeredAt],
+        ]),
+      ]),
+    examples: ['sigillo vm hand-overs', 'sigillo vm hand-overs --json'],
   })
 
   const vtpm = program.command('vtpm').description('virtual TPMs of VMs')

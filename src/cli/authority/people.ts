@@ -89,7 +89,8 @@ export function addPeopleCommands(program: Command, operator: Command): void {
   addOperation(operator, {
     usage: 'list',
     operation: listOperators,
-    input: () => ({}),
+    list: 'operators',
+    input: () => ({ query: {} }),
     text: ({ operators }) =>
       table([
         ['OPERATOR', 'ROLE', 'SERVICES', 'STATE', 'MADE'],
@@ -114,13 +115,12 @@ function addAccountCommands(parent: Command, kind: AccountKind, example: string)
   addOperation(parent, {
     usage: 'list',
     operation: listAccounts,
-    input: () => ({}),
+    list: 'accounts',
+    input: () => ({ query: { kind } }),
     text: ({ accounts }) =>
       table([
         ['NAME', 'STATE', 'MADE', 'BY'],
-        ...accounts
-          .filter((one) => one.kind === kind)
-          .map((one) => [one.name, one.state, one.createdAt, one.createdBy]),
+        ...accounts.map((one) => [one.name, one.state, one.createdAt, one.createdBy]),
       ]),
     examples: [`${command} list`, `${command} list --json`],
   })
@@ -147,6 +147,7 @@ function addAccountCommands(parent: Command, kind: AccountKind, example: string)
   addOperation(parent, {
     usage: 'tokens <name>',
     operation: listAccountTokens,
+    list: 'tokens',
     input: (args) => ({ params: params(args) }),
     text: ({ tokens }) =>
       table([

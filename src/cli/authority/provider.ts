@@ -107,7 +107,8 @@ export function addProviderCommands(program: Command): void {
   addOperation(provider, {
     usage: 'list',
     operation: listProviders,
-    input: () => ({}),
+    list: 'providers',
+    input: () => ({ query: {} }),
     text: ({ providers }) =>
       table([
         ['PROVIDER', 'KIND', 'CLUSTERS', 'ASSURANCE', 'VERSION'],

@@ -30,7 +30,8 @@ export function addRoleCommands(program: Command): void {
   addOperation(role, {
     usage: 'list',
     operation: listRoles,
-    input: () => ({}),
+    list: 'roles',
+    input: () => ({ query: {} }),
     text: ({ roles }) =>
       roles.flatMap(({ name, builtIn, privileges }) => [
         `${name}${builtIn ? ' (built in)' : ''}`,
@@ -75,7 +76,8 @@ export function addRoleCommands(program: Command): void {
   addOperation(permission, {
     usage: 'list',
     operation: listPermissions,
-    input: () => ({}),
+    list: 'permissions',
+    input: () => ({ query: {} }),
     text: ({ permissions }) =>
       table([
         ['WHO', 'ROLE', 'ON', 'GRANTED', 'BY', 'ID'],

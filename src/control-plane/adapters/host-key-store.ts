@@ -184,8 +184,11 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
       }
     },
 
-    async listHostKeys(providerId) {
-      return (await keysOf(providerId).selectAll().orderBy('version').execute()).map(storedKey)
+    async listHostKeys(providerId, page) {
+      let query = keysOf(providerId).selectAll().orderBy('version')
+      if (page) query = query.where('version', '>', page.after)
+      if (page?.limit !== undefined) query = query.limit(page.limit)
+      return (await query.execute()).map(storedKey)
     },
 
     async countHostKeys(providerId) {
@@ -270,15 +273,24 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
         .execute()
     },
 
-    async listDeliveries(providerId) {
-      const rows = await tx
+    async listDeliveries(providerId, page) {
+      let query = tx
         .selectFrom('control_plane_key_deliveries')
         .selectAll()
         .where('provider_id', '=', providerId)
         .orderBy('version')
         .orderBy('host_id')
-        .execute()
-      return rows.map(storedDelivery)
+      if (page) {
+        const { version, hostId } = page.behind
+        query = query.where(({ eb, or, and }) =>
+          or([
+            eb('version', '>', version),
+            and([eb('version', '=', version), eb('host_id', '>', hostId)]),
+          ]),
+        )
+      }
+      if (page?.limit !== undefined) query = query.limit(page.limit)
+      return (await query.execute()).map(storedDelivery)
     },
 
     async listDeliveriesTo(hostId) {

@@ -197,7 +197,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
       const rows = await tx
         .selectFrom('control_plane_hand_overs')
         .selectAll()
-        .orderBy('offered_at_ms')
+        .orderBy('vm_id')
         .execute()
       return rows.map(storedHandOver)
     },

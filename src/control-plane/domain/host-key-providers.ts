@@ -1,6 +1,7 @@
 import type {
   DeliveryState,
   HostKeyDeliveryView,
+  HostKeyKind,
   HostKeyProviderView,
   HostKeyView,
 } from '../../api/host-keys.js'
@@ -8,6 +9,7 @@ import type { ConnectionTest, KeyServersInput } from '../../api/key-servers.js'
 import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime } from '../../core/clock.js'
 import { PlatformError } from '../../core/errors.js'
+import { type Page, pageOf, readPage, type StoredPage } from '../../core/page.js'
 import type {
   ChangeSignal,
   KdkSeal,
@@ -159,27 +161,44 @@ export function createHostKeyProviders(deps: HostKeyProviderDeps) {
     test: async (name: string, nowMs: number): Promise<ConnectionTest> =>
       deps.keyServers.test(await store.transaction((tx) => activeStandard(tx, name)), nowMs),
 
-    list: (nowMs: number): Promise<readonly HostKeyProviderView[]> =>
+    /** @param kind of one kind alone */
+    list: (
+      kind: HostKeyKind | undefined,
+      page: StoredPage,
+      nowMs: number,
+    ): Promise<Page<HostKeyProviderView>> =>
       store.transaction(async (tx) => {
+        const all = (await tx.listKeyProviders()).filter(
+          (provider) => kind === undefined || provider.kind === kind,
+        )
+        const { items, ...next } = await pageOf(all, page, ({ name }) => name)
         const views: HostKeyProviderView[] = []
-        for (const provider of await tx.listKeyProviders()) {
-          views.push(await view(tx, provider, nowMs))
-        }
-        return views
+        for (const provider of items) views.push(await view(tx, provider, nowMs))
+        return { items: views, ...next }
       }),
 
     get: (name: string, nowMs: number): Promise<HostKeyProviderView> =>
       store.transaction(async (tx) => view(tx, await known(tx, name), nowMs)),
 
-    listKeys: (name: string): Promise<readonly HostKeyView[]> =>
-      store.transaction(async (tx) =>
-        (await tx.listHostKeys((await known(tx, name)).providerId)).map(keyView),
-      ),
+    listKeys: (name: string, page: StoredPage): Promise<Page<HostKeyView>> =>
+      store.transaction(async (tx) => {
+        const { providerId } = await known(tx, name)
+        const read = async ({ after, limit }: StoredPage) =>
+          (await tx.listHostKeys(providerId, { after: Number(after ?? 0), limit })).map(keyView)
+        return readPage(page, read, ({ version }) => String(version))
+      }),
 
-    listDeliveries: (name: string): Promise<readonly HostKeyDeliveryView[]> =>
-      store.transaction(async (tx) =>
-        (await tx.listDeliveries((await known(tx, name)).providerId)).map(deliveryView),
-      ),
+    /** By version and host: `3:host-a`. */
+    listDeliveries: (name: string, page: StoredPage): Promise<Page<HostKeyDeliveryView>> =>
+      store.transaction(async (tx) => {
+        const { providerId } = await known(tx, name)
+        const read = async ({ after, limit }: StoredPage) => {
+          const [version = '0', hostId = ''] = after?.split(':') ?? []
+          const behind = { version: Number(version), hostId }
+          return (await tx.listDeliveries(providerId, { behind, limit })).map(deliveryView)
+        }
+        return readPage(page, read, ({ version, hostId }) => `${version}:${hostId}`)
+      }),
 
     setClusters: (
       act: Act,

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { listHandOvers, offerVm, takeVm, withdrawVm } from '../../api/vm-moves.js'
 import { fromBase64url } from '../../core/bytes.js'
 import { type Clock, isoTime } from '../../core/clock.js'
+import { pageOf } from '../../core/page.js'
 import { type App, addOperation, type CallerAccess, type HostAccess } from '../../http/index.js'
 import type { HandOvers } from '../domain/hand-overs.js'
 import { attestedHost } from './host-caller.js'
@@ -39,13 +40,15 @@ export function addHandOverRoutes(
     await handOvers.take(await callerOf(request), shown, clock.nowMs())
     return {}
   })
-  addOperation(app, listHandOvers, FOR_PEOPLE, async ({ request }) => {
+  addOperation(app, listHandOvers, FOR_PEOPLE, async ({ query, request }) => {
     const found = await handOvers.list(deps.callers.actOf(request, clock.nowMs()))
+    const { items, ...next } = await pageOf(found, query, ({ vmId }) => vmId)
     return {
-      handOvers: found.map(({ ticketDigest: _, offeredAtMs, ...handOver }) => ({
+      handOvers: items.map(({ ticketDigest: _, offeredAtMs, ...handOver }) => ({
         ...handOver,
         offeredAt: isoTime(offeredAtMs),
       })),
+      ...next,
     }
   })
 }

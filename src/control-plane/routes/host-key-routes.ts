@@ -101,18 +101,21 @@ export function addHostKeyRoutes(
   addOperation(app, testStandardProvider, FOR_PEOPLE, async ({ params }) =>
     providers.test(params.provider, clock.nowMs()),
   )
-  addOperation(app, listHostKeyProviders, FOR_PEOPLE, async () => ({
-    providers: [...(await providers.list(clock.nowMs()))],
-  }))
+  addOperation(app, listHostKeyProviders, FOR_PEOPLE, async ({ query: { kind, ...page } }) => {
+    const { items, ...next } = await providers.list(kind, page, clock.nowMs())
+    return { providers: [...items], ...next }
+  })
   addOperation(app, getHostKeyProvider, FOR_PEOPLE, async ({ params }) =>
     providers.get(params.provider, clock.nowMs()),
   )
-  addOperation(app, listHostKeys, FOR_PEOPLE, async ({ params }) => ({
-    keys: [...(await providers.listKeys(params.provider))],
-  }))
-  addOperation(app, listHostKeyDeliveries, FOR_PEOPLE, async ({ params }) => ({
-    deliveries: [...(await providers.listDeliveries(params.provider))],
-  }))
+  addOperation(app, listHostKeys, FOR_PEOPLE, async ({ params, query }) => {
+    const { items, ...next } = await providers.listKeys(params.provider, query)
+    return { keys: [...items], ...next }
+  })
+  addOperation(app, listHostKeyDeliveries, FOR_PEOPLE, async ({ params, query }) => {
+    const { items, ...next } = await providers.listDeliveries(params.provider, query)
+    return { deliveries: [...items], ...next }
+  })
   addOperation(app, setHostKeyProvider, FOR_PEOPLE, async ({ params, body, request }) =>
     providers.setClusters(actOf(request), params.provider, body.clusters),
   )

@@ -9,6 +9,7 @@ import type { CanonicalValue } from '../../core/canonical-json.js'
 import { isoTime, secondsOf } from '../../core/clock.js'
 import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { type Finding, failures } from '../../core/finding.js'
+import { type Page, pageOf, type StoredPage } from '../../core/page.js'
 import type {
   KeyProviderStore,
   KeyProviderTransaction,
@@ -235,11 +236,12 @@ export function createProviderAdministration(deps: {
       return result
     },
 
-    list: (): Promise<readonly ProviderView[]> =>
+    list: (page: StoredPage): Promise<Page<ProviderView>> =>
       store.transaction(async (tx) => {
+        const { items, ...next } = await pageOf(await tx.listProviders(), page, ({ name }) => name)
         const views: ProviderView[] = []
-        for (const provider of await tx.listProviders()) views.push(await view(tx, provider))
-        return views
+        for (const provider of items) views.push(await view(tx, provider))
+        return { items: views, ...next }
       }),
 
     get: nowView,

@@ -39,9 +39,10 @@ export function addOperatorRoutes(
   addOperation(app, createProvider, FOR_PEOPLE, async ({ body, request }) =>
     providers.create(actOf(request), body.name, body.settings, body.backend),
   )
-  addOperation(app, listProviders, FOR_PEOPLE, async () => ({
-    providers: [...(await providers.list())],
-  }))
+  addOperation(app, listProviders, FOR_PEOPLE, async ({ query }) => {
+    const { items, ...next } = await providers.list(query)
+    return { providers: [...items], ...next }
+  })
   addOperation(app, getProvider, FOR_PEOPLE, async ({ params }) => providers.get(params.provider))
   addOperation(app, explainRelease, FOR_PEOPLE, async ({ params, query }) => {
     const nowMs = deps.clock.nowMs()

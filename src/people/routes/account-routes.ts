@@ -17,6 +17,7 @@ import {
   setUserPassword,
 } from '../../api/people.js'
 import { type Clock, isoTime } from '../../core/clock.js'
+import { pageOf } from '../../core/page.js'
 import { type App, addOperation, type CallerAccess } from '../../http/index.js'
 import type { Accounts } from '../domain/accounts.js'
 import type { IssuedToken } from '../domain/tokens.js'
@@ -80,9 +81,11 @@ export function addAccountRoutes(
   addOperation(app, createAccountToken, FOR_PEOPLE, async ({ params, body, request }) =>
     tokenView(await accounts.createToken(actOf(request), params.name, body)),
   )
-  addOperation(app, listAccounts, FOR_PEOPLE, async () => ({
-    accounts: (await accounts.list()).map(accountView),
-  }))
+  addOperation(app, listAccounts, FOR_PEOPLE, async ({ query: { kind, ...page } }) => {
+    const all = (await accounts.list()).filter((one) => kind === undefined || one.kind === kind)
+    const { items, ...next } = await pageOf(all, page, (one) => `${one.kind}:${one.name}`)
+    return { accounts: items.map(accountView), ...next }
+  })
   addOperation(app, setAccountState, FOR_PEOPLE, async ({ params, body, request }) =>
     accountView(await accounts.setState(actOf(request), params.kind, params.name, body.state)),
   )
@@ -90,27 +93,30 @@ export function addAccountRoutes(
     await accounts.remove(actOf(request), params.kind, params.name)
     return {}
   })
-  addOperation(app, listAccountTokens, FOR_PEOPLE, async ({ params }) => {
-    const tokens = await accounts.listTokens(params.kind, params.name, clock.nowMs())
-    return {
-      tokens: tokens.map(({ tokenId, note, createdAtMs, expiresAtMs }) => ({
+  addOperation(app, listAccountTokens, FOR_PEOPLE, async ({ params, query }) => {
+    const tokens = (await accounts.listTokens(params.kind, params.name, clock.nowMs())).map(
+      ({ tokenId, note, createdAtMs, expiresAtMs }) => ({
         ...{ tokenId, note, createdAt: isoTime(createdAtMs), expiresAt: isoTime(expiresAtMs) },
-      })),
-    }
+      }),
+    )
+    const { items, ...next } = await pageOf(tokens, query, (t) => `${t.createdAt}:${t.tokenId}`)
+    return { tokens: [...items], ...next }
   })
   addOperation(app, revokeAccountToken, FOR_PEOPLE, async ({ params, request }) => {
     await accounts.revokeToken(actOf(request), params.kind, params.name, params.tokenId)
     return {}
   })
 
-  addOperation(app, listOperators, FOR_PEOPLE, async () => ({
-    operators: (await accounts.listOperators(clock.nowMs())).map(
+  addOperation(app, listOperators, FOR_PEOPLE, async ({ query }) => {
+    const operators = (await accounts.listOperators(clock.nowMs())).map(
       ({ operator: { name, role, services }, createdAtMs, active }) => ({
         ...{ name, role, services: [...services], createdAt: isoTime(createdAtMs) },
         state: active ? ('active' as const) : ('ended' as const),
       }),
-    ),
-  }))
+    )
+    const { items, ...next } = await pageOf(operators, query, ({ name }) => name)
+    return { operators: [...items], ...next }
+  })
   addOperation(app, revokeOperator, FOR_PEOPLE, async ({ params, request }) => {
     await accounts.revokeOperator(actOf(request), params.name)
     return {}

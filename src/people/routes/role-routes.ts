@@ -12,6 +12,7 @@ import {
 } from '../../api/people.js'
 import type { Privilege } from '../../api/privileges.js'
 import { type Clock, isoTime } from '../../core/clock.js'
+import { pageOf } from '../../core/page.js'
 import { type App, addOperation, type CallerAccess } from '../../http/index.js'
 import type { AuditLog } from '../../store/index.js'
 import type { Permissions } from '../domain/permissions.js'
@@ -34,9 +35,10 @@ export function addRoleRoutes(
   const { roles, permissions, audit, clock } = deps
   const actOf = (request: FastifyRequest) => deps.callers.actOf(request, clock.nowMs())
 
-  addOperation(app, listRoles, FOR_PEOPLE, async () => ({
-    roles: (await roles.list()).map(roleView),
-  }))
+  addOperation(app, listRoles, FOR_PEOPLE, async ({ query }) => {
+    const { items, ...next } = await pageOf(await roles.list(), query, ({ name }) => name)
+    return { roles: items.map(roleView), ...next }
+  })
   addOperation(app, createRole, FOR_PEOPLE, async ({ body, request }) =>
     roleView(await roles.create(actOf(request), body)),
   )
@@ -48,9 +50,12 @@ export function addRoleRoutes(
     return {}
   })
 
-  addOperation(app, listPermissions, FOR_PEOPLE, async ({ request }) => ({
-    permissions: (await permissions.list(actOf(request))).map(permissionView),
-  }))
+  addOperation(app, listPermissions, FOR_PEOPLE, async ({ query, request }) => {
+    const all = (await permissions.list(actOf(request))).map(permissionView)
+    const placeOf = (one: (typeof all)[number]) => `${one.grantedAt}:${one.permissionId}`
+    const { items, ...next } = await pageOf(all, query, placeOf)
+    return { permissions: [...items], ...next }
+  })
   addOperation(app, grantPermission, FOR_PEOPLE, async ({ body, request }) =>
     permissionView(await permissions.grant(actOf(request), body)),
   )
