@@ -128,3 +128,8 @@ function timeText(seconds: number): string {
   const minutes = Math.round(seconds / 60)
   return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
+
+/** The summary of an operation as descriptions of commands are written: `List VMs` as `list VMs`, `VMs of …` as it is. */
+export function asPhrase(summary: string): string {
+  return /^[A-Z](?:[a-z]|\s)/.test(summary) ? summary[0]?.toLowerCase() + summary.slice(1) : summary
+}

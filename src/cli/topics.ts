@@ -2,6 +2,8 @@ import type { Command } from 'commander'
 
 /** Commands that are declared together, by modules that are loaded only where one of them may be meant. */
 export interface Topic {
+  /** Heading of its commands in the help. */
+  readonly group?: string
   /** The commands that it adds to the program: first words of command lines. */
   readonly words: readonly string[]
   /** Loads what declares them, and what they need to run. */
@@ -19,9 +21,12 @@ export async function addTopics(
   topics: readonly Topic[],
   args: readonly string[],
 ): Promise<void> {
-  for (const add of await Promise.all(topicsFor(topics, args).map(({ load }) => load()))) {
-    add(program)
-  }
+  const meant = topicsFor(topics, args)
+  const declarations = await Promise.all(meant.map(({ load }) => load()))
+  declarations.forEach((declare, at) => {
+    program.commandsGroup(meant[at]?.group ?? '')
+    declare(program)
+  })
 }
 
 function topicsFor(topics: readonly Topic[], args: readonly string[]): readonly Topic[] {

@@ -3,6 +3,7 @@ import type { TObject, TSchema } from 'typebox'
 import type { CallInput } from '../../api/client.js'
 import { everyPage } from '../../api/every-page.js'
 import type { AnswerOf, Operation } from '../../api/operation.js'
+import { asPhrase } from '../output.js'
 import { requireYes } from '../require-yes.js'
 import { EXIT_REFUSED, examples } from '../run.js'
 import { integer } from '../values.js'
@@ -39,7 +40,7 @@ export function addOperation<O extends AnyOperation, Options = Record<string, ne
   description: OperationCommand<O, Options>,
 ): void {
   const command = withConnection(parent.command(description.usage))
-  command.description(description.operation.summary)
+  command.description(asPhrase(description.operation.summary))
   description.configure?.(command)
   if (description.list !== undefined) {
     command.option('--limit <n>', 'how many at most (default: all)', integer)

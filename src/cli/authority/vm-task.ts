@@ -5,6 +5,7 @@ import { everyPage } from '../../api/every-page.js'
 import { createVmTask, type NewVmTask, type VmTaskView } from '../../api/tasks.js'
 import { VM_TASKS, type VmTaskKind, type VmTaskRequest } from '../../api/vm-tasks.js'
 import { PlatformError } from '../../core/errors.js'
+import { asPhrase } from '../output.js'
 import { requireYes } from '../require-yes.js'
 import { examples } from '../run.js'
 import { integer } from '../values.js'
@@ -54,7 +55,7 @@ export function addVmTask<K extends VmTaskKind, Options extends object = Record<
 ): void {
   const { kind } = description
   const { on, summary } = VM_TASKS[kind]
-  const command = withConnection(parent.command(description.usage)).description(summary)
+  const command = withConnection(parent.command(description.usage)).description(asPhrase(summary))
   description.configure?.(command)
   const place = on === 'vm' ? 'where the VM is, if others have its name' : 'where'
   command

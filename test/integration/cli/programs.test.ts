@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VM_TASKS } from '../../../src/api/vm-tasks.js'
+import { asPhrase } from '../../../src/cli/output.js'
 import { SIGILLO_TOPICS, sigilloProgram } from '../../../src/cli/sigillo.js'
 import { AGENT_TOPICS, agentProgram } from '../../../src/cli/sigillo-agent.js'
 import { freePort } from '../../helpers/free-port.js'
@@ -55,7 +56,7 @@ describe('every command', () => {
     const told = leavesOf(await sigilloProgram()).map((leaf) => leaf.description())
     // given by `vm policies`, which plans it
     const missing = Object.entries(VM_TASKS).filter(
-      ([kind, { summary }]) => kind !== 'vm.apply-policy' && !told.includes(summary),
+      ([kind, { summary }]) => kind !== 'vm.apply-policy' && !told.includes(asPhrase(summary)),
     )
     expect(missing.map(([kind]) => kind)).toEqual([])
   })

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { progressBar, sizeText } from '../../../src/cli/output.js'
+import { asPhrase, progressBar, sizeText } from '../../../src/cli/output.js'
 
 describe('a size', () => {
   test.each([
@@ -27,4 +27,10 @@ describe('a progress bar', () => {
     expect(progressBar(0, 'queued')).toBe('[....................]   0 %  queued')
     expect(progressBar(100, 'done')).toBe('[####################] 100 %  done')
   })
+})
+
+test('summaries of operations describe commands, and names stay as they are', () => {
+  expect(asPhrase('List clusters')).toBe('list clusters')
+  expect(asPhrase('A VM that runs')).toBe('a VM that runs')
+  expect(asPhrase('VMs as their hosts reported them')).toBe('VMs as their hosts reported them')
 })
