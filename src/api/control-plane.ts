@@ -5,6 +5,7 @@ import {
   AuditVerdict,
   Empty,
   Exactly,
+  HexDigest,
   Name,
   Next,
   NumberedPageQuery,
@@ -70,6 +71,18 @@ export const VmReport = Exactly({
     },
   ),
   vtpm: Type.Boolean(),
+  vtpmIdentity: Type.Optional(
+    Exactly(
+      {
+        keys: Type.Array(HexDigest, {
+          maxItems: 8,
+          description: 'SHA-256 of the SubjectPublicKeyInfo of each endorsement key',
+        }),
+        certificates: Type.Array(HexDigest, { maxItems: 8, description: 'SHA-256 of each' }),
+      },
+      'what is in the virtual TPM: certificates that are not in it any more are taken back',
+    ),
+  ),
   snapshots: Type.Optional(Type.Integer({ minimum: 0 })),
   key: Type.Optional(Exactly(WrappingKey, 'what the key of the VM home is wrapped with')),
   keys: Type.Optional(

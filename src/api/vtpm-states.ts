@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { Empty, Exactly, HexDigest, Name, Next, PageQuery, Sentence, Time, Uuid } from './common.js'
 import { onObject } from './needs.js'
 import { operation } from './operation.js'
+import { VtpmRevocation } from './vtpm-revocations.js'
 
 /**
  * The control plane as a witness of the states of virtual TPMs: their digests, in order. Whoever puts an older state back
@@ -122,7 +123,11 @@ export const listVtpmCertificates = operation({
   method: 'GET',
   path: `${BASE}/vtpm-certificates`,
   status: 200,
-  query: Exactly({ ...PageQuery, vmId: Type.Optional(Uuid) }),
+  query: Exactly({
+    ...PageQuery,
+    vmId: Type.Optional(Uuid),
+    revoked: Type.Optional(Type.Boolean({ description: 'whether they were taken back' })),
+  }),
   answer: Exactly({
     certificates: Type.Array(
       Exactly({
@@ -131,6 +136,7 @@ export const listVtpmCertificates = operation({
         kind: Type.Union([Type.Literal('ek'), Type.Literal('platform')]),
         hostId: Name,
         issuedAt: Time,
+        revocation: Type.Optional(VtpmRevocation),
         pem: Type.String(),
       }),
     ),

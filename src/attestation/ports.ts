@@ -7,6 +7,7 @@ import type { CanonicalValue } from '../core/canonical-json.js'
 import type { StoredPage } from '../core/page.js'
 import type { Secret } from '../core/secret.js'
 import type { BootQuestions } from '../eventlog/index.js'
+import type { RevocationList } from '../pki/index.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
 import type { NewEvent, StoredEvent } from './domain/events.js'
 import type { AcceptedIma } from './domain/host-ima.js'
@@ -27,6 +28,8 @@ export interface EndorsementTransaction {
 
   /** By issuer. */
   listRevocationLists(page?: StoredPage): Promise<readonly StoredRevocationList[]>
+  /** The lists of authorities of this site, which the services that have these keep. */
+  publishedLists(): Promise<readonly RevocationList[]>
   /** One list for each authority: replaces the one before. */
   saveRevocationList(list: StoredRevocationList): Promise<void>
   removeRevocationList(issuerFingerprint: string): Promise<boolean>

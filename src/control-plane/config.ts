@@ -15,6 +15,21 @@ export const ControlPlaneSection = Exactly({
     maximum: 36_500,
     description: 'how long the authority that certifies virtual TPMs is valid, when it is made',
   }),
+  vtpmRevocationListHours: Type.Integer({
+    default: 168,
+    minimum: 1,
+    maximum: 8760,
+    description:
+      'how long a revocation list of that authority is valid; a new one is signed when half of that is over, and with each revocation',
+  }),
+  vtpmRevocationListUrl: Type.Optional(
+    Type.String({
+      pattern: '^https?://[^/\\s]+/\\S*$',
+      maxLength: 256,
+      description:
+        'where anybody fetches that list, as certificates say it; by default below `server.publicUrl`, where that is set',
+    }),
+  ),
   hostRequestsPerMinute: Type.Integer({
     default: 600,
     minimum: 1,

@@ -13,6 +13,7 @@ import {
   reportVm,
   verifyControlPlaneAudit,
 } from '../api/control-plane.js'
+import { VTPM_REVOCATION_LIST_FILE } from '../api/vtpm-revocations.js'
 import { fromBase64url, toBase64url } from '../core/bytes.js'
 import { type Clock, isoTime } from '../core/clock.js'
 import type { Logger } from '../core/logger.js'
@@ -36,7 +37,7 @@ import { keySource } from './adapters/key-source.js'
 import { hostKeyMetrics, taskMetrics } from './adapters/metrics.js'
 import { AUDIT_CHAIN, controlPlaneStore } from './adapters/store.js'
 import { createTaskRoom } from './adapters/task-room.js'
-import { openVtpmAuthority, vtpmSigner } from './adapters/vtpm-authority.js'
+import { openVtpmAuthority, vtpmListSigner, vtpmSigner } from './adapters/vtpm-authority.js'
 import type { ControlPlaneSection } from './config.js'
 import { createDefaultProviders } from './domain/default-providers.js'
 import { describeHostKeys } from './domain/describe-host-keys.js'
@@ -51,6 +52,7 @@ import { createStoragePolicies } from './domain/storage-policies.js'
 import { createTags } from './domain/tags.js'
 import { createVmTasks } from './domain/tasks.js'
 import { type CertificateSigner, certifyVtpm } from './domain/vtpm-certificates.js'
+import { createVtpmRevocations } from './domain/vtpm-revocations.js'
 import { createVtpmStates } from './domain/vtpm-states.js'
 import { watchHostKeys } from './domain/watch-host-keys.js'
 import { watchTasks } from './domain/watch-tasks.js'
@@ -62,6 +64,7 @@ import { addHostKeyRoutes } from './routes/host-key-routes.js'
 import { addInventoryRoutes } from './routes/inventory-routes.js'
 import { addStoragePolicyRoutes } from './routes/storage-policy-routes.js'
 import { addTaskRoutes } from './routes/task-routes.js'
+import { addVtpmRevocationRoutes } from './routes/vtpm-revocation-routes.js'
 import { addVtpmRoutes } from './routes/vtpm-routes.js'
 
 export { CONTROL_PLANE_SEALED } from './adapters/sealed-columns.js'
@@ -79,10 +82,14 @@ export interface ControlPlane extends AsyncDisposable {
   tick(nowMs: number): Promise<void>
 }
 
-/** @param deps.rootKey unsealed; stays the caller's to dispose of */
+/**
+ * @param deps.rootKey unsealed; stays the caller's to dispose of
+ * @param deps.publicUrl where others than hosts find the service; absent where nobody said so
+ */
 export async function openControlPlane(deps: {
   readonly store: Store
   readonly rootKey: RootKey
+  readonly publicUrl: string | undefined
   readonly config: Static<typeof ControlPlaneSection>
   readonly registry: Registry
   /** Version of this program. */
@@ -100,9 +107,16 @@ export async function openControlPlane(deps: {
   const store = controlPlaneStore(deps.store)
   const sign = vtpmSigner(authority, {
     validityDays: config.vtpmCertificateDays,
+    revocationListUrl: config.vtpmRevocationListUrl ?? revocationListUrl(deps.publicUrl),
     nowMs: () => clock.nowMs(),
   })
-  const inventory = createInventory(store)
+  const revocations = createVtpmRevocations({
+    store,
+    signer: vtpmListSigner(authority),
+    listHours: config.vtpmRevocationListHours,
+  })
+  await revocations.refresh(clock.nowMs())
+  const inventory = createInventory(store, revocations)
   const audit = auditLog(deps.store, AUDIT_CHAIN)
   const metrics = hostKeyMetrics(deps.registry)
   const kdks = kdkSeal(deps.rootKey)
@@ -134,7 +148,11 @@ export async function openControlPlane(deps: {
       addHostRoutes(app, { inventory, store, sign, hosts, clock })
       addVtpmRoutes(app, { states: createVtpmStates(store), hosts, callers, clock })
       addDefaultProviderRoutes(app, { defaults, callers, clock })
-      addHandOverRoutes(app, { handOvers: createHandOvers(store), hosts, callers, clock })
+      addVtpmRevocationRoutes(app, { revocations, callers, clock })
+      addHandOverRoutes(app, {
+        handOvers: createHandOvers(store, revocations),
+        ...{ hosts, callers, clock },
+      })
       addInventoryRoutes(app, {
         inventory,
         inventoryHosts,
@@ -179,11 +197,16 @@ export async function openControlPlane(deps: {
           nowMs,
         },
       )
+      await revocations.refresh(nowMs)
       await metrics.update(store)
       await countTasks.update(store)
     },
     [Symbol.asyncDispose]: () => keyServers[Symbol.asyncDispose](),
   }
+}
+
+function revocationListUrl(publicUrl: string | undefined): string | undefined {
+  return publicUrl === undefined ? undefined : `${publicUrl}${VTPM_REVOCATION_LIST_FILE.path}`
 }
 
 /** What attested hosts call. */

@@ -220,6 +220,10 @@ export const ERROR_CODES = {
   VTPM_STATE_FOREIGN: { status: 500, title: 'the state of the virtual TPM is that of another VM' },
   VTPM_STATE_INTACT: { status: 409, title: 'the state of the virtual TPM needs no help' },
   VTPM_STATE_ROLLBACK: { status: 500, title: 'the state of the virtual TPM is an older one' },
+  VTPM_KEY_COMPROMISED: {
+    status: 403,
+    title: 'certificates of this key were taken back, since it is compromised',
+  },
   VTPM_CERTIFICATE: { status: 502, title: 'a certificate of the virtual TPM is not acceptable' },
 
   // tasks of a host agent

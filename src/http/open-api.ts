@@ -107,8 +107,9 @@ function operationOf({ schema, access, method, path }: RouteEntry): JsonSchema {
 }
 
 function answerOf(schema: JsonSchema): JsonSchema {
+  const { contentMediaType } = schema
   const type = schema['type'] === 'string' ? 'text/plain' : 'application/json'
-  return { description: 'the answer', content: { [type]: { schema } } }
+  return { description: 'the answer', content: { [String(contentMediaType ?? type)]: { schema } } }
 }
 
 function parametersOf(schema: unknown, place: 'path' | 'query'): readonly JsonSchema[] {

@@ -3,6 +3,7 @@ import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'no
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
+  CRLDistributionPointsExtension,
   cryptoProvider,
   ExtendedKeyUsageExtension,
   type Extension,
@@ -223,17 +224,23 @@ export async function issueEkCertificate(
     }
     readonly kind: 'ek' | 'platform'
     readonly subjectAltUris: readonly string[]
+    /** Where anybody finds the revocation list of the authority. */
+    readonly revocationListUrl?: string
     readonly validityDays: number
     readonly now: number
   },
 ): Promise<Uint8Array> {
+  const { revocationListUrl: url } = options
   const certificate = await issue({
     subject: nameOf(options.subjectName),
     publicKey: new PublicKey(view(options.publicKey)),
     signer: authority.signer,
     validityDays: options.validityDays,
     now: options.now,
-    extensions: ekExtensions(options),
+    extensions: [
+      ...ekExtensions(options),
+      ...(url === undefined ? [] : [new CRLDistributionPointsExtension([url])]),
+    ],
   })
   return new Uint8Array(certificate.rawData)
 }

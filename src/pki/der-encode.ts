@@ -1,4 +1,4 @@
-import { concat } from '../core/bytes.js'
+import { concat, utf8 } from '../core/bytes.js'
 import { TAG } from './der.js'
 
 /** One element of DER: tag, shortest definite length, content. @see ITU-T X.690, clause 10.1 */
@@ -11,7 +11,7 @@ export function encodeSequence(...parts: readonly Uint8Array[]): Uint8Array {
   return encodeDer(TAG.sequence, ...parts)
 }
 
-/** An integer from 0 to 2^32 - 1. */
+/** A safe integer that is not negative. */
 export function encodeInteger(value: number): Uint8Array {
   const octets = base256(value)
   return encodeDer(TAG.integer, Uint8Array.from((octets[0] ?? 0) > 127 ? [0, ...octets] : octets))
@@ -23,6 +23,20 @@ export function encodeOctetString(octets: Uint8Array): Uint8Array {
 
 export function encodeNull(): Uint8Array {
   return encodeDer(TAG.null)
+}
+
+/**
+ * A moment, to the second: UTCTime until 2049, GeneralizedTime from 2050 on.
+ *
+ * @see RFC 5280, section 4.1.2.5
+ */
+export function encodeTime(atMs: number): Uint8Array {
+  const digits = `${new Date(atMs).toISOString().slice(0, 19).replace(/[-T:]/g, '')}Z`
+  const isShort = digits < '2050'
+  return encodeDer(
+    isShort ? TAG.utcTime : TAG.generalizedTime,
+    utf8(isShort ? digits.slice(2) : digits),
+  )
 }
 
 /** @param text `1.2.840.113549.1.7.1`, with arcs below 2^32 */

@@ -15,6 +15,12 @@ export {
   pemOf,
 } from './certificate.js'
 export { encodeEkRequest } from './ek-request.js'
+export {
+  issueRevocationList,
+  REVOCATION_REASONS,
+  type RevocationReason,
+  type RevokedCertificate,
+} from './issue-revocation-list.js'
 export type { Trust } from './path.js'
 export { openPkcs12, type Pkcs12Secret, sealPkcs12 } from './pkcs12.js'
 export { parseCertificates, readCertificates } from './read-certificates.js'

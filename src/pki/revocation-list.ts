@@ -8,8 +8,8 @@ import { EXTENSION, type Extensions, mayUse, parseExtensions } from './extension
 import { canonicalName, printName } from './name.js'
 import { type SignatureAlgorithm, signatureAlgorithm, verifySignature } from './signature.js'
 
-/** The longest list that is read, octets of DER. */
-const MAX_REVOCATION_LIST_OCTETS = 1024 * 1024
+/** The longest list that is read, octets of DER: that of this site with some 50,000 virtual TPMs taken back. */
+const MAX_REVOCATION_LIST_OCTETS = 8 * 1024 * 1024
 const VERSION_2 = 1
 /** How much later than ours the issuer's clock may be. */
 const SKEW_MS = 5 * 60_000

@@ -135,6 +135,7 @@ async function addService(
         await openControlPlane({
           ...{ store, rootKey, registry, build, clock, logger },
           config: config.controlPlane,
+          publicUrl: config.server.publicUrl,
         }),
       )
       controlPlane.addRoutes(app, doors)

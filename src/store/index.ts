@@ -27,6 +27,7 @@ export {
   revokeOperator,
   type StoredOperator,
 } from './operators.js'
+export { type PublishedList, publishList, readPublishedLists } from './published-lists.js'
 export {
   type SealedColumn,
   type SealedRow,

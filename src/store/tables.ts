@@ -63,6 +63,12 @@ export interface FoundationTables {
     sealed: Uint8Array | null
     expires_at_ms: number
   }
+  published_revocation_lists: {
+    issuer_fingerprint: string
+    number: number
+    list: Uint8Array
+    next_update_ms: number
+  }
   once_records: {
     kind: string
     key: string

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { openTpm } from '../../native/index.js'
 import type { Client } from '../../src/api/client.js'
-import { issueVtpmCertificate } from '../../src/api/control-plane.js'
+import { issueVtpmCertificate, type VmReport } from '../../src/api/control-plane.js'
 import { guestEvidenceDigest } from '../../src/api/guest-binding.js'
 import {
   createGuestAttestation,
@@ -9,10 +9,11 @@ import {
   type GuestEvidence,
 } from '../../src/api/guests.js'
 import type { AnswerOf } from '../../src/api/operation.js'
+import { offerVm, takeVm } from '../../src/api/vm-moves.js'
 import { fromBase64url, toBase64url, toHex } from '../../src/core/bytes.js'
 import { systemClock } from '../../src/core/clock.js'
 import type { Session } from '../../src/host-agent/adapters/attester.js'
-import { createAuthority } from '../../src/host-agent/adapters/authority.js'
+import { type Authority, createAuthority } from '../../src/host-agent/adapters/authority.js'
 import { spkiOf } from '../../src/pki/index.js'
 import { createPlacement } from '../../src/tokens/index.js'
 import {
@@ -121,6 +122,22 @@ export async function bootGuest(
       await labTpm.stop()
     },
   }
+}
+
+/** Has a VM go from one host to another, as their agents tell the control plane. */
+export async function moveVm(move: {
+  readonly from: Authority
+  readonly to: Authority
+  readonly vmId: string
+  readonly report: VmReport
+}): Promise<void> {
+  const { from, to, vmId, report } = move
+  const exportId = randomUUID()
+  const ticket = randomBytes(32)
+  const ticketDigest = toBase64url(createHash('sha256').update(ticket).digest())
+  await from.call(offerVm, { params: { vmId }, body: { exportId, ticketDigest } })
+  const body = { exportId, ticket: toBase64url(ticket), report }
+  await to.call(takeVm, { params: { vmId }, body })
 }
 
 /** Evidence of a guest with the word of a host: its token, and its statement about the VM. */

@@ -1,10 +1,27 @@
 import type { Selectable, Transaction } from 'kysely'
+import { parseRevocationList, type RevocationList } from '../../pki/index.js'
+import { type FoundationTables, type PublishedList, readPublishedLists } from '../../store/index.js'
 import type { EndorsementTransaction, StoredRevokedKey } from '../ports.js'
 import type { AttestationTables } from './tables.js'
 
+export type ListReader = (published: PublishedList) => RevocationList
+
+/** Reads a list once: they are long, and asked for with all evidence of guests. */
+export function listReader(): ListReader {
+  const kept = new Map<string, { readonly number: number; readonly list: RevocationList }>()
+  return ({ issuerFingerprint, number, list: der }) => {
+    const before = kept.get(issuerFingerprint)
+    if (before?.number === number) return before.list
+    const list = parseRevocationList(der)
+    kept.set(issuerFingerprint, { number, list })
+    return list
+  }
+}
+
 /** The queries about whom enrolment believes, in one transaction. */
-export function authoritiesAndKeys<T extends AttestationTables>(
+export function authoritiesAndKeys<T extends AttestationTables & FoundationTables>(
   transaction: Transaction<T>,
+  readList: ListReader,
 ): EndorsementTransaction {
   const tx = transaction as unknown as Transaction<AttestationTables>
   return {
@@ -67,6 +84,11 @@ export function authoritiesAndKeys<T extends AttestationTables>(
         addedAtMs: row.added_at_ms,
       }))
     },
+
+    publishedLists: async () =>
+      (await readPublishedLists(transaction as unknown as Transaction<FoundationTables>)).map(
+        readList,
+      ),
 
     async saveRevocationList(list) {
       const values = {

@@ -30,7 +30,7 @@ import type {
 } from '../ports.js'
 import { bundles } from './bundle-store.js'
 import { parseBoot, parsePcrs, textOfPcrs } from './columns.js'
-import { authoritiesAndKeys } from './endorsement-store.js'
+import { authoritiesAndKeys, type ListReader, listReader } from './endorsement-store.js'
 import { eventsAndWebhooks } from './event-store.js'
 import { guests } from './guest-store.js'
 import {
@@ -67,13 +67,18 @@ export const AUDIT_CHAIN = 'attestation'
  * @param issuer identifies the service in the host status that relying parties read
  */
 export function attestationStore(store: Store, issuer: string): AttestationStore {
+  const readList = listReader()
   return {
-    transaction: (work) => store.transaction((tx: Tx) => work(transactionOf(tx, issuer))),
+    transaction: (work) => store.transaction((tx: Tx) => work(transactionOf(tx, issuer, readList))),
   }
 }
 
 /** What the rules may do in a transaction. */
-export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
+export function transactionOf(
+  tx: Tx,
+  issuer: string,
+  readList: ListReader = listReader(),
+): AttestationTransaction {
   const hosts = () =>
     tx
       .selectFrom('attestation_hosts as host')
@@ -94,7 +99,7 @@ export function transactionOf(tx: Tx, issuer: string): AttestationTransaction {
   }
 
   return {
-    ...authoritiesAndKeys(tx),
+    ...authoritiesAndKeys(tx, readList),
     ...guests(tx),
 
     async listTickets(nowMs, { after, limit }) {

@@ -42,7 +42,10 @@ export async function storedTrust(
     intermediates: certificatesOf('intermediate'),
     revocation: {
       mode: rules.revocation,
-      lists: lists.map(({ list }) => parseRevocationList(list)),
+      lists: [
+        ...(whose === 'vms' ? await tx.publishedLists() : []),
+        ...lists.map(({ list }) => parseRevocationList(list)),
+      ],
     },
     insecureTest: new Set(
       authorities.filter((one) => one.insecureTest).map(({ fingerprint }) => fingerprint),

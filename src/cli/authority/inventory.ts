@@ -1,15 +1,10 @@
 import type { Command } from 'commander'
-import {
-  createCluster,
-  getVtpmAuthority,
-  listClusters,
-  listEvents,
-  listVms,
-} from '../../api/control-plane.js'
+import { createCluster, listClusters, listEvents, listVms } from '../../api/control-plane.js'
 import { listHandOvers } from '../../api/vm-moves.js'
 import { table } from '../output.js'
 import { addOperation } from './command.js'
 import { type VmFilterOptions, vmFilterOf, withVmFilter } from './vm-filter.js'
+import { addVtpmCommands } from './vtpm.js'
 
 /** Clusters, VMs, events, and the authority of virtual TPMs: what the control plane knows. Returns the command of VMs. */
 export function addInventoryCommands(program: Command): Command {
@@ -72,14 +67,7 @@ export function addInventoryCommands(program: Command): Command {
     examples: ['sigillo vm hand-overs', 'sigillo vm hand-overs --json'],
   })
 
-  const vtpm = program.command('vtpm').description('virtual TPMs of VMs')
-  addOperation(vtpm, {
-    usage: 'authority',
-    operation: getVtpmAuthority,
-    input: () => ({}),
-    text: ({ pem }) => [pem.trimEnd()],
-    examples: ['sigillo vtpm authority > vtpm-ca.pem', 'sigillo vtpm authority --json'],
-  })
+  addVtpmCommands(program)
 
   const event = program.command('event').description('event log of the site')
   addOperation(event, {

@@ -2,14 +2,22 @@ import type { Command } from 'commander'
 import { getJwks } from '../../api/attestation.js'
 import { getVtpmAuthority } from '../../api/control-plane.js'
 import { GuestBundle, type GuestView, getGuest, getGuestBundle } from '../../api/guests.js'
+import { getVtpmRevocationList } from '../../api/vtpm-revocations.js'
 import { guestPolicyDigest, verifyGuestBundle } from '../../appraisal/index.js'
-import { parseUtf8, utf8 } from '../../core/bytes.js'
+import { fromBase64url, parseUtf8, utf8 } from '../../core/bytes.js'
+import { isoTime } from '../../core/clock.js'
 import { DecodeError } from '../../core/errors.js'
 import { type Finding, failed, passed } from '../../core/finding.js'
 import { readText } from '../../core/read-file.js'
 import { misfitOf } from '../../core/schema-errors.js'
 import { parseStrictJson } from '../../core/strict-json.js'
-import { parseCertificates, type Trust } from '../../pki/index.js'
+import {
+  parseCertificate,
+  parseCertificates,
+  parseRevocationList,
+  type Trust,
+  verifyRevocationList,
+} from '../../pki/index.js'
 import { importJwks } from '../../tokens/index.js'
 import { naming, readOctets } from '../offline/files.js'
 import { printVerdict } from '../offline/verdict.js'
@@ -20,12 +28,14 @@ import { integer } from '../values.js'
 import { connect, withConnection } from './connection.js'
 
 const MAX_BUNDLE_OCTETS = 8 * 1024 * 1024
+const MAX_LIST_OCTETS = 16 * 1024 * 1024
 const JSON_LIMITS = { maxDepth: 16, maxItems: 200_000 }
 
 interface Options {
   readonly bundle?: string
   readonly authority?: string
   readonly jwks?: string
+  readonly crl?: string
   readonly host: boolean
   readonly maxAge?: number
 }
@@ -35,6 +45,8 @@ interface Subject {
   readonly bundle: GuestBundle
   readonly authorityPem: string
   readonly jwks: unknown
+  /** Revocation list of the authority, PEM or DER; absent where nobody gave one. */
+  readonly revocationList?: Uint8Array
   /** As the service says now; absent where it is not asked. */
   readonly now?: GuestView
 }
@@ -52,6 +64,10 @@ export function addVerifyVm(verify: Command): void {
       'authorities of virtual TPMs, PEM (default: of the control plane)',
     )
     .option('--jwks <file>', 'keys of the attestation service (default: those that it publishes)')
+    .option(
+      '--crl <file>',
+      'revocation list of these authorities (default: that of the control plane)',
+    )
     .option('--no-host', 'without the word of the host')
     .option('--max-age <seconds>', 'refuse evidence that is older', integer)
     .addHelpText(
@@ -73,6 +89,7 @@ export function addVerifyVm(verify: Command): void {
           vtpm: trustOf(subject.authorityPem),
           host: options.host ? { jwks: await importJwks(subject.jwks) } : 'not-asked',
         })),
+        ...revocationFindings(subject, Date.now()),
         ...(now ? standingFindings(now, options.host) : []),
         ...ageFindings(bundle, options.maxAge, Date.now()),
       ]
@@ -81,7 +98,7 @@ export function addVerifyVm(verify: Command): void {
 }
 
 function fromFiles({ bundle = '', ...options }: Options, command: Command): Subject {
-  const { authority, jwks, host } = options
+  const { authority, jwks, host, crl } = options
   if (authority === undefined || (host && jwks === undefined)) {
     command.error('error: expected --authority and --jwks (or --no-host) beside --bundle')
   }
@@ -90,11 +107,12 @@ function fromFiles({ bundle = '', ...options }: Options, command: Command): Subj
     bundle: naming(bundle, () => readBundle(octets)),
     authorityPem: readText(authority ?? ''),
     jwks: jwks === undefined ? undefined : readJson(jwks),
+    ...(crl === undefined ? {} : { revocationList: readOctets(crl, MAX_LIST_OCTETS) }),
   }
 }
 
 async function fromService(vmId: string, options: Options, command: Command): Promise<Subject> {
-  const { authority, jwks } = options
+  const { authority, jwks, crl } = options
   await using connection = connect(command)
   const { client } = connection
   const params = { vmId }
@@ -104,6 +122,10 @@ async function fromService(vmId: string, options: Options, command: Command): Pr
     authorityPem:
       authority === undefined ? (await client.call(getVtpmAuthority, {})).pem : readText(authority),
     jwks: jwks === undefined ? await client.call(getJwks, {}) : readJson(jwks),
+    revocationList:
+      crl === undefined
+        ? utf8((await client.call(getVtpmRevocationList, {})).pem)
+        : readOctets(crl, MAX_LIST_OCTETS),
   }
 }
 
@@ -113,6 +135,36 @@ function trustOf(pem: string): Trust {
     intermediates: [],
     revocation: { lists: [], mode: 'present' },
   }
+}
+
+/**
+ * Whether the certificate of the virtual TPM was taken back until now: its evidence was judged at another moment, and the list
+ * of that is not kept.
+ */
+function revocationFindings(subject: Subject, nowMs: number): readonly Finding[] {
+  const { bundle, authorityPem, revocationList } = subject
+  if (!revocationList) return [passed('now.certificate', 'not checked: no revocation list')]
+  const list = parseRevocationList(revocationList)
+  const certificate = parseCertificate(fromBase64url(bundle.evidence.ekCertificate))
+  const issuers = parseCertificates(authorityPem).filter(
+    ({ subjectName }) => subjectName === certificate.issuerName,
+  )
+  const codes = issuers.map((issuer) => verifyRevocationList(list, issuer))
+  if (!codes.includes(undefined)) {
+    const expected = `a revocation list of ${certificate.issuer}`
+    return [failed('now.certificate', codes[0] ?? 'CRL_ISSUER', expected, `one of ${list.issuer}`)]
+  }
+  if (list.nextUpdateMs < nowMs) {
+    const found = `one until ${isoTime(list.nextUpdateMs)}`
+    return [failed('now.certificate', 'CRL_STALE', 'a current revocation list', found)]
+  }
+  const { serial } = certificate
+  const found = `serial number ${serial} on the list`
+  return [
+    list.serials.has(serial)
+      ? failed('now.certificate', 'CERT_REVOKED', 'a certificate that is not revoked', found)
+      : passed('now.certificate'),
+  ]
 }
 
 /** What only the service can say: whether VM and host are as they were. */

@@ -6,11 +6,14 @@ import {
   type Authority,
   createAuthority,
   issueEkCertificate,
+  issueRevocationList,
   openAuthority,
+  parseCertificate,
   vtpmUris,
 } from '../../pki/index.js'
 import { loadOrCreateServiceKey, type RootKey, type Store } from '../../store/index.js'
 import type { CertificateSigner } from '../domain/vtpm-certificates.js'
+import type { ListSigner } from '../domain/vtpm-revocations.js'
 
 const AuthorityPem = Exactly({ certificatePem: Type.String(), privateKeyPem: Type.String() })
 
@@ -49,8 +52,13 @@ export async function openVtpmAuthority(deps: {
 /** Certificates that name the VM, as their subject and as a URI, and the host that asked for them. */
 export function vtpmSigner(
   authority: Authority,
-  options: { readonly validityDays: number; readonly nowMs: () => number },
+  options: {
+    readonly validityDays: number
+    readonly revocationListUrl: string | undefined
+    readonly nowMs: () => number
+  },
 ): CertificateSigner {
+  const { revocationListUrl } = options
   return ({ vmId, kind, publicKey, tpm, hostId }) =>
     issueEkCertificate(authority, {
       publicKey,
@@ -58,7 +66,16 @@ export function vtpmSigner(
       tpm,
       kind,
       subjectAltUris: vtpmUris({ vmId, hostId }),
+      ...(revocationListUrl === undefined ? {} : { revocationListUrl }),
       validityDays: options.validityDays,
       now: options.nowMs(),
     })
+}
+
+/** Revocation lists of the same authority. */
+export function vtpmListSigner(authority: Authority): ListSigner {
+  return {
+    issuerFingerprint: parseCertificate(authority.certificateDer).fingerprint,
+    sign: (list) => issueRevocationList(authority, list),
+  }
 }

@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto'
 import type { Transaction } from 'kysely'
 import type { VtpmStateCause } from '../../api/vtpm-states.js'
-import type { StoredVtpmState, VtpmTransaction } from '../vtpm-ports.js'
+import { parseCertificate, type RevocationReason, spkiOf } from '../../pki/index.js'
+import { type FoundationTables, publishList, readPublishedLists } from '../../store/index.js'
+import type { StoredCertificate, StoredVtpmState, VtpmTransaction } from '../vtpm-ports.js'
 
 /** States of a VM that are kept: those of some years of a VM that stops once a day. */
 const KEPT_STATES = 1000
@@ -24,13 +27,29 @@ export interface VtpmTables {
     certificate: Uint8Array
     issued_at_ms: number
   }
+  control_plane_vtpm_revocations: {
+    fingerprint: string
+    serial: string
+    not_after_ms: number
+    reason: RevocationReason
+    revoked_at_ms: number
+  }
 }
 
 /** States and certificates of virtual TPMs. */
-export function vtpmTransaction<T extends VtpmTables>(
+export function vtpmTransaction<T extends VtpmTables & FoundationTables>(
   transaction: Transaction<T>,
 ): VtpmTransaction {
   const tx = transaction as unknown as Transaction<VtpmTables>
+  const shared = transaction as unknown as Transaction<FoundationTables>
+  const certificates = () =>
+    tx
+      .selectFrom('control_plane_vtpm_certificates as certificate')
+      .leftJoin('control_plane_vtpm_revocations as revocation', (join) =>
+        join.onRef('revocation.fingerprint', '=', 'certificate.fingerprint'),
+      )
+      .selectAll('certificate')
+      .select(['revocation.reason', 'revocation.revoked_at_ms'])
   const statesOf = (vmId: string) =>
     tx
       .selectFrom('control_plane_vtpm_states')
@@ -117,24 +136,94 @@ export function vtpmTransaction<T extends VtpmTables>(
       return row?.vm_id
     },
 
-    async listCertificates({ vmId }, { after, limit }) {
-      let query = tx
-        .selectFrom('control_plane_vtpm_certificates')
-        .selectAll()
+    async listCertificates({ vmId, revoked }, { after, limit }) {
+      let query = certificates().orderBy('certificate.fingerprint').limit(limit)
+      if (revoked !== undefined) {
+        query = query.where('revocation.reason', revoked ? 'is not' : 'is', null)
+      }
+      if (vmId !== undefined) query = query.where('certificate.vm_id', '=', vmId)
+      if (after !== undefined) query = query.where('certificate.fingerprint', '>', after)
+      return (await query.execute()).map(storedCertificate)
+    },
+
+    async findCertificate(fingerprint) {
+      const row = await certificates()
+        .where('certificate.fingerprint', '=', fingerprint)
+        .executeTakeFirst()
+      return row && storedCertificate(row)
+    },
+
+    async certificatesOf(vmId) {
+      const rows = await certificates()
+        .where('certificate.vm_id', '=', vmId)
+        .orderBy('certificate.fingerprint')
+        .execute()
+      return rows.map(storedCertificate)
+    },
+
+    async saveRevocation({ fingerprint, serial, notAfterMs, reason, revokedAtMs }) {
+      await tx
+        .insertInto('control_plane_vtpm_revocations')
+        .values({
+          ...{ fingerprint, serial, reason },
+          not_after_ms: notAfterMs,
+          revoked_at_ms: revokedAtMs,
+        })
+        .onConflict((conflict) => conflict.column('fingerprint').doUpdateSet({ reason }))
+        .execute()
+    },
+
+    async listRevocations(endsAfterMs) {
+      const rows = await tx
+        .selectFrom('control_plane_vtpm_revocations')
+        .select(['serial', 'reason', 'revoked_at_ms'])
+        .where('not_after_ms', '>', endsAfterMs)
         .orderBy('fingerprint')
-        .limit(limit)
-      if (vmId !== undefined) query = query.where('vm_id', '=', vmId)
-      if (after !== undefined) query = query.where('fingerprint', '>', after)
-      return (await query.execute()).map((row) => ({
-        fingerprint: row.fingerprint,
-        vmId: row.vm_id,
-        kind: row.kind,
-        hostId: row.host_id,
-        certificate: new Uint8Array(row.certificate),
-        issuedAtMs: row.issued_at_ms,
+        .execute()
+      return rows.map(({ serial, reason, revoked_at_ms: revokedAtMs }) => ({
+        ...{ serial, reason, revokedAtMs },
       }))
     },
+
+    async isKeyCompromised(keyDigest) {
+      const row = await certificates()
+        .where('certificate.key_digest', '=', keyDigest)
+        .where('revocation.reason', '=', 'key-compromise')
+        .limit(1)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+
+    findPublishedList: async (issuer) =>
+      (await readPublishedLists(shared)).find((one) => one.issuerFingerprint === issuer),
+
+    publishList: (list) => publishList(shared, list),
   }
+}
+
+function storedCertificate(
+  row: VtpmTables['control_plane_vtpm_certificates'] & {
+    readonly reason: RevocationReason | null
+    readonly revoked_at_ms: number | null
+  },
+): StoredCertificate {
+  const { reason, revoked_at_ms: revokedAtMs } = row
+  const certificate = new Uint8Array(row.certificate)
+  return {
+    fingerprint: row.fingerprint,
+    vmId: row.vm_id,
+    kind: row.kind,
+    keyDigest: row.key_digest ?? digestOfKey(certificate),
+    hostId: row.host_id,
+    certificate,
+    issuedAtMs: row.issued_at_ms,
+    ...(reason === null || revokedAtMs === null ? {} : { revocation: { reason, revokedAtMs } }),
+  }
+}
+
+function digestOfKey(certificate: Uint8Array): string {
+  const spki = spkiOf(parseCertificate(certificate).publicKey)
+  return createHash('sha256').update(spki).digest('hex')
 }
 
 function storedState(row: VtpmTables['control_plane_vtpm_states']): StoredVtpmState {

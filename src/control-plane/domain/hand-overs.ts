@@ -10,6 +10,7 @@ import type {
   StoredHandOver,
 } from '../ports.js'
 import type { Act } from './inventory.js'
+import type { VtpmRevocations } from './vtpm-revocations.js'
 
 /**
  * VMs that go from one host to another of the same cluster. A VM is of one host at every moment: it is the new one's from
@@ -17,7 +18,10 @@ import type { Act } from './inventory.js'
  *
  * Every method throws `DPOP_REPLAYED`, `HOST_STATUS`.
  */
-export function createHandOvers(store: ControlPlaneStore) {
+export function createHandOvers(
+  store: ControlPlaneStore,
+  revocations: Pick<VtpmRevocations, 'ofReport'>,
+) {
   return {
     /** Of the VMs that the caller may see. */
     list: (act: Act) =>
@@ -107,6 +111,7 @@ export function createHandOvers(store: ControlPlaneStore) {
         }
         await tx.removeHandOver(vmId)
         await tx.saveVm({ vmId, hostId, cluster, report, reportedAtMs: nowMs })
+        await revocations.ofReport(tx, vm, { vmId, report }, { actor: `host:${hostId}`, nowMs })
         await record(tx, caller, nowMs, {
           type: isMove ? 'vm.moved' : 'vm.imported',
           vmId,

@@ -11,6 +11,7 @@ import { readableEvents } from './readable-events.js'
 import { requireVm, viewOf } from './tags.js'
 import { protectionChanges } from './vm-changes.js'
 import { vmViews } from './vm-views.js'
+import type { VtpmRevocations } from './vtpm-revocations.js'
 
 /** Who asks, and when. */
 export interface Act {
@@ -24,7 +25,10 @@ export interface Act {
 const EVENTS_AT_ONCE = 1000
 
 /** Clusters, and the VMs that hosts report. */
-export function createInventory(store: ControlPlaneStore) {
+export function createInventory(
+  store: ControlPlaneStore,
+  revocations: Pick<VtpmRevocations, 'ofReport' | 'ofDeleted'>,
+) {
   return {
     createCluster: (act: Act, name: string) =>
       store.transaction(async (tx) => {
@@ -118,6 +122,8 @@ export function createInventory(store: ControlPlaneStore) {
         for (const { message, ...one } of before ? protectionChanges(before.report, report) : []) {
           await tx.addEvent({ ...info(nowMs, one.type, `vm:${vmId}`, message), ...one })
         }
+        const by = { actor: `host:${caller.hostId}`, nowMs }
+        await revocations.ofReport(tx, before, { vmId, report }, by)
         await tx.keepGivenPolicies(vmId, ['home', ...report.disks.map(diskPart)])
         if (report.provider !== undefined) await noteEncryptedVm(tx, caller.hostId, nowMs)
       }),
@@ -131,6 +137,7 @@ export function createInventory(store: ControlPlaneStore) {
         await tx.removeHandOver(vmId)
         await tx.removeVm(vmId)
         await tx.removeVtpmStates(vmId)
+        await revocations.ofDeleted(tx, vmId, { actor: `host:${caller.hostId}`, nowMs })
         await tx.removeGivenPolicies(vmId)
         await tx.removeTags(vmId)
         const message = `VM ${before.report.name} deleted on ${caller.hostId}`

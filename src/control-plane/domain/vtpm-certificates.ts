@@ -23,7 +23,7 @@ export type CertificateSigner = (
  * which is why only attested hosts may ask, and only for VMs that no other host has.
  *
  * @throws PlatformError `FORBIDDEN` for a VM of another host, and for a key that was certified for another VM: guests prove
- *   by these certificates where they run
+ *   by these certificates where they run; `VTPM_KEY_COMPROMISED`
  */
 export async function certifyVtpm(
   deps: { readonly store: ControlPlaneStore; readonly sign: CertificateSigner },
@@ -74,5 +74,9 @@ async function requireHolder(
   if (certifiedFor !== undefined && certifiedFor !== vmId) {
     const message = `expected a key of VM ${vmId}, found one that was certified for another VM`
     throw new PlatformError('FORBIDDEN', message)
+  }
+  if (await tx.isKeyCompromised(keyDigest)) {
+    const message = `expected a key of VM ${vmId} that may be trusted, found a compromised one`
+    throw new PlatformError('VTPM_KEY_COMPROMISED', message)
   }
 }

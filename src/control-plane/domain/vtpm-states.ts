@@ -2,7 +2,7 @@ import type { VtpmStateCause, VtpmStateNote, VtpmStateStanding } from '../../api
 import { PlatformError } from '../../core/errors.js'
 import { SITE } from '../../people/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
-import type { Page, StoredVtpmState } from '../vtpm-ports.js'
+import type { CertificateFilter, Page, StoredVtpmState } from '../vtpm-ports.js'
 import { type Act, requireOwner } from './inventory.js'
 
 /** What is worth an event, and what of it is an act that is audited. */
@@ -108,11 +108,12 @@ export function createVtpmStates(store: ControlPlaneStore) {
      *
      * @throws PlatformError `FORBIDDEN` for who may not see the VM, or the site
      */
-    listCertificates: (act: Act, vmId: string | undefined, page: Page) =>
+    listCertificates: (act: Act, filter: CertificateFilter, page: Page) =>
       store.transaction(async (tx) => {
+        const { vmId } = filter
         const rights = await tx.rightsOf(act)
         rights.require(['System.Read'], vmId === undefined ? SITE : await tx.placeOfVm(vmId))
-        return tx.listCertificates({ vmId }, page)
+        return tx.listCertificates(filter, page)
       }),
   }
 }

@@ -57,14 +57,17 @@ export function addVtpmRoutes(
     }
   })
   addOperation(app, listVtpmCertificates, FOR_PEOPLE, async ({ query, request }) => {
-    const { vmId, after, limit = PAGE_ITEMS } = query
+    const { after, limit = PAGE_ITEMS, ...filter } = query
     const page = { after, limit: limit + 1 }
-    const found = await states.listCertificates(actOf(request), vmId, page)
+    const found = await states.listCertificates(actOf(request), filter, page)
     const { items, next } = pageOf(found, limit, ({ fingerprint }) => fingerprint)
     return {
-      certificates: items.map(({ fingerprint, vmId, kind, hostId, certificate, issuedAtMs }) => ({
-        ...{ fingerprint, vmId, kind, hostId, issuedAt: isoTime(issuedAtMs) },
-        pem: certificatePem(certificate),
+      certificates: items.map(({ fingerprint, vmId, kind, hostId, revocation, ...one }) => ({
+        ...{ fingerprint, vmId, kind, hostId, issuedAt: isoTime(one.issuedAtMs) },
+        ...(revocation
+          ? { revocation: { reason: revocation.reason, at: isoTime(revocation.revokedAtMs) } }
+          : {}),
+        pem: certificatePem(one.certificate),
       })),
       ...next,
     }

@@ -45,7 +45,10 @@ export function createGuestAnswers(deps: {
   const { client, authority } = deps
   /** Certificates that name this host, of virtual TPMs that came from another, by VM and key. */
   const renewed = new Map<string, { readonly certificate: Uint8Array; readonly atMs: number }>()
-  /** Keys whose last evidence was refused: the VM may have been elsewhere, and a later certificate may name that host. */
+  /**
+   * Keys whose last challenge or evidence was refused: their certificate may have been taken back, or the VM was elsewhere and a
+   * later certificate names that host.
+   */
   const doubted = new Set<string>()
 
   /** @throws PlatformError `GUEST_UNKNOWN_KEY`, `GUEST_VM`, or of the control plane */
@@ -66,7 +69,9 @@ export function createGuestAnswers(deps: {
     const nowMs = deps.clock.nowMs()
     const key = keyOf(vm.vmId, spki)
     const isDoubted = doubted.has(key)
-    const kept = renewed.get(key)
+    // one that is older than what is in the virtual TPM now was taken back
+    const before = renewed.get(key)
+    const kept = before && isNewer(before, certificate) ? before : undefined
     if (kept && (isDoubted ? nowMs < kept.atMs + RENEWAL_MS : isCurrent(kept, nowMs))) {
       return kept.certificate
     }
@@ -94,29 +99,29 @@ export function createGuestAnswers(deps: {
         ekCertificate: toBase64url(await certificateFor(vm, ekPublic)),
         akPublic: request.akPublic,
       }
-      if (request.ask === 'challenge') {
-        const { expiresAt: _, ...challenge } = await client.call(createGuestChallenge, {
-          body: keys,
-        })
-        return { vmId, ...challenge }
-      }
-      const { id: _id, ask: _ask, ...evidence } = request
-      const session = await authority.session()
-      const placement = await createPlacement(
-        {
-          verifier: deps.verifier,
-          vmId,
-          nonce: fromBase64url(request.nonce),
-          ekPublic,
-          akPublic: fromBase64url(request.akPublic),
-          hostToken: session.token,
-        },
-        session.keys.dpop,
-        secondsOf(deps.clock.nowMs()),
-      )
-      const host = { token: session.token, placement }
       const key = keyOf(vmId, spkiOf(publicKeyOf(parsePublicArea(ekPublic))))
       try {
+        if (request.ask === 'challenge') {
+          const { expiresAt: _, ...challenge } = await client.call(createGuestChallenge, {
+            body: keys,
+          })
+          return { vmId, ...challenge }
+        }
+        const { id: _id, ask: _ask, ...evidence } = request
+        const session = await authority.session()
+        const placement = await createPlacement(
+          {
+            verifier: deps.verifier,
+            vmId,
+            nonce: fromBase64url(request.nonce),
+            ekPublic,
+            akPublic: fromBase64url(request.akPublic),
+            hostToken: session.token,
+          },
+          session.keys.dpop,
+          secondsOf(deps.clock.nowMs()),
+        )
+        const host = { token: session.token, placement }
         const body = { ...evidence, ...keys, host }
         const answer = await client.call(createGuestAttestation, { body })
         doubted.delete(key)
@@ -133,6 +138,13 @@ export type GuestAnswers = ReturnType<typeof createGuestAnswers>
 
 function keyOf(vmId: string, spki: Uint8Array): string {
   return `${vmId} ${toBase64url(spki)}`
+}
+
+function isNewer(
+  kept: { readonly certificate: Uint8Array },
+  { notBeforeMs }: Certificate,
+): boolean {
+  return parseCertificate(kept.certificate).notBeforeMs >= notBeforeMs
 }
 
 function isCurrent({ certificate }: { readonly certificate: Uint8Array }, nowMs: number): boolean {

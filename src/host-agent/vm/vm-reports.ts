@@ -1,10 +1,11 @@
-import { messageOf } from '../../core/errors.js'
+import { isPlatformError, messageOf } from '../../core/errors.js'
 import type { Logger } from '../../core/logger.js'
 import type { VmLock } from './lock.js'
 import type { Inventory, InventoryVm } from './ports.js'
 import { countSnapshots } from './snapshot-files.js'
 import { stateOf } from './vm-details.js'
 import type { StoredVm, VmStore } from './vm-store.js'
+import { vtpmIdentityOf } from './vtpm.js'
 import type { VtpmStates } from './vtpm-states.js'
 
 /** Tells the inventory of VMs, and remembers what it could not be told. Failures are logged and fail no operation. */
@@ -33,8 +34,10 @@ export class VmReports {
     const { vmId, name, provider, vtpm, disks } = vm.descriptor
     const { state, lock } = await stateOf(vm)
     const keys = await this.#store.readKeys(vm)
+    const vtpmIdentity = vtpm ? await this.#vtpmIdentityOf(vm) : undefined
     return {
       ...{ vmId, name, vtpm },
+      ...(vtpmIdentity ? { vtpmIdentity } : {}),
       ...(provider === undefined ? {} : { provider }),
       keys: keys.map(({ object, wrapped }) => ({ object, wrapped })),
       ...{ state, ...(lock ? { lock: withoutMessage(lock) } : {}) },
@@ -97,6 +100,20 @@ export class VmReports {
           this.#logger.info({ event: 'vm.report-failed', vmId, reason }, 'a VM is not reported')
         })
       }
+    }
+  }
+
+  /** A certificate that cannot be read keeps nobody from being told of the VM. */
+  async #vtpmIdentityOf({ paths, descriptor: { vmId } }: StoredVm) {
+    try {
+      return await vtpmIdentityOf(paths)
+    } catch (error) {
+      if (!isPlatformError(error)) throw error
+      this.#logger.warn(
+        { event: 'vm.vtpm-certificates-unreadable', vmId, err: error },
+        'certificates of a virtual TPM cannot be read',
+      )
+      return undefined
     }
   }
 }

@@ -1,8 +1,9 @@
-import { X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { timingSafeEqual, view } from '../../core/bytes.js'
 import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
+import { parseCertificates, spkiOf } from '../../pki/index.js'
 import { makePrivateDirectory, readPrivateFile, syncPath, writePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import type { VtpmCertifier } from './ports.js'
@@ -138,6 +139,26 @@ export async function readVtpmCertificates(paths: VmPaths): Promise<readonly str
     if (pem) certificates.push(view(pem).toString('latin1'))
   }
   return certificates
+}
+
+/**
+ * What the inventory is told of a vTPM: digests of its keys and certificates. Nothing where not all of the certificates are
+ * there: who is told of some would take the others back.
+ *
+ * @throws PlatformError `CERT_…` where one cannot be read
+ */
+export async function vtpmIdentityOf(
+  paths: VmPaths,
+): Promise<{ readonly keys: string[]; readonly certificates: string[] } | undefined> {
+  const all = (await readVtpmCertificates(paths)).flatMap((pem) => parseCertificates(pem))
+  if (all.length !== CERTIFICATE_NAMES.length) return undefined
+  const keys = all.map(({ publicKey }) =>
+    createHash('sha256').update(spkiOf(publicKey)).digest('hex'),
+  )
+  return {
+    keys: [...new Set(keys)],
+    certificates: all.map(({ fingerprint }) => fingerprint),
+  }
 }
 
 function setupArguments(paths: VmPaths, directory: string, vmId: string): readonly string[] {

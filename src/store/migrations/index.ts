@@ -22,6 +22,7 @@ import { inventoryMigration } from './0020-inventory.js'
 import { vtpmStatesMigration } from './0021-vtpm-states.js'
 import { guestsMigration } from './0022-guests.js'
 import { handOversMigration } from './0024-hand-overs.js'
+import { vtpmRevocationsMigration } from './0027-vtpm-revocations.js'
 
 /** All migrations by name, in the order of their numbers. A migration that was released is never changed. */
 export const migrations: Readonly<Record<string, Migration>> = {
@@ -48,4 +49,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0021-vtpm-states': vtpmStatesMigration,
   '0022-guests': guestsMigration,
   '0024-hand-overs': handOversMigration,
+  '0027-vtpm-revocations': vtpmRevocationsMigration,
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createEnrolment, getJwks, listAttestationAudit } from '../../../src/api/attestation.js'
 import { listAttestationEvents } from '../../../src/api/attestation-events.js'
-import { forgetVm, getVtpmAuthority, reportVm } from '../../../src/api/control-plane.js'
+import { getVtpmAuthority, reportVm, type VmReport } from '../../../src/api/control-plane.js'
 import {
   addAnchors,
   addRevokedKey,
@@ -24,11 +24,12 @@ import {
   setGuestPolicy,
 } from '../../../src/api/guests.js'
 import { revokeHost } from '../../../src/api/hosts.js'
+import { revokeVtpmCertificate } from '../../../src/api/vtpm-revocations.js'
 import { DEFAULT_GUEST_POLICY, verifyGuestBundle } from '../../../src/appraisal/index.js'
 import { toBase64url, toHex } from '../../../src/core/bytes.js'
 import { systemClock } from '../../../src/core/clock.js'
 import type { ErrorCode } from '../../../src/core/error-codes.js'
-import { failures } from '../../../src/core/finding.js'
+import { type Finding, failures } from '../../../src/core/finding.js'
 import { randomOctets } from '../../../src/core/random.js'
 import type { Session } from '../../../src/host-agent/adapters/attester.js'
 import { createAuthority } from '../../../src/host-agent/adapters/authority.js'
@@ -40,10 +41,12 @@ import {
 import { importJwks, verifyGuestResult } from '../../../src/tokens/index.js'
 import { attestationKeyTemplate, nameOf, parsePublicArea } from '../../../src/tpm/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
-import { attestGuest, bootGuest, spokenFor, type TestGuest } from '../../helpers/guest.js'
+import { attestGuest, bootGuest, moveVm, spokenFor, type TestGuest } from '../../helpers/guest.js'
 import { bootHost, CLUSTER, type TestHost, ticketFor, trustHost } from '../../helpers/host.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
 import { run } from '../cli/sigillo.js'
+
+const VM_REPORT: VmReport = { name: 'web', state: 'running', disks: [], vtpm: true }
 
 let site: TestSite
 let lab: Lab
@@ -59,10 +62,10 @@ const authorityOf = (session: Session) =>
 
 /** Tells the control plane that a VM is on the host of a session. */
 const report = (session: Session, vmId: string) =>
-  authorityOf(session).call(reportVm, {
-    params: { vmId },
-    body: { name: 'web', state: 'running', disks: [], vtpm: true },
-  })
+  authorityOf(session).call(reportVm, { params: { vmId }, body: VM_REPORT })
+
+const move = (from: Session, to: Session, vmId: string) =>
+  moveVm({ from: authorityOf(from), to: authorityOf(to), vmId, report: VM_REPORT })
 
 beforeAll(async () => {
   lab = await createLab()
@@ -311,6 +314,42 @@ describe('refuses', () => {
   })
 })
 
+describe('a virtual TPM whose certificate was taken back', () => {
+  const revoke = (octets: Uint8Array, reason: 'superseded' | 'key-compromise') =>
+    site.admin.call(revokeVtpmCertificate, {
+      params: { fingerprint: createHash('sha256').update(octets).digest('hex') },
+      body: { reason },
+    })
+
+  test('is refused at once, and attests with a new one unless its key is compromised', async () => {
+    await using other = await bootGuest(lab, 'g7')
+    const first = await other.certify(site.anybody, onA)
+    await attestGuest(site.anybody, other, first, onA)
+    const challenge = await other.challenge(site.anybody, first)
+    const evidence = await other.evidence(challenge, first)
+    const verifyVm = ['verify', 'vm', other.vmId, '--json', '--site', site.folder] as const
+    expect(await run('main', ...verifyVm)).toMatchObject({ status: 0 })
+
+    await revoke(first, 'superseded')
+    await expectRefused(await spokenFor(evidence, onA, challenge.verifier), 'CERT_REVOKED')
+    await expect(other.challenge(site.anybody, first)).rejects.toMatchObject({
+      code: 'ATTESTATION_REFUSED',
+    })
+    expect(await refusalOf(other.vmId)).toEqual(['CERT_REVOKED'])
+    const verified = await run('main', ...verifyVm)
+    const { findings } = JSON.parse(verified.out) as { findings: readonly Finding[] }
+    expect(failures(findings)).toMatchObject([{ check: 'now.certificate', code: 'CERT_REVOKED' }])
+    expect(verified.status).toBe(3)
+
+    const second = await other.certify(site.anybody, onA)
+    await attestGuest(site.anybody, other, second, onA)
+    await revoke(second, 'key-compromise')
+    await expect(other.certify(site.anybody, onA)).rejects.toMatchObject({
+      code: 'VTPM_KEY_COMPROMISED',
+    })
+  })
+})
+
 describe('an administrator', () => {
   const cli = (...args: readonly string[]) => run('main', ...args, '--site', site.folder)
 
@@ -339,7 +378,10 @@ describe('an administrator', () => {
     const offline = (...args: readonly string[]) => run('main', 'verify', 'vm', ...args)
     const good = ['--bundle', bundle, '--authority', authority]
     expect(await offline(...good, '--jwks', jwks)).toMatchObject({ status: 0 })
-    expect(await offline(...good, '--no-host')).toMatchObject({ status: 0 })
+    const list = file('vtpm.crl', (await cli('vtpm', 'crl')).out)
+    expect(await offline(...good, '--no-host', '--crl', list)).toMatchObject({ status: 0 })
+    const unasked = await offline(...good, '--no-host')
+    expect(unasked.out).toContain('now.certificate: not checked: no revocation list')
     const other = await offline('--bundle', bundle, '--authority', site.caFile, '--no-host')
     expect(other.out).toContain('EK_CERT_UNKNOWN_CA')
     expect(other.status).toBe(3)
@@ -466,12 +508,12 @@ describe('what guests must prove', () => {
 
 describe('a VM that moves', () => {
   test('speaks through its new host with a new certificate, and its old host speaks for it no more', async () => {
-    await using moving = await bootGuest(lab, 'g7')
+    await using moving = await bootGuest(lab, 'g9')
     const first = await moving.certify(site.anybody, onA)
     await attestGuest(site.anybody, moving, first, onA)
     const { vmId } = moving
-    await authorityOf(onA).call(forgetVm, { params: { vmId } })
-    await report(onB, vmId)
+    await report(onA, vmId)
+    await move(onA, onB, vmId)
     // The virtual TPM goes along; certificates have seconds, and the next one has to be newer
     site.clock.advance(2_000)
     const second = await moving.certify(site.anybody, onB)

@@ -1,4 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   createCluster,
@@ -15,6 +19,11 @@ import {
 import { addAnchors } from '../../../src/api/endorsement.js'
 import { takeHostKey } from '../../../src/api/host-keys.js'
 import { revokeHost } from '../../../src/api/hosts.js'
+import {
+  getVtpmRevocationList,
+  revokeVtpmCertificate,
+  VTPM_REVOCATION_LIST_FILE,
+} from '../../../src/api/vtpm-revocations.js'
 import {
   checkVtpmState,
   listVtpmCertificates,
@@ -41,12 +50,17 @@ let lab: Lab
 let hosts: readonly TestHost[]
 let a: Authority
 let b: Authority
+let anybody: Agent
 
 beforeAll(async () => {
   lab = await createLab()
   site = await openTestSite({
-    settings: { SIGILLO_CONTROL_PLANE_HOST_REQUESTS_PER_MINUTE: String(PER_MINUTE) },
+    settings: {
+      SIGILLO_CONTROL_PLANE_HOST_REQUESTS_PER_MINUTE: String(PER_MINUTE),
+      SIGILLO_CONTROL_PLANE_VTPM_REVOCATION_LIST_URL: 'http://crl.example/vtpm.crl',
+    },
   })
+  anybody = new Agent({ connect: { ca: site.caPem } })
   await site.admin.call(addAnchors, { body: { pem: lab.anchorsPem, insecureTest: true } })
   await site.admin.call(createCluster, { body: { name: CLUSTER } })
   hosts = [await bootHost(lab, 'a'), await bootHost(lab, 'b')]
@@ -58,6 +72,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   for (const host of hosts) await host[Symbol.asyncDispose]()
+  await anybody.close()
   await site[Symbol.asyncDispose]()
   await lab[Symbol.asyncDispose]()
 })
@@ -77,6 +92,7 @@ const newKey = () =>
       format: 'der',
     }),
   )
+const sha256 = (octets: Uint8Array) => createHash('sha256').update(octets).digest('hex')
 const spki = newKey()
 const otherSpki = newKey()
 
@@ -212,6 +228,159 @@ describe('states of virtual TPMs', () => {
   })
 })
 
+describe('certificates of virtual TPMs are taken back', () => {
+  const vmId = '22222222-2222-4333-8444-555555555555'
+  const keys = [newKey(), newKey()] as const
+
+  const reported = (certificates: readonly string[], key: Uint8Array | undefined) =>
+    a.call(reportVm, {
+      params: { vmId },
+      body: {
+        ...REPORT,
+        vtpm: key !== undefined,
+        ...(key && {
+          vtpmIdentity: { keys: [sha256(key)], certificates: [...certificates] },
+        }),
+      },
+    })
+  const issue = async (key: typeof spki) => {
+    site.clock.advance(1000)
+    const der = fromBase64url((await certify(a, vmId, key)).certificate)
+    return { der, fingerprint: sha256(der) }
+  }
+  const takenBack = async () => {
+    const query = { vmId, revoked: true }
+    const { certificates } = await site.admin.call(listVtpmCertificates, { query })
+    return new Map(certificates.map((one) => [one.fingerprint, one.revocation?.reason]))
+  }
+  /** What openssl says of a certificate by the list that anybody fetches. */
+  const verified = async (der: Uint8Array) => {
+    const { pem: authority } = await site.anybody.call(getVtpmAuthority, {})
+    const list = await fetchList()
+    const file = (name: string, text: string | Uint8Array) => {
+      writeFileSync(join(site.folder, name), text)
+      return join(site.folder, name)
+    }
+    const files = [
+      ...['-CAfile', file('ca.pem', authority), '-CRLfile', file('vtpm.crl', list.octets)],
+      file('one.pem', new X509Certificate(der).toString()),
+    ]
+    const { stdout, stderr } = spawnSync(
+      'openssl',
+      ['verify', '-crl_check', '-attime', String(Math.ceil(site.clock.nowMs() / 1000)), ...files],
+      { encoding: 'utf8' },
+    )
+    const crl = ['crl', '-inform', 'DER', '-in', join(site.folder, 'vtpm.crl'), '-noout']
+    const text = spawnSync(
+      'openssl',
+      [...crl, '-CAfile', join(site.folder, 'ca.pem'), '-crlnumber', '-text'],
+      {
+        encoding: 'utf8',
+      },
+    )
+    expect(text.stderr).toContain('verify OK')
+    return { answer: `${stdout}${stderr}`, text: text.stdout }
+  }
+  const fetchList = async () => {
+    const answer = await request(`${site.url}${VTPM_REVOCATION_LIST_FILE.path}`, {
+      dispatcher: anybody,
+    })
+    return {
+      type: answer.headers['content-type'],
+      octets: new Uint8Array(await answer.body.arrayBuffer()),
+    }
+  }
+
+  test('when newer ones are in their place, and not before', async () => {
+    const first = await issue(keys[0])
+    await reported([first.fingerprint], keys[0])
+    const second = await issue(keys[0])
+    // not in it yet: the change may still be undone
+    await reported([first.fingerprint], keys[0])
+    expect(await takenBack()).toEqual(new Map())
+    expect((await verified(first.der)).answer).toContain('one.pem: OK')
+    const before = await site.anybody.call(getVtpmRevocationList, {})
+    await reported([second.fingerprint], keys[0])
+    expect(await takenBack()).toEqual(new Map([[first.fingerprint, 'superseded']]))
+    const after = await site.anybody.call(getVtpmRevocationList, {})
+    expect(after.number).toBeGreaterThan(before.number)
+    expect(after.certificates).toBe(before.certificates + 1)
+
+    const old = await verified(first.der)
+    expect(old.answer).toContain('certificate revoked')
+    expect(old.text).toMatch(/X509v3 CRL Reason Code:\s+Superseded/)
+    expect(old.text).toMatch(/^crlNumber=0x[0-9A-F]+$/m)
+    expect((await verified(second.der)).answer).toContain('one.pem: OK')
+  })
+
+  test('when their virtual TPM is removed, also where it has another by the time that is told', async () => {
+    const { certificates } = await site.admin.call(listVtpmCertificates, {
+      query: { vmId, revoked: false },
+    })
+    const [second] = certificates
+    const third = await issue(keys[1])
+    await reported([third.fingerprint], keys[1])
+    expect((await takenBack()).get(second?.fingerprint ?? '')).toBe('cessation-of-operation')
+    // one that is being made while the host tells of what was before
+    await reported([], undefined)
+    expect((await takenBack()).get(third.fingerprint)).toBe('cessation-of-operation')
+    const fourth = await issue(keys[0])
+    await reported([], undefined)
+    await reported([fourth.fingerprint], keys[0])
+    expect((await takenBack()).has(fourth.fingerprint)).toBe(false)
+  })
+
+  test('by an administrator, for good where the key is compromised', async () => {
+    const fifth = await issue(keys[0])
+    const params = { fingerprint: fifth.fingerprint }
+    const revoke = (reason: 'superseded' | 'key-compromise') =>
+      site.admin.call(revokeVtpmCertificate, { params, body: { reason } })
+    expect((await revoke('superseded')).revoked).toEqual([fifth.fingerprint])
+    await expect(revoke('superseded')).rejects.toMatchObject({ code: 'CONFLICT' })
+    const sixth = await issue(keys[0])
+    const { revoked } = await revoke('key-compromise')
+    expect(revoked).toContain(fifth.fingerprint)
+    expect(revoked).toContain(sixth.fingerprint)
+    expect((await takenBack()).get(sixth.fingerprint)).toBe('key-compromise')
+    await expect(issue(keys[0])).rejects.toMatchObject({ code: 'VTPM_KEY_COMPROMISED' })
+    const unknown = { params: { fingerprint: '00'.repeat(32) }, body: { reason: 'superseded' } }
+    await expect(site.admin.call(revokeVtpmCertificate, unknown as never)).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    })
+    await expect(
+      site.anybody.call(revokeVtpmCertificate, { params, body: { reason: 'superseded' } }),
+    ).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+  })
+
+  test('when their VM is deleted: each is audited, with the number of the list', async () => {
+    const last = await issue(keys[1])
+    await reported([last.fingerprint], keys[1])
+    await a.call(forgetVm, { params: { vmId } })
+    expect((await takenBack()).get(last.fingerprint)).toBe('cessation-of-operation')
+    const { number } = await site.anybody.call(getVtpmRevocationList, {})
+    const query = { subject: `vm:${vmId}`, limit: 100 }
+    const { records } = await site.admin.call(listControlPlaneAudit, { query })
+    expect(records.at(-1)).toMatchObject({
+      ...{ actor: 'host:a', action: 'vtpm.revoke-certificate', outcome: 'done' },
+      detail: { certificate: last.fingerprint, reason: 'cessation-of-operation', list: number },
+    })
+    const { events } = await site.admin.call(listEvents, { query: { limit: 1000 } })
+    expect(events.filter(({ type }) => type === 'vtpm.certificates-revoked').at(-1)).toMatchObject({
+      ...{ subject: `vm:${vmId}`, severity: 'info' },
+      detail: { certificates: [{ fingerprint: last.fingerprint }] },
+    })
+  })
+
+  test('by a list at the address that certificates have', async () => {
+    const { der } = await issue(newKey())
+    const dump = spawnSync('openssl', ['x509', '-inform', 'DER', '-noout', '-text'], {
+      ...{ input: der, encoding: 'utf8' },
+    })
+    expect(dump.stdout).toContain('URI:http://crl.example/vtpm.crl')
+    expect((await fetchList()).type).toBe('application/pkix-crl')
+  })
+})
+
 describe('a certificate of a virtual TPM', () => {
   test('is for the key that was sent, under the authority of the site, and names the host', async () => {
     const certificate = fromBase64url((await certify(a)).certificate)
@@ -260,4 +429,18 @@ describe('a certificate of a virtual TPM', () => {
     await expect(report(b, { name: 'x' })).rejects.toBeDefined()
     expect(await site.admin.call(verifyControlPlaneAudit, {})).toMatchObject({ intact: true })
   })
+})
+
+test('the list of what was taken back is signed anew before it ends, with all that was on it', async () => {
+  const before = await site.anybody.call(getVtpmRevocationList, {})
+  expect(before.certificates).toBeGreaterThan(0)
+  site.clock.advance(4 * 24 * 3600 * 1000)
+  await expect
+    .poll(async () => (await site.anybody.call(getVtpmRevocationList, {})).number, {
+      ...{ timeout: 60_000, interval: 200 },
+    })
+    .toBeGreaterThan(before.number)
+  const after = await site.anybody.call(getVtpmRevocationList, {})
+  expect(after.certificates).toBe(before.certificates)
+  expect(Date.parse(after.nextUpdate)).toBeGreaterThan(Date.parse(before.nextUpdate))
 })

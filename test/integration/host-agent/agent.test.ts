@@ -28,6 +28,7 @@ import { createProvider } from '../../../src/api/key-provider.js'
 import { getPolicy } from '../../../src/api/policies.js'
 import {
   addVtpm,
+  removeVtpm,
   replaceVtpmCertificates,
   requestVtpmCertificate,
   restoreVtpmState,
@@ -349,6 +350,10 @@ describe('VMs through the socket', () => {
     expect(certificates.map(({ kind }) => kind).sort()).toEqual([
       ...['ek', 'ek', 'ek', 'ek', 'platform', 'platform'],
     ])
+    const old = certificates.filter(({ revocation }) => revocation)
+    expect(old.map(({ kind, revocation }) => `${kind} ${revocation?.reason}`).sort()).toEqual([
+      ...['ek superseded', 'ek superseded', 'platform superseded'],
+    ])
     const { states } = await site.admin.call(listVtpmStates, { params: { vmId }, query: {} })
     expect(states.map(({ generation, cause }) => `${generation} ${cause}`)).toEqual([
       ...['2 recorded', '1 recorded'],
@@ -356,6 +361,9 @@ describe('VMs through the socket', () => {
     await expect(socket.call(restoreVtpmState, { params: vm, body: {} })).rejects.toMatchObject({
       code: 'VTPM_STATE_INTACT',
     })
+    await socket.call(removeVtpm, { params: vm })
+    const after = await site.admin.call(listVtpmCertificates, { query: { vmId, revoked: true } })
+    expect(after.certificates).toHaveLength(6)
   })
 
   test('are left as they were by a task that is cancelled, or when the agent stops', async () => {

@@ -3,9 +3,11 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { forgetVm, getVtpmAuthority, reportVm } from '../../../src/api/control-plane.js'
+import { getVtpmAuthority, reportVm, type VmReport } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
 import { getGuest } from '../../../src/api/guests.js'
+import { revokeVtpmCertificate } from '../../../src/api/vtpm-revocations.js'
+import { listVtpmCertificates } from '../../../src/api/vtpm-states.js'
 import { toBase64url } from '../../../src/core/bytes.js'
 import { systemClock } from '../../../src/core/clock.js'
 import type { Session } from '../../../src/host-agent/adapters/attester.js'
@@ -15,9 +17,11 @@ import { createGuestAnswers } from '../../../src/host-agent/guests/answer-guest.
 import { type GuestDoor, openGuestDoor } from '../../../src/host-agent/guests/guest-door.js'
 import type { Inventory, InventoryVm } from '../../../src/host-agent/vm/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
-import { bootGuest, type Challenge, type TestGuest } from '../../helpers/guest.js'
+import { bootGuest, type Challenge, moveVm, type TestGuest } from '../../helpers/guest.js'
 import { bootHost, type TestHost, ticketFor, trustHost } from '../../helpers/host.js'
 import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
+
+const VM_REPORT: VmReport = { name: 'web', state: 'running', disks: [], vtpm: true }
 
 let site: TestSite
 let lab: Lab
@@ -58,9 +62,11 @@ const authorityOf = (session: Session) =>
   createAuthority(site.anybody, async () => session, systemClock)
 
 const report = (session: Session, vmId: string) =>
-  authorityOf(session).call(reportVm, {
-    params: { vmId },
-    body: { name: 'web', state: 'running', disks: [], vtpm: true },
+  authorityOf(session).call(reportVm, { params: { vmId }, body: VM_REPORT })
+
+const move = (from: Session, to: Session) =>
+  moveVm({
+    ...{ from: authorityOf(from), to: authorityOf(to), vmId: guest.vmId, report: VM_REPORT },
   })
 
 /** The guest's end of a port, in the place of QEMU: a socket that the agent connects to. */
@@ -248,8 +254,7 @@ describe('the port of a VM', () => {
     expect(await port.ask({ ask: 'challenge', ...keysOf(guest) })).toMatchObject({
       error: 'FORBIDDEN',
     })
-    await authorityOf(onA).call(forgetVm, { params: { vmId: guest.vmId } })
-    await report(onB, guest.vmId)
+    await move(onA, onB)
     site.clock.advance(2_000)
     expect(await attestThroughPort()).toHaveProperty('token')
     const { hostId } = await site.admin.call(getGuest, { params: { vmId: guest.vmId } })
@@ -257,13 +262,27 @@ describe('the port of a VM', () => {
   })
 
   test('is of its first host again when the VM came back: after one refusal it has a newer certificate', async () => {
-    await authorityOf(onB).call(forgetVm, { params: { vmId: guest.vmId } })
-    await report(onA, guest.vmId)
+    await move(onB, onA)
     site.clock.advance(2_000)
     await openDoor('a', onA)
     expect(await attestThroughPort()).toMatchObject({ error: 'ATTESTATION_REFUSED' })
     expect(await attestThroughPort()).toHaveProperty('token')
     const { hostId } = await site.admin.call(getGuest, { params: { vmId: guest.vmId } })
     expect(hostId).toBe('a')
+  })
+
+  test('has a new certificate after one refusal when that of the virtual TPM was taken back', async () => {
+    await openDoor('a', onA)
+    const { certificates: all } = await site.admin.call(listVtpmCertificates, {
+      query: { vmId: guest.vmId, revoked: false },
+    })
+    for (const { fingerprint } of all) {
+      const input = { params: { fingerprint }, body: { reason: 'superseded' as const } }
+      await site.admin.call(revokeVtpmCertificate, input)
+    }
+    expect(await port.ask({ ask: 'challenge', ...keysOf(guest) })).toMatchObject({
+      error: 'ATTESTATION_REFUSED',
+    })
+    expect(await attestThroughPort()).toHaveProperty('token')
   })
 })

@@ -101,7 +101,8 @@ test('every operation is for anybody, for hosts, or says which privileges people
   expect(open.filter((id) => !/^get-.*-(health|openapi-json)$/.test(id)).sort()).toEqual([
     ...['activateEnrolment', 'createAttestation', 'createEnrolment', 'createGuestAttestation'],
     ...['createGuestChallenge', 'createNonce'],
-    ...['getDiscovery', 'getJwks', 'getVtpmAuthority', 'login'],
+    ...['getDiscovery', 'getJwks', 'getVtpmAuthority', 'getVtpmRevocationList'],
+    ...['getVtpmRevocationListFile', 'login'],
   ])
   const aboutSelf = forPeople.filter(({ privileges }) => privileges.length === 0)
   expect(aboutSelf.map(({ id }) => id).sort()).toEqual([

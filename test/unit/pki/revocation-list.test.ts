@@ -1,6 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import {
+  createAuthority,
+  issueRevocationList,
   parseCertificate,
   parseRevocationList,
   verifyRevocationList,
@@ -57,7 +59,7 @@ describe('a revocation list', () => {
     ],
     ['half of a list', 'CRL_UNREADABLE', revocationList(issuer).subarray(0, 90)],
     ['version 1', 'CRL_UNREADABLE', revocationList(issuer, { version: 0 })],
-    ['too much', 'CRL_TOO_LARGE', new Uint8Array(3 * 1024 * 1024)],
+    ['too much', 'CRL_TOO_LARGE', new Uint8Array(17 * 1024 * 1024)],
     ['two lists', 'CRL_UNREADABLE', Buffer.from(pemOf(CRL, revocationList(issuer)).repeat(2))],
     ['the changes of a list', 'CRL_DELTA', withExtension('2.5.29.27', integer(1))],
     ['a list of some certificates', 'CRL_SCOPE', withExtension('2.5.29.28', sequence())],
@@ -142,3 +144,68 @@ function outcome(octets: Uint8Array, trusted: ReturnType<typeof parseCertificate
     return 'refused'
   }
 }
+
+describe('the list of an authority of this site', () => {
+  const now = Date.UTC(2026, 10, 26, 3)
+  const HOUR = 3_600_000
+  const revoked = [
+    { serial: '4a01', revokedAtMs: now - HOUR, reason: 'key-compromise' },
+    { serial: '00ff02', revokedAtMs: now, reason: 'superseded' },
+  ] as const
+
+  test.each(['p256', 'p384', 'rsa3072'] as const)(
+    'is read back, signed with %s',
+    async (keyType) => {
+      const ca = await createAuthority({
+        commonName: 'Größe & Söhne',
+        keyType,
+        validityDays: 9,
+        now,
+      })
+      const der = issueRevocationList(ca, {
+        ...{ number: 2 ** 40, thisUpdateMs: now, nextUpdateMs: now + HOUR, revoked },
+      })
+      const list = parseRevocationList(der)
+      expect([...list.serials]).toEqual(['4a01', '00ff02'])
+      expect(list.thisUpdateMs).toBe(now)
+      expect(list.nextUpdateMs).toBe(now + HOUR)
+      expect(verifyRevocationList(list, parseCertificate(ca.certificateDer))).toBeUndefined()
+      const other = await createAuthority({
+        ...{ commonName: 'Größe & Söhne', keyType, validityDays: 9, now },
+      })
+      expect(verifyRevocationList(list, parseCertificate(other.certificateDer))).toBe(
+        'CHAIN_SIGNATURE',
+      )
+    },
+  )
+
+  test('has no entries rather than an empty sequence of them, and dates beyond 2049', async () => {
+    const ca = await createAuthority({
+      ...{ commonName: 'Site', keyType: 'p256', validityDays: 20_000, now },
+    })
+    const nextUpdateMs = Date.UTC(2050, 0, 1)
+    const list = parseRevocationList(
+      issueRevocationList(ca, {
+        number: 1,
+        thisUpdateMs: nextUpdateMs - 1000,
+        nextUpdateMs,
+        revoked: [],
+      }),
+    )
+    expect(list.serials.size).toBe(0)
+    expect(list.nextUpdateMs).toBe(nextUpdateMs)
+    expect(list.thisUpdateMs).toBe(nextUpdateMs - 1000)
+  })
+
+  test('may have a hundred thousand entries', async () => {
+    const ca = await createAuthority({ commonName: 'Site', keyType: 'p384', validityDays: 9, now })
+    const many = Array.from({ length: 100_000 }, (_, index) => ({
+      serial: `40${index.toString(16).padStart(30, '0')}`,
+      ...{ revokedAtMs: now, reason: 'cessation-of-operation' as const },
+    }))
+    const list = issueRevocationList(ca, {
+      ...{ number: 1, thisUpdateMs: now, nextUpdateMs: now + HOUR, revoked: many },
+    })
+    expect(parseRevocationList(list).serials.size).toBe(many.length)
+  })
+})
