@@ -117,6 +117,42 @@ test('packages that are purged leave keys and VMs where they are', async () => {
   await expect(machine.run('systemctl', 'cat', 'sigillo.service')).rejects.toThrow('No files found')
 })
 
+test('a guest gets a package of its own: one script, and nothing of what authority and hosts have', async () => {
+  const [file = '', ...more] = packageFiles('0.1.0').filter(isOfGuests)
+  expect({ file, more }).toEqual({ file: expect.stringMatching(/_all\.deb$/), more: [] })
+  const run = promisify(execFile)
+  const { stdout: fields } = await run('dpkg-deb', ['--field', file, 'Architecture', 'Depends'])
+  expect(fields).toBe('Architecture: all\nDepends: tpm2-tools (>= 5)\n')
+  const { stdout: listed } = await run('dpkg-deb', ['--contents', file])
+  const contents = listed.trim().split('\n')
+  expect(
+    contents.filter((line) => !/^(drwxr-xr-x|-rw[x-]r-[x-]r-[x-]) root\/root /.test(line)),
+  ).toEqual([])
+  expect(contents.flatMap((line) => (/^-.* \.(\/.*)$/.exec(line) ?? []).slice(1)).sort()).toEqual([
+    '/usr/bin/sigillo-attest',
+    ...['changelog.gz', 'copyright', 'guest-attestation.md'].map(
+      (name) => `/usr/share/doc/sigillo-guest/${name}`,
+    ),
+    '/usr/share/man/man1/sigillo-attest.1.gz',
+  ])
+
+  await machine.run('dpkg', '--install', file)
+  expect(await machine.run('dpkg', '--verify', 'sigillo-guest')).toBe('')
+  await machine.run('sh', '-n', '/usr/bin/sigillo-attest')
+  // This machine is no VM of a host
+  const said = await machine.run('sh', '-c', 'sigillo-attest 2>&1; echo "status $?"')
+  expect(said).toMatch(/no port org\.sigillo\.attestation\nstatus 1\n$/)
+  expect(
+    await machine.run(
+      'sh',
+      '-c',
+      'zcat /usr/share/man/man1/sigillo-attest.1.gz | man -l --warnings - 2>&1 >/dev/null',
+    ),
+  ).toBe('')
+  await machine.run('dpkg', '--purge', 'sigillo-guest')
+  await expect(machine.run('ls', '/usr/share/doc/sigillo-guest')).rejects.toThrow('No such file')
+})
+
 test('systemd finds nothing wrong with the units, and little exposed', async () => {
   await install('0.1.0')
   const units = ['sigillo.service', 'sigillo-agent.service']
@@ -172,8 +208,14 @@ function packageFiles(version: string): readonly string[] {
     .map((name) => join(folder, name))
 }
 
+/** What authority and hosts need. */
 async function install(version: string): Promise<void> {
-  await machine.run('dpkg', '--install', ...packageFiles(version))
+  const files = packageFiles(version).filter((file) => !isOfGuests(file))
+  await machine.run('dpkg', '--install', ...files)
+}
+
+function isOfGuests(file: string): boolean {
+  return file.includes('/sigillo-guest_')
 }
 
 async function digestOf(file: string): Promise<string> {
