@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { type Static, type TSchema, Type } from 'typebox'
 import { concat, utf8, view } from '../../core/bytes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { OctetBuffer } from '../../core/octet-buffer.js'
 import { ByteWriter } from '../../core/reader.js'
 import { Secret } from '../../core/secret.js'
 import { drained } from './drained.js'
@@ -17,11 +18,21 @@ const IV_OCTETS = 12
 const KEY_OCTETS = 32
 const IDLE_TIMEOUT_MS = 60_000
 
+const MAX_SMALL_FRAME_OCTETS = 16 * 1024
+/** What is passed on of a failure. */
+const MAX_MESSAGE = 300
+
 /** Kinds of frames, by their octet. `open` ones come before there are keys. */
-const KINDS = ['open', 'prepared', 'data', 'end', 'loaded', 'go', 'running', 'failed'] as const
+const KINDS = [
+  ...(['open', 'prepared', 'data', 'end', 'loaded', 'go', 'running', 'failed'] as const),
+  'begin',
+] as const
 type Kind = (typeof KINDS)[number]
 
-const Failure = Type.Object({ code: Type.String(), message: Type.String() })
+const Failure = Type.Object({
+  code: Type.String({ pattern: '^[A-Z][A-Z0-9_]{1,63}$' }),
+  message: Type.String(),
+})
 
 /**
  * What two agents say to one another while a VM moves, over one connection: frames of length (4 octets), kind (1), content.
@@ -33,7 +44,7 @@ const Failure = Type.Object({ code: Type.String(), message: Type.String() })
 export class LiveChannel implements Disposable {
   readonly #socket: Socket
   readonly #chunks: AsyncIterator<Buffer>
-  #rest: Buffer = Buffer.alloc(0)
+  readonly #rest = new OctetBuffer()
   #keys: { readonly send: Secret; readonly receive: Secret } | undefined
   #sent = 0n
   #received = 0n
@@ -96,7 +107,8 @@ export class LiveChannel implements Disposable {
   /** Tells the other side why there is no more to come. Never throws. */
   async fail(error: unknown): Promise<void> {
     const code = error instanceof PlatformError ? error.code : 'VM_LIVE'
-    const content = utf8(JSON.stringify({ code, message: messageOf(error) }))
+    const message = messageOf(error).slice(0, MAX_MESSAGE)
+    const content = utf8(JSON.stringify({ code, message }))
     await this.send('failed', content).catch(() => undefined)
   }
 
@@ -109,16 +121,16 @@ export class LiveChannel implements Disposable {
     ...kinds: readonly Kind[]
   ): Promise<{ readonly kind: Kind; readonly content: Uint8Array }> {
     const header = await this.#take(HEADER_OCTETS)
-    const length = header.readUInt32BE(0)
+    const length = view(header).readUInt32BE(0)
     const kind = KINDS[header[4] ?? KINDS.length]
-    if (kind === undefined || length > MAX_FRAME_OCTETS) {
-      throw live(`expected a frame of at most ${MAX_FRAME_OCTETS} octets, found another`)
+    if (kind === undefined || length > mostOctetsOf(kind)) {
+      throw live(`expected a frame of a known kind and size, found ${length} octets`)
     }
     const body = await this.#take(length)
     const content = this.#keys ? this.#opened(this.#keys.receive, KINDS.indexOf(kind), body) : body
     if (kind === 'failed') {
       const { code, message } = parseRecord(Failure, content, 'VM_LIVE', 'a failure')
-      throw live(`the other host failed: ${code}: ${message}`)
+      throw live(`the other host failed: ${code}: ${message.slice(0, MAX_MESSAGE)}`)
     }
     if (!kinds.includes(kind)) throw live(`expected ${kinds.join(' or ')}, found ${kind}`)
     return { kind, content }
@@ -128,6 +140,30 @@ export class LiveChannel implements Disposable {
   async receiveRecord<S extends TSchema>(schema: S): Promise<Static<S>> {
     const { content } = await this.receive('open')
     return parseRecord(schema, content, 'VM_LIVE', 'what the other host says')
+  }
+
+  /**
+   * Does something that the other side may not draw out: after the time, or when the signal comes, the connection is cut.
+   *
+   * @throws the reason of the signal; PlatformError `VM_LIVE`
+   */
+  async within<T>(ms: number, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    const timer = setTimeout(
+      () => this.#socket.destroy(new Error(`it was not said within ${ms} ms`)),
+      ms,
+    )
+    const onAbort = () => this.#socket.destroy()
+    signal?.addEventListener('abort', onAbort)
+    try {
+      signal?.throwIfAborted()
+      return await work()
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
   }
 
   [Symbol.dispose](): void {
@@ -165,27 +201,27 @@ export class LiveChannel implements Disposable {
     })
   }
 
-  async #take(octets: number): Promise<Buffer> {
-    const parts = [this.#rest]
-    let have = this.#rest.length
+  async #take(octets: number): Promise<Uint8Array> {
     try {
-      while (have < octets) {
+      while (this.#rest.length < octets) {
         const { value, done } = await this.#chunks.next()
         if (done) throw new Error('the other host closed it')
-        parts.push(value)
-        have += value.length
+        this.#rest.append(value)
       }
     } catch (cause) {
       throw broken(cause)
     }
-    const all = parts.length === 1 ? this.#rest : Buffer.concat(parts)
-    this.#rest = all.subarray(octets)
-    return all.subarray(0, octets)
+    return this.#rest.take(octets)
   }
 
   #requireOpen(): void {
     if (this.#socket.destroyed) throw this.#socket.errored ?? new Error('it is closed')
   }
+}
+
+function mostOctetsOf(kind: Kind): number {
+  if (kind === 'open') return MAX_FRAME_OCTETS
+  return kind === 'data' ? MAX_DATA_OCTETS + TAG_OCTETS : MAX_SMALL_FRAME_OCTETS
 }
 
 export function live(message: string, cause?: unknown): PlatformError {

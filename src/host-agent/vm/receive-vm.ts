@@ -1,8 +1,8 @@
 import { link, mkdir, rm } from 'node:fs/promises'
-import { concat, fromBase64url, toBase64url, utf8 } from '../../core/bytes.js'
+import { fromBase64url } from '../../core/bytes.js'
 import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
-import { newUuid, randomOctets } from '../../core/random.js'
+import { newUuid } from '../../core/random.js'
 import type { Firmware } from './accelerator.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { isErrno } from './errno.js'
@@ -10,7 +10,8 @@ import { handOverTicket } from './export-manifest.js'
 import { makePrivateDirectory, replacePrivateFile, syncPath, writePrivateFile } from './files.js'
 import { pathsOf, type VmPaths } from './layout.js'
 import { type LiveChannel, live } from './live-channel.js'
-import { NONCE_OCTETS, readOffer, type SealedOffer, verifyOffer } from './live-offer.js'
+import type { OpenedOffer } from './live-handshake.js'
+import type { SealedOffer } from './live-offer.js'
 import { giveState, untilLoaded } from './machine-state.js'
 import type { OnProgress } from './ports.js'
 import { Qmp } from './qmp.js'
@@ -27,25 +28,23 @@ import {
 import { removeVmDirectory } from './remove-vm.js'
 import { settleMachine, startMachine } from './run.js'
 import type { VmHost } from './vm-host.js'
-import { unwrapKeys } from './vm-keys.js'
-import { allKeys } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 
 /**
- * Takes a VM that runs on another host. Its keys are unwrapped here, so that only an attested host that the provider serves
+ * Takes a VM that runs on another host. Its keys were unwrapped here, so that only an attested host that the provider serves
  * can have it; its volumes stay where they are, on storage that both hosts have, under a second name in the directory of the
  * VM here.
  *
  * The guest runs when the control plane says that the VM is of this host. Before that nothing of it stays when something
  * fails; after it, the VM is one of this host, stopped if its guest could not be run.
  *
- * Steps: `keys`, `prepare`, `copy`, `load`, `take`, `run`.
+ * Steps: `prepare`, `copy`, `load`, `take`, `run`.
  *
- * @throws PlatformError `VM_LIVE`, `VM_HAND_OVER`, `VM_EXISTS`, what a start throws, of the key provider
+ * @throws PlatformError `VM_LIVE`, `VM_HAND_OVER`, `VM_EXISTS`, what a start throws
  */
 export async function receiveVm(
   host: VmHost,
-  sealed: SealedOffer,
+  opened: OpenedOffer,
   options: {
     readonly channel: LiveChannel
     readonly firmware: Firmware
@@ -57,29 +56,12 @@ export async function receiveVm(
   },
 ): Promise<void> {
   const { channel, firmware, accelerator, lockMemory, onProgress, taskId } = options
+  const { sealed, descriptor, records, keys } = opened
   const { offer } = sealed
   const { vmId, exportId } = offer
-  const { descriptor, records } = readOffer(sealed)
-  const { provider } = descriptor
-  if (provider === undefined) throw live('a plain VM has no key that hosts know one another by')
-  onProgress('keys', 0)
-  const objects = allKeys(descriptor)
-  const request = { vmId, provider, objects, records, assurance: host.assurance }
-  using keys = await unwrapKeys(host.keys, request)
-  verifyOffer(sealed, keys.of('home'))
-  const { hostId, cluster } = await host.inventory.place()
-  if (cluster !== offer.cluster) {
-    const expected = `expected a host of cluster ${offer.cluster}, found ${hostId} of ${cluster}`
-    throw new PlatformError('VM_HAND_OVER', expected)
-  }
   if (accelerator !== offer.accelerator) {
     throw live(`expected a host where VMs run under ${offer.accelerator}, found ${accelerator}`)
   }
-  const nonce = randomOctets(NONCE_OCTETS)
-  await channel.send('open', utf8(JSON.stringify({ nonce: toBase64url(nonce) })))
-  const nonces = concat(fromBase64url(offer.nonce), nonce)
-  channel.seal(keys.of('home'), { side: 'target', vmId, exportId, nonces })
-
   onProgress('prepare', 2)
   const paths = pathsOf(`${host.store.directory}/${vmId}`)
   const vm: StoredVm = { descriptor, paths }

@@ -57,6 +57,7 @@ export async function sendVm(
     const ready = await channel.receiveRecord(Ready)
     const nonces = concat(nonce, fromBase64url(ready.nonce))
     channel.seal(homeKey, { side: 'source', vmId, exportId, nonces })
+    await channel.send('begin')
     await channel.receive('prepared')
     const ticket = handOverTicket(exportId, vmId, homeKey)
     const ticketDigest = createHash('sha256').update(ticket).digest()

@@ -11,7 +11,7 @@ import {
   parseLiveAddress,
 } from './live-address.js'
 import { LiveChannel } from './live-channel.js'
-import { readOffer, SealedOffer } from './live-offer.js'
+import { openOffer } from './live-handshake.js'
 import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { receiveVm } from './receive-vm.js'
@@ -83,13 +83,14 @@ export function createVmLive(host: VmHost, deps: Starting): VmLive {
       const socket = await acceptAt(address, onProgress, signal)
       using channel = new LiveChannel(socket)
       try {
-        const sealed = await channel.receiveRecord(SealedOffer)
-        const { name, vmId } = readOffer(sealed).descriptor
+        onProgress('keys', 0)
+        using offer = await openOffer(host, channel, signal)
+        const { name, vmId } = offer.descriptor
         return await host.onName(name, async () => {
           await makePlace(host, name, vmId)
           const accelerator = await deps.chooseAccelerator()
           const { firmware, lockMemory } = deps
-          await receiveVm(host, sealed, {
+          await receiveVm(host, offer, {
             channel,
             ...{ firmware, lockMemory, taskId },
             accelerator,
