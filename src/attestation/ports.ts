@@ -3,11 +3,11 @@ import type { BaseImageView, BootView } from '../api/base-images.js'
 import type { EvidenceBundle, VerdictView } from '../api/hosts.js'
 import type { Policy } from '../api/policies.js'
 import type { EventLogReport, ReferenceValues, TpmClock } from '../appraisal/index.js'
-import type { CanonicalValue } from '../core/canonical-json.js'
 import type { StoredPage } from '../core/page.js'
 import type { Secret } from '../core/secret.js'
 import type { BootQuestions } from '../eventlog/index.js'
 import type { RevocationList } from '../pki/index.js'
+import type { AuditEntry } from '../store/index.js'
 import type { AttestationResultClaims, SignatureAlgorithm } from '../tokens/index.js'
 import type { NewEvent, StoredEvent } from './domain/events.js'
 import type { AcceptedIma } from './domain/host-ima.js'
@@ -156,7 +156,7 @@ export interface AttestationTransaction extends EndorsementTransaction, GuestTra
   /** False where the nonce was used before. */
   useNonce(nonce: Uint8Array, expiresAtMs: number): Promise<boolean>
 
-  audit(record: AuditEntry): Promise<void>
+  audit(entry: Omit<AuditEntry, 'chain'>): Promise<void>
 }
 
 export interface HostFilter extends StoredPage {
@@ -172,16 +172,6 @@ export interface StoredVerdict {
 export interface StoredBundleName {
   readonly bundleId: string
   readonly atMs: number
-}
-
-export interface AuditEntry {
-  readonly atMs: number
-  /** `operator:<name>`, `host:<id>` or `unknown`. */
-  readonly actor: string
-  readonly action: string
-  readonly subject: string
-  readonly outcome: 'allowed' | 'refused' | 'done'
-  readonly detail: { readonly [name: string]: CanonicalValue }
 }
 
 export interface StoredAuthority {

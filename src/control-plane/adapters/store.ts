@@ -146,6 +146,7 @@ function transactionOf(tx: Tx): ControlPlaneTransaction {
         query = query.where('provider', encrypted ? 'is not' : 'is', null)
       }
       if (keyVersion !== undefined) {
+        // SQLite's own JSON functions: there is no column, since a VM has a version for each of its keys
         query = query.where(
           sql<boolean>`exists (select 1 from json_each(report, '$.keys')
             where json_extract(value, '$.version') = ${keyVersion})`,

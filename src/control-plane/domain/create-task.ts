@@ -12,7 +12,7 @@ import { requireVm } from './tags.js'
 import { addTaskEvent, auditTask } from './task-events.js'
 import { taskView } from './task-view.js'
 
-/** What encrypts something that was not, on a host that has to be ready for it. */
+/** What encrypts something that was not. */
 const ENCRYPTING: ReadonlySet<Privilege> = new Set([
   'Cryptographer.Encrypt',
   'Cryptographer.EncryptNew',
@@ -84,7 +84,9 @@ async function placeTask(
   const rights = await tx.rightsOf(act)
   const isOnHost = VM_TASKS[wanted.kind].on === 'host'
   const place = isOnHost ? await placeOnHost(tx, act, wanted) : await placeOnVm(tx, rights, wanted)
-  if (encrypts(privilegesOf(wanted, place.report))) await requireEncryptionHost(tx, act, place)
+  if (bringsEncrypted(wanted, privilegesOf(wanted, place.report))) {
+    await requireEncryptionHost(tx, act, place)
+  }
   return place
 }
 
@@ -127,7 +129,9 @@ async function placeOnHost(
   if (hostId === undefined) {
     const hosts = await tx.listTrustedHosts(cluster)
     const [first] = hosts
-    const ready = encrypts(needed) ? await firstEncryptionHost(tx, act, hosts) : first
+    const ready = bringsEncrypted(wanted, needed)
+      ? await firstEncryptionHost(tx, act, hosts)
+      : first
     const chosen = ready ?? first
     if (chosen) return chosen
     throw new PlatformError('TASK_HOST', `no host of cluster ${cluster} is trusted now`)
@@ -139,8 +143,10 @@ async function placeOnHost(
   return { hostId, cluster }
 }
 
-function encrypts(needed: readonly Privilege[]): boolean {
-  return needed.some((one) => ENCRYPTING.has(one))
+/** Whether the host has to be ready for encrypted VMs: one is made or comes there, or something of one is encrypted. */
+function bringsEncrypted({ kind }: NewVmTask, needed: readonly Privilege[]): boolean {
+  const comes = VM_TASKS[kind].on === 'host' && needed.includes('Cryptographer.RegisterVM')
+  return comes || needed.some((one) => ENCRYPTING.has(one))
 }
 
 function privilegesOf(

@@ -62,6 +62,7 @@ export const inventoryMigration: Migration = {
     // Of the report, so that VMs are found by them
     await db.schema.alterTable('control_plane_vms').addColumn('state', 'text').execute()
     await db.schema.alterTable('control_plane_vms').addColumn('provider', 'text').execute()
+    // JSON functions are SQLite's, as of 3.38 built in: another database reads the reports in its own way
     await sql`update control_plane_vms set
       state = json_extract(report, '$.state'), provider = json_extract(report, '$.provider')`.execute(
       db,

@@ -301,7 +301,7 @@ test('a task that no host took in time fails, and is not given any more', async 
   expect(answer).toMatchObject({ cancel: [taskId], goOn: [] })
 })
 
-describe('a task that encrypts, for any host of a cluster,', () => {
+describe('a task that encrypts or brings an encrypted VM, for any host of a cluster,', () => {
   const request = { name: 'web1', provider: 'gold', disks: [] }
   const make = (world: World) =>
     world.create({ kind: 'vm.create', cluster: CLUSTER, request } as never)
@@ -321,7 +321,14 @@ describe('a task that encrypts, for any host of a cluster,', () => {
   test('is refused where it is turned off on every one', async () => {
     await using world = await World.open('a', 'b')
     for (const hostId of ['a', 'b']) await set(world, hostId, 'off')
-    await expect(make(world)).rejects.toMatchObject({ code: 'HOST_ENCRYPTION_OFF' })
+    const come = {
+      kind: 'vm.import',
+      cluster: CLUSTER,
+      request: { directory: '/srv/web1' },
+    } as const
+    for (const ask of [() => make(world), () => world.create(come)]) {
+      await expect(ask()).rejects.toMatchObject({ code: 'HOST_ENCRYPTION_OFF' })
+    }
   })
 })
 
