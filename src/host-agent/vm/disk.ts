@@ -11,6 +11,7 @@ import {
   LUKS_HEADER_OCTETS,
   LUKS_PAYLOAD_OCTETS,
   type LuksHeader,
+  MOST_ROUNDS,
   parseLuksHeader,
 } from './luks-header.js'
 import { type Programs, programFailed, runChecked, runProgram, SECOND_KEY } from './programs.js'
@@ -122,7 +123,7 @@ export async function verifyDisk(programs: Programs, disk: Disk, dek: Secret): P
 
 /**
  * Refuses a file that is not the volume of this disk, before any program sees it: another UUID, or another way of
- * encryption than ours (a null cipher opens with every key).
+ * encryption than ours (a null cipher opens with every key; many rounds keep whoever opens it at work for hours).
  *
  * @throws PlatformError `VM_DISK_CORRUPT`
  */
@@ -149,10 +150,13 @@ export async function checkVolume(disk: Disk): Promise<void> {
     await file.close()
   }
   const expected = expectedLuksHeader(disk.volumeId)
-  for (const member of Object.keys(expected) as (keyof LuksHeader)[]) {
+  for (const member of Object.keys(expected) as (keyof typeof expected)[]) {
     if (header[member] !== expected[member]) {
       throw corrupt(disk, `expected ${member} ${expected[member]}, found ${header[member]}`)
     }
+  }
+  if (header.rounds > MOST_ROUNDS) {
+    throw corrupt(disk, `expected at most ${MOST_ROUNDS} rounds of PBKDF2, found ${header.rounds}`)
   }
 }
 

@@ -15,7 +15,18 @@ export interface LuksHeader {
   readonly keyOctets: number
   readonly payloadOctets: number
   readonly volumeId: string
+  /** The most rounds of PBKDF2 that a key slot in use takes, or the digest of the key. */
+  readonly rounds: number
+  /** The most stripes that a key slot in use is split into. */
+  readonly stripes: number
 }
+
+/** More rounds than that are none of ours, and more stripes neither: they cost whoever opens the volume time and memory. */
+export const MOST_ROUNDS = 10_000
+const STRIPES = 4000
+
+const SLOTS = 8
+const SLOT_IN_USE = 0x00ac_71f3
 
 /**
  * Reads the start of a LUKS1 volume. Attacker-controlled: nothing of it is authenticated.
@@ -37,8 +48,25 @@ export function parseLuksHeader(octets: Uint8Array): LuksHeader {
   const hash = text(reader.take(32))
   const payloadOctets = reader.u32() * SECTOR_OCTETS
   const keyOctets = reader.u32()
-  reader.take(20 + 32 + 4)
-  return { cipher, mode, hash, payloadOctets, keyOctets, volumeId: text(reader.take(40)) }
+  reader.take(20 + 32)
+  const digestRounds = reader.u32()
+  const volumeId = text(reader.take(40))
+  const inUse = Array.from({ length: SLOTS }, () => readSlot(reader)).filter(
+    ({ state }) => state === SLOT_IN_USE,
+  )
+  return {
+    ...{ cipher, mode, hash, payloadOctets, keyOctets, volumeId },
+    rounds: Math.max(digestRounds, ...inUse.map(({ rounds }) => rounds)),
+    stripes: Math.max(0, ...inUse.map(({ stripes }) => stripes)),
+  }
+}
+
+function readSlot(reader: ByteReader) {
+  const state = reader.u32()
+  const rounds = reader.u32()
+  // salt, and where the material of the key is
+  reader.take(32 + 4)
+  return { state, rounds, stripes: reader.u32() }
 }
 
 function text(octets: Uint8Array): string {
@@ -47,7 +75,7 @@ function text(octets: Uint8Array): string {
 }
 
 /** The header that `cryptsetup luksFormat` makes for a disk of ours. */
-export function expectedLuksHeader(volumeId: string): LuksHeader {
+export function expectedLuksHeader(volumeId: string): Omit<LuksHeader, 'rounds'> {
   return {
     cipher: 'aes',
     mode: 'xts-plain64',
@@ -55,6 +83,7 @@ export function expectedLuksHeader(volumeId: string): LuksHeader {
     keyOctets: 64,
     payloadOctets: LUKS_PAYLOAD_OCTETS,
     volumeId,
+    stripes: STRIPES,
   }
 }
 

@@ -313,6 +313,19 @@ test('another volume, or one of another cipher, in the place of a disk is not op
     })
     await expect(host.vms.start('web-1')).rejects.toMatchObject({ code: 'VM_DISK_CORRUPT' })
   }
+  for (const [offset, value] of [
+    // rounds of PBKDF2 for the digest and for the first key slot, and its stripes: hours of work, or all memory
+    [164, 0xffff_ffff],
+    [212, 0xffff_ffff],
+    [252, 0x0fff_ffff],
+  ] as const) {
+    const altered = Buffer.from(volume)
+    altered.writeUInt32BE(value, offset)
+    await writeFile(path, altered)
+    await expect(host.vms.readDisk('web-1', 'data', 0, 1)).rejects.toMatchObject({
+      code: 'VM_DISK_CORRUPT',
+    })
+  }
   await writeFile(path, volume.subarray(0, -512))
   await expect(host.vms.start('web-1')).rejects.toMatchObject({ code: 'VM_DISK_CORRUPT' })
   await writeFile(path, volume)
