@@ -221,7 +221,6 @@ const FEATURES: readonly Feature[] = [
         'a snapshot of a VM that runs > keeps its memory, encrypted, while its guest goes on',
       ],
     ],
-    differs: 'the variables of the firmware (NVRAM) are plain while libvirt runs the VM',
   },
   {
     feature: 'locked VMs',

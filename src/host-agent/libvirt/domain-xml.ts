@@ -1,7 +1,7 @@
 import type { Accelerator, Home } from '../vm/records.js'
 import type { StoredVm } from '../vm/vm-store.js'
 import { escapeXml } from './escape-xml.js'
-import { diskSecret, type LibvirtSecret, vtpmSecret } from './secrets.js'
+import { diskSecret, type LibvirtSecret, nvramSecret, vtpmSecret } from './secrets.js'
 
 /** Name space of the element in the metadata of a domain that says whose VM it is. The hook script looks for it. */
 export const METADATA_NAMESPACE = 'urn:sigillo:libvirt:1'
@@ -23,10 +23,19 @@ export function domainDisks({ descriptor, paths }: StoredVm): readonly DomainDis
   )
 }
 
+/** The variables of the firmware as a domain has them. An agent of before left those of some VMs plain. */
+export function domainNvram({ descriptor, paths }: StoredVm): Omit<DomainDisk, 'name'> {
+  return descriptor.nvram
+    ? { path: paths.nvram, secret: nvramSecret(descriptor.vmId, paths.nvram) }
+    : { path: paths.plainNvram, secret: undefined }
+}
+
 /** Every secret that a start of the domain takes. */
 export function domainSecrets(vm: StoredVm): readonly LibvirtSecret[] {
   const { vmId, vtpm } = vm.descriptor
+  const { secret } = domainNvram(vm)
   return [
+    ...(secret ? [secret] : []),
     ...domainDisks(vm).flatMap(({ secret }) => (secret ? [secret] : [])),
     ...(vtpm ? [vtpmSecret(vmId)] : []),
   ]
@@ -55,7 +64,7 @@ export function encodeDomain(
     '  <os>',
     "    <type arch='x86_64' machine='q35'>hvm</type>",
     `    <loader readonly='yes' type='pflash'>${escapeXml(options.firmwareCode)}</loader>`,
-    `    <nvram>${escapeXml(vm.paths.plainNvram)}</nvram>`,
+    `    ${nvramXml(vm)}`,
     '  </os>',
     '  <features><acpi/></features>',
     `  <cpu mode='${isKvm ? 'host-passthrough' : 'maximum'}'/>`,
@@ -88,11 +97,24 @@ export function diskXml(disk: DomainDisk, index: number): string {
   ].join('\n')
 }
 
+/**
+ * `<nvram>`. libvirt 9.0 opens an encrypted one when it is told which program does so, and refuses it else: what it fills in
+ * by itself for disks, it does not for this.
+ */
+export function nvramXml(vm: StoredVm): string {
+  const { path, secret } = domainNvram(vm)
+  if (!secret) return `<nvram>${escapeXml(path)}</nvram>`
+  return `<nvram type='file'>${sourceXml({ path, secret }, " engine='qemu'")}</nvram>`
+}
+
 /** `<source>` of a disk, with its encryption. */
-export function sourceXml({ path, secret }: DomainDisk): string {
+export function sourceXml(
+  { path, secret }: Pick<DomainDisk, 'path' | 'secret'>,
+  engine = '',
+): string {
   const file = `<source file='${escapeXml(path)}'`
   return secret
-    ? `${file}><encryption format='luks'><secret type='passphrase' uuid='${secret.secretId}'/></encryption></source>`
+    ? `${file}><encryption format='luks'${engine}><secret type='passphrase' uuid='${secret.secretId}'/></encryption></source>`
     : `${file}/>`
 }
 

@@ -6,6 +6,7 @@ import {
   domainDisks,
   METADATA_NAMESPACE,
   metadataXml,
+  nvramXml,
   sourceXml,
   tpmXml,
 } from './domain-xml.js'
@@ -66,14 +67,16 @@ function editTpm(devices: Element, { descriptor: { vmId, vtpm } }: StoredVm): vo
   if (model) added.setAttribute('model', model)
 }
 
-function editNvram(root: Element, { paths }: StoredVm): void {
+/** Where the firmware has variables and the domain does not say in which file, libvirt would make a plain one. */
+function editNvram(root: Element, vm: StoredVm): void {
   const os = atMostOne(root, 'os')
-  const nvram = os && atMostOne(os, 'nvram')
-  if (!nvram) return
-  for (const attribute of ['type', 'template', 'templateFormat', 'format']) {
-    nvram.removeAttribute(attribute)
+  if (!os) return
+  const nvram = atMostOne(os, 'nvram')
+  const loader = atMostOne(os, 'loader')
+  if (nvram) replace(os, nvram, nvramXml(vm))
+  else if (os.getAttribute('firmware') === 'efi' || loader?.getAttribute('type') === 'pflash') {
+    append(os, nvramXml(vm))
   }
-  nvram.textContent = paths.plainNvram
 }
 
 function editMetadata(root: Element): void {

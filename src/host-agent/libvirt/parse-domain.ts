@@ -22,6 +22,14 @@ export interface ParsedDisk {
     | undefined
 }
 
+/** Variables of the firmware of a domain. Members are as they stand in the XML. */
+export interface ParsedNvram {
+  readonly type: string
+  readonly format: string
+  readonly file: string | undefined
+  readonly encryption: ParsedDisk['encryption']
+}
+
 /** A TPM of a domain, as far as it matters here. */
 export interface ParsedTpm {
   readonly element: Element
@@ -36,6 +44,8 @@ export interface ParsedDomain {
   readonly name: string
   readonly disks: readonly ParsedDisk[]
   readonly tpms: readonly ParsedTpm[]
+  /** Undefined where it says nothing of them. */
+  readonly nvram: ParsedNvram | undefined
 }
 
 /**
@@ -57,6 +67,7 @@ export function parseDomain(text: string): ParsedDomain {
     name: textOf(one(root, 'name')),
     disks: children(devices, 'disk').map(parseDisk),
     tpms: children(devices, 'tpm').map(parseTpm),
+    nvram: parseNvram(root),
   }
 }
 
@@ -137,10 +148,28 @@ function parseDisk(element: Element): ParsedDisk {
     file: source?.getAttribute('file') ?? undefined,
     format: atMostOne(element, 'driver')?.getAttribute('type') ?? undefined,
     target: one(element, 'target').getAttribute('dev') ?? '',
-    encryption: encryption && {
-      format: encryption.getAttribute('format') ?? '',
-      secretIds: children(encryption, 'secret').map((secret) => secret.getAttribute('uuid') ?? ''),
-    },
+    encryption: encryption && parseEncryption(encryption),
+  }
+}
+
+function parseNvram(root: Element): ParsedNvram | undefined {
+  const os = atMostOne(root, 'os')
+  const nvram = os && atMostOne(os, 'nvram')
+  if (!nvram) return undefined
+  const source = atMostOne(nvram, 'source')
+  const encryption = source && atMostOne(source, 'encryption')
+  return {
+    type: nvram.getAttribute('type') ?? 'file',
+    format: nvram.getAttribute('format') ?? 'raw',
+    file: (source ? source.getAttribute('file') : textOf(nvram)) || undefined,
+    encryption: encryption && parseEncryption(encryption),
+  }
+}
+
+function parseEncryption(encryption: Element): NonNullable<ParsedDisk['encryption']> {
+  return {
+    format: encryption.getAttribute('format') ?? '',
+    secretIds: children(encryption, 'secret').map((secret) => secret.getAttribute('uuid') ?? ''),
   }
 }
 

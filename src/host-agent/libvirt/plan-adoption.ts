@@ -8,6 +8,7 @@ import {
   one,
   type ParsedDisk,
   type ParsedDomain,
+  type ParsedNvram,
   type ParsedTpm,
   parseDomain,
   textOf,
@@ -60,13 +61,11 @@ export function planAdoption(request: DomainAdopt): Adoption {
     throw unfit(`${JSON.stringify(name.slice(0, 64))} is no name of a VM: give one with --name`)
   }
   const disks = adoptedDisks(domain, request)
-  const os = atMostOne(root, 'os')
-  const nvram = os && atMostOne(os, 'nvram')
   return {
     ...{ vmId, name, disks, vtpm: adoptedVtpm(domain.tpms, request.vtpm) },
     memoryMib: Math.ceil(memoryOctets(one(root, 'memory')) / KIB ** 2),
     cpus: wholeNumber(textOf(one(root, 'vcpu')), 'processors'),
-    nvram: nvram ? fileOfNvram(nvram) : undefined,
+    nvram: domain.nvram ? fileOfNvram(domain.nvram) : undefined,
   }
 }
 
@@ -149,9 +148,9 @@ function wholeNumber(text: string, what: string): number {
   return Number(text)
 }
 
-function fileOfNvram(nvram: Element): string | undefined {
-  const type = nvram.getAttribute('type') ?? 'file'
+function fileOfNvram({ type, format, file, encryption }: ParsedNvram): string | undefined {
   if (type !== 'file') throw unfit(`expected a file with the NVRAM, found the type ${type}`)
-  const source = atMostOne(nvram, 'source')
-  return source ? (source.getAttribute('file') ?? undefined) : textOf(nvram) || undefined
+  if (format !== 'raw') throw unfit(`expected raw NVRAM, found the format ${format}`)
+  if (encryption) throw unfit('NVRAM that is encrypted is not taken')
+  return file
 }

@@ -6,7 +6,8 @@ import { escapeXml } from './escape-xml.js'
 /** A secret of libvirt: what it is for, and the name that a domain knows it by. Its value is not here. */
 export interface LibvirtSecret {
   readonly secretId: string
-  readonly object: KeyObject
+  /** What it opens; the key of firmware variables is derived from that of the home. */
+  readonly object: KeyObject | 'nvram'
   readonly usage: 'volume' | 'vtpm'
   /** Unique among secrets of this usage. */
   readonly usageId: string
@@ -16,6 +17,12 @@ export interface LibvirtSecret {
 export function diskSecret(vmId: string, disk: string, path: string): LibvirtSecret {
   const object: KeyObject = `disk-${disk}`
   return { secretId: secretIdOf(vmId, object), object, usage: 'volume', usageId: path }
+}
+
+/** The secret with the key of the variables of the firmware. */
+export function nvramSecret(vmId: string, path: string): LibvirtSecret {
+  const secretId = secretIdOf(vmId, 'nvram')
+  return { secretId, object: 'nvram', usage: 'volume', usageId: path }
 }
 
 /** The secret with the key of the state of the virtual TPM. */
@@ -48,7 +55,7 @@ export function encodeSecret(secret: LibvirtSecret): string {
  *
  * @see RFC 9562, section 5.5
  */
-function secretIdOf(vmId: string, object: KeyObject): string {
+function secretIdOf(vmId: string, object: LibvirtSecret['object']): string {
   const digest = createHash('sha1')
     .update(fromHex(vmId.replaceAll('-', '')))
     .update(utf8(`sigillo libvirt secret ${object}`))

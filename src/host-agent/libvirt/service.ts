@@ -4,8 +4,9 @@ import type { VmDetails } from '../../api/host-agent.js'
 import type { LibvirtEvent } from '../../api/libvirt.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { checkDiskFile, diskFileOf } from '../vm/disk-file.js'
+import { encryptNvram } from '../vm/encrypt-nvram.js'
 import { readPrivateFile, replacePrivateFile } from '../vm/files.js'
-import { changeNvram } from '../vm/nvram-change.js'
+import { openNvram } from '../vm/nvram.js'
 import type { Home } from '../vm/records.js'
 import type { Grace } from '../vm/run.js'
 import { detailsOf } from '../vm/vm-details.js'
@@ -15,7 +16,7 @@ import type { StoredVm } from '../vm/vm-store.js'
 import { markVtpmRunning, markVtpmStopped } from '../vm/vtpm-record.js'
 import { openDomain } from './adopt.js'
 import { checkDomain } from './check-domain.js'
-import { domainDisks, encodeDomain } from './domain-xml.js'
+import { domainDisks, domainNvram, encodeDomain } from './domain-xml.js'
 import { editDomain } from './edit-domain.js'
 import { MAX_DOMAIN_CHARACTERS, parseDomain } from './parse-domain.js'
 import { keepQemuOut, letQemuThrough } from './reachable.js'
@@ -84,6 +85,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
   const release = (vm: StoredVm): Promise<void> =>
     host.withKeys(vm, allKeys(vm.descriptor), async (home, keys) => {
       for (const disk of home.disks) await checkDiskFile(diskFileOf(vm.paths, disk))
+      using _ = await openNvram({ vmId: vm.descriptor.vmId, paths: vm.paths, home }, keys)
       if (home.vtpm) {
         using key = passphraseKey(keys.of('vtpm'))
         await host.vtpmStates.require(inLibvirt(vm), key)
@@ -182,21 +184,21 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
     return detailsOf(vm)
   }
   const defineThere = (name: string): Promise<VmDetails> =>
-    host.onFreeVm(name, async (vm) => {
-      const { paths, descriptor } = vm
+    host.onFreeVm(name, async (found) => {
+      const { paths, descriptor } = found
       const before = await readLibvirtRecord(paths)
       if (before?.phase === 'defined') {
         throw new PlatformError('VM_IN_LIBVIRT', `libvirt runs VM ${name} already`)
       }
-      if (!before) await host.requireStopped(vm)
+      if (!before) await host.requireStopped(found)
       if (descriptor.provider === undefined) {
         throw new PlatformError('VM_PLAIN', `VM ${name} is not encrypted: libvirt needs no key`)
       }
-      await requireShutOff(vm)
-      await host.withKeys(vm, allKeys(descriptor), async (found, keys) => {
-        if (found.vtpm && !before) await host.vtpmStates.require(vm, keys.of('vtpm'))
-        // libvirt opens them as a plain file only; the next start by the agent encrypts them again
-        const { home } = await changeNvram(host, vm, { home: found, keys, to: 'plain' })
+      await requireShutOff(found)
+      const opened = allKeys(descriptor)
+      const vm = await host.withKeys(found, opened, async (foundHome, keys) => {
+        if (foundHome.vtpm && !before) await host.vtpmStates.require(found, keys.of('vtpm'))
+        const { vm, home } = await encryptNvram(host, found, { home: foundHome, keys })
         await letQemuThrough(vm)
         await replacePrivateFile(paths.root, 'libvirt.xml', await xmlOf(vm, home))
         await writeLibvirtRecord(paths, { phase: 'defining', running: false })
@@ -205,6 +207,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           using keyThere = passphraseKey(key)
           await moveVtpm({ paths, key }, { paths: inLibvirt(vm).paths, key: keyThere })
         }
+        return vm
       })
       await virsh.define(paths.libvirtDomain)
       await writeLibvirtRecord(paths, { phase: 'defined', running: false })
@@ -265,7 +268,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
           }
         })
         // libvirt gives files back to whom it knows that they were of
-        for (const path of [...domainDisks(vm).map((disk) => disk.path), paths.plainNvram]) {
+        for (const path of [...domainDisks(vm).map((disk) => disk.path), domainNvram(vm).path]) {
           await chown(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0)
         }
         await keepQemuOut(vm)

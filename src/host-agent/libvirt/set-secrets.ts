@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { writePrivateFile } from '../vm/files.js'
+import { nvramKey } from '../vm/nvram.js'
 import type { VmKeys } from '../vm/vm-keys.js'
 import type { StoredVm } from '../vm/vm-store.js'
 import { domainSecrets } from './domain-xml.js'
@@ -17,7 +18,7 @@ export async function setSecrets(virsh: Virsh, vm: StoredVm, keys: VmKeys): Prom
       // one of an earlier agent, or of somebody else, might be of another kind: kept, or not private
       await virsh.undefineSecret(secret)
       await defineSecret(virsh, vm, secret)
-      await virsh.setSecret(secret, keys.of(secret.object))
+      await setValue(virsh, vm, secret, keys)
     }
   } catch (error) {
     await clearSecrets(virsh, vm).catch(() => undefined)
@@ -36,6 +37,17 @@ export async function clearSecrets(virsh: Virsh, vm: StoredVm): Promise<void> {
     await virsh.undefineSecret(secret).catch((error: unknown) => failed.push(error))
   }
   if (failed.length > 0) throw failed[0]
+}
+
+async function setValue(
+  virsh: Virsh,
+  vm: StoredVm,
+  secret: LibvirtSecret,
+  keys: VmKeys,
+): Promise<void> {
+  if (secret.object !== 'nvram') return virsh.setSecret(secret, keys.of(secret.object))
+  using key = nvramKey(vm.descriptor.vmId, keys.of('home'))
+  await virsh.setSecret(secret, key)
 }
 
 async function defineSecret(virsh: Virsh, vm: StoredVm, secret: LibvirtSecret): Promise<void> {

@@ -53,7 +53,7 @@ export interface VmLibvirt {
   /**
    * Has libvirt start the VM. Its secrets have values while that takes, and are gone when it is done, however it ended.
    *
-   * @throws PlatformError `VM_NOT_IN_LIBVIRT`, `VM_RUNNING`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`
+   * @throws PlatformError `VM_NOT_IN_LIBVIRT`, `VM_RUNNING`, `VM_DISK_CORRUPT`, `VM_NVRAM_CORRUPT`, `VTPM_STATE_…`
    */
   startInLibvirt(name: string): Promise<VmDetails>
   /**

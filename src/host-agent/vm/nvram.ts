@@ -134,24 +134,24 @@ export async function copyNvram(
   await verifyCopy(programs, from, to, 'all', signal)
 }
 
-/** The key of the home opens the home, and not these variables: they are of something else. */
-export function doesNotOpen({ file }: OpenDisk, cause: unknown): PlatformError {
-  return corrupt(`${file.path} does not open with the key of its VM`, cause)
-}
-
 /**
  * The passphrase of the volume with the variables: they are of the home, so that its key is theirs too, and who has this one
  * does not have that one.
  *
  * @see RFC 5869; identifiers have one length, so that no two VMs have the same info
  */
-function nvramKey(vmId: string, homeKey: Secret): Secret {
+export function nvramKey(vmId: string, homeKey: Secret): Secret {
   const info = utf8(`sigillo nvram v1 ${vmId}`)
   return new Secret(
     homeKey.use(
       (octets) => new Uint8Array(hkdfSync('sha256', octets, new Uint8Array(), info, KEY_OCTETS)),
     ),
   )
+}
+
+/** The key of the home opens the home, and not these variables: they are of something else. */
+export function doesNotOpen({ file }: OpenDisk, cause: unknown): PlatformError {
+  return corrupt(`${file.path} does not open with the key of its VM`, cause)
 }
 
 async function plainOctets(path: string): Promise<number> {

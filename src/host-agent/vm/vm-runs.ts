@@ -2,18 +2,15 @@ import type { VmDetails } from '../../api/host-agent.js'
 import { PlatformError } from '../../core/errors.js'
 import { readLibvirtRecord } from '../libvirt/record.js'
 import type { LibvirtInside } from '../libvirt/vm-libvirt.js'
-import { changeNvram } from './nvram-change.js'
+import { encryptNvram } from './encrypt-nvram.js'
 import type { Following } from './part-by-part.js'
 import type { OnProgress } from './ports.js'
 import { Progress } from './progress.js'
-import type { Home } from './records.js'
 import { findRunning, startMachine, stopMachine } from './run.js'
 import type { Starting } from './snapshot-memory.js'
 import { detailsOf } from './vm-details.js'
 import type { VmHost } from './vm-host.js'
-import type { VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
-import type { StoredVm } from './vm-store.js'
 
 const DEFAULT_GRACE_SECONDS = 30
 const START_STEPS = 6
@@ -58,7 +55,8 @@ export function createVmRuns(
           progress.begin('accelerator')
           const accelerator = await chooseAccelerator()
           if (foundHome.vtpm) await host.vtpmStates.require(found, opened.of('vtpm'))
-          const { vm, home } = await encryptOldNvram(host, found, foundHome, {
+          const { vm, home } = await encryptNvram(host, found, {
+            home: foundHome,
             keys: opened,
             onStep: (step) => onProgress(`home: ${step}`, UPGRADE_PERCENT),
           })
@@ -111,15 +109,4 @@ export function createVmRuns(
           throw new PlatformError('TASK_CANCELLED', message, { cause: error })
         }),
   }
-}
-
-/** Agents before left the variables of the firmware of an encrypted VM plain. */
-async function encryptOldNvram(
-  host: VmHost,
-  vm: StoredVm,
-  home: Home,
-  options: { readonly keys: VmKeys; readonly onStep: (step: string) => void },
-): Promise<{ readonly vm: StoredVm; readonly home: Home }> {
-  if (home.provider === undefined) return { vm, home }
-  return changeNvram(host, vm, { home, ...options, to: 'encrypted' })
 }

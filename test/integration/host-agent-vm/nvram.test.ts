@@ -14,8 +14,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Secret } from '../../../src/core/secret.js'
-import { openHome, sealHome } from '../../../src/host-agent/vm/home.js'
 import { Qmp } from '../../../src/host-agent/vm/qmp.js'
 import {
   COUNTER_ADDRESS,
@@ -26,7 +24,7 @@ import {
   MARK_OCTETS,
 } from '../../helpers/counting-guest.js'
 import { startAndDie } from './killed.js'
-import { createTestHost, homeKeyOf, readNvram, type TestHost } from './support.js'
+import { asOfBefore, createTestHost, readNvram, type TestHost } from './support.js'
 
 const BOOT_MS = 120_000
 const MARK = randomBytes(MARK_OCTETS)
@@ -119,18 +117,6 @@ async function markedVariables(): Promise<Buffer> {
   const octets = await readFile('/usr/share/OVMF/OVMF_VARS_4M.fd')
   randomBytes(4096).copy(octets, octets.length - 4096)
   return octets
-}
-
-/** Makes an encrypted VM one as an agent of before left it: with plain variables, and a home that says nothing of them. */
-async function asOfBefore(vmId: string, variables: Uint8Array): Promise<void> {
-  const root = rootOf(vmId)
-  const key = new Secret(new Uint8Array(await homeKeyOf(host, vmId)))
-  const { nvram: _, ...home } = openHome(await readFile(`${root}/home.enc`), vmId, 1, key)
-  await writeFile(`${root}/home.enc`, sealHome(home, vmId, 1, key))
-  const { nvram: __, ...descriptor } = JSON.parse(await readFile(`${root}/vm.json`, 'utf8'))
-  await writeFile(`${root}/vm.json`, JSON.stringify(descriptor))
-  await writeFile(`${root}/nvram.fd`, variables, { mode: 0o600 })
-  await rm(`${root}/nvram.luks`)
 }
 
 describe('firmware variables go with the home of their VM', () => {
@@ -273,7 +259,7 @@ describe('an encrypted VM whose variables an agent of before left plain', () => 
   beforeAll(async () => {
     variables = await markedVariables()
     vmId = await makeVm('before', 'kp')
-    await asOfBefore(vmId, variables)
+    await asOfBefore(host, vmId, variables)
   })
 
   test('is what it was when its next start is cut off before they are encrypted', async () => {

@@ -9,7 +9,7 @@ import {
   webcrypto,
 } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { lstat, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -24,6 +24,7 @@ import { PlatformError } from '../../../src/core/errors.js'
 import { createLogger } from '../../../src/core/logger.js'
 import { randomOctets } from '../../../src/core/random.js'
 import { Secret } from '../../../src/core/secret.js'
+import { openHome, sealHome } from '../../../src/host-agent/vm/home.js'
 import {
   createVmService,
   type Inventory,
@@ -388,7 +389,7 @@ export async function writePlain(
 }
 
 /** The key of the home of a VM, as it is wrapped beside it. */
-export async function homeKeyOf(host: TestHost, vmId: string): Promise<Buffer> {
+async function homeKeyOf(host: TestHost, vmId: string): Promise<Buffer> {
   const { keys } = JSON.parse(await readFile(`${host.directory}/${vmId}/keys.json`, 'utf8'))
   const { wrapped } = keys.find((record: { object: string }) => record.object === 'home')
   const context = { vm: vmId, object: 'home' }
@@ -413,6 +414,22 @@ export async function readNvram(host: TestHost, vmId: string): Promise<Buffer> {
   } finally {
     await rm(folder, { recursive: true })
   }
+}
+
+/** Makes an encrypted VM one as an agent of before left it: with plain variables, and a home that says nothing of them. */
+export async function asOfBefore(
+  host: TestHost,
+  vmId: string,
+  variables: Uint8Array,
+): Promise<void> {
+  const root = `${host.directory}/${vmId}`
+  const key = new Secret(new Uint8Array(await homeKeyOf(host, vmId)))
+  const { nvram: _, ...home } = openHome(await readFile(`${root}/home.enc`), vmId, 1, key)
+  await writeFile(`${root}/home.enc`, sealHome(home, vmId, 1, key))
+  const { nvram: __, ...descriptor } = JSON.parse(await readFile(`${root}/vm.json`, 'utf8'))
+  await writeFile(`${root}/vm.json`, JSON.stringify(descriptor))
+  await writeFile(`${root}/nvram.fd`, variables, { mode: 0o600 })
+  await rm(`${root}/nvram.luks`)
 }
 
 function nvramKey(homeKey: Buffer, vmId: string): Buffer {

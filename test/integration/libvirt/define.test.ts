@@ -15,10 +15,12 @@ import {
 } from '../../../src/host-agent/vm/vtpm-state.js'
 import { type Libvirtd, startLibvirtd } from '../../helpers/libvirtd.js'
 import {
+  asOfBefore,
   createTestHost,
   findKeys,
   findWideModes,
   processesNaming,
+  readNvram,
   type TestHost,
 } from '../host-agent-vm/support.js'
 
@@ -209,3 +211,17 @@ async function killAt(operation: string, when: string, command: string): Promise
     await rm(files, { recursive: true })
   }
 }
+
+test('a VM whose firmware variables an agent of before left plain has them encrypted when it is defined', async () => {
+  const made = await host.vms.create({ name: 'before', provider: 'kp', vtpm: false, disks: [] })
+  const variables = await readFile('/usr/share/OVMF/OVMF_VARS_4M.fd')
+  await asOfBefore(host, made.vmId, variables)
+  await host.vms.defineInLibvirt('before')
+  const files = await readdir(join(host.directory, made.vmId))
+  expect(files.filter((name) => name.startsWith('nvram'))).toEqual(['nvram.luks'])
+  expect(await readNvram(host, made.vmId)).toEqual(variables)
+  await host.vms.undefineInLibvirt('before')
+  await host.vms.start('before')
+  await host.vms.stop('before', { graceSeconds: 0 })
+  await host.vms.delete('before')
+})

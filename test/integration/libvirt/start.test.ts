@@ -26,6 +26,7 @@ import { HOST, type LibvirtHost, openLibvirtHost, PROVIDER, schemaProblem } from
 
 const MIB = 1024 * 1024
 const params = { vm: 'web1' }
+const QUERY_NODES = '{"execute":"query-named-block-nodes"}'
 const body = {}
 
 let host: LibvirtHost
@@ -119,6 +120,14 @@ describe('a VM that is defined in libvirt', () => {
     expect(before.length).toBeGreaterThan(4000)
   })
 
+  test('has its firmware variables encrypted while it runs, and no other client gives it other ones', async () => {
+    const { text } = await virsh('qemu-monitor-command', 'web1', QUERY_NODES)
+    const nodes = JSON.parse(text).return as readonly { file: string; drv: string }[]
+    const drivers = nodes.filter(({ file }) => file.includes('nvram.luks')).map(({ drv }) => drv)
+    expect(drivers.sort()).toEqual(['file', 'luks'])
+    expect(readdirSync(folder)).not.toContain('nvram.fd')
+  })
+
   test('runs as a user of libvirt, with no key in clear on a command line', async () => {
     const { text } = await virsh('dumpxml', 'web1', '--security-info')
     expect(text).not.toMatch(/[0-9a-f]{64}/)
@@ -142,7 +151,7 @@ describe('a VM that is defined in libvirt', () => {
 describe('a VM whose start was admitted', () => {
   test('is started by another client, and has no key in libvirt after that', async () => {
     await host.agent.call(admitStart, { params, body: { seconds: 600 } })
-    expect((await secrets()).length).toBe(2)
+    expect((await secrets()).length).toBe(3)
     const { exitCode, text } = await virsh('start', 'web1')
     expect(text).toContain('started')
     expect(exitCode).toBe(0)
@@ -185,14 +194,30 @@ describe('a VM whose start was admitted', () => {
   test('is not started as a domain that was changed to open a volume as it lies there', async () => {
     const { xml } = await host.agent.call(showDomain, { params })
     const changed = join(host.libvirt.folder, 'changed.xml')
-    writeFileSync(changed, xml.replace(/<encryption format.*?<\/encryption>/s, ''))
-    await virsh('define', changed)
-    await host.agent.call(admitStart, { params, body: { seconds: 600 } })
-    const { text } = await virsh('start', 'web1')
-    expect(text).toMatch(/expected disk root as raw with the encryption luks/)
-    await host.agent.call(endAdmission, { params })
+    const encryption = /<encryption format[^>]*><secret[^>]*><\/encryption>/g
+    const [ofNvram = '', ofRoot = ''] = xml.match(encryption) ?? []
+    for (const [wrong, reason] of [
+      [xml.replace(ofRoot, ''), /expected disk root as raw with the encryption luks/],
+      [xml.replace(ofNvram, ''), /expected the NVRAM \S+ with the encryption luks/],
+      [xml.replace('nvram.luks', 'disk-root.luks'), /expected the NVRAM/],
+    ] as const) {
+      writeFileSync(changed, wrong)
+      expect(await virsh('define', changed)).toMatchObject({ exitCode: 0 })
+      await host.agent.call(admitStart, { params, body: { seconds: 600 } })
+      expect((await virsh('start', 'web1')).text).toMatch(reason)
+      await host.agent.call(endAdmission, { params })
+    }
     writeFileSync(changed, xml)
     await virsh('define', changed)
+  })
+
+  test('is refused an admission with firmware variables that are not its own', async () => {
+    const volume = join(folder, 'nvram.luks')
+    const kept = await readFile(volume)
+    writeFileSync(volume, await readFile('/usr/share/OVMF/OVMF_VARS_4M.fd'))
+    await expect(started()).rejects.toMatchObject({ code: 'VM_NVRAM_CORRUPT' })
+    expect(await secrets()).toEqual([])
+    writeFileSync(volume, kept)
   })
 
   test('is refused an admission with an older state of its virtual TPM, or with none', async () => {

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { editDomain } from '../../../src/host-agent/libvirt/edit-domain.js'
 import { planAdoption } from '../../../src/host-agent/libvirt/plan-adoption.js'
+import { pathsOf } from '../../../src/host-agent/vm/layout.js'
 
 const UUID = '6f1c1d9e-5c52-4f0b-9a7e-0d6d1f0f7a11'
 const DISK =
@@ -74,6 +76,36 @@ describe('a domain of libvirt', () => {
     refused(domain(`${DISK}${tpm.replace('emulator', 'passthrough')}`))
     refused(domain(`${DISK}${tpm.replace('2.0', '1.2')}`))
     refused(domain(), { vtpm: 'keep' })
+  })
+
+  test('is read with its firmware variables, where they are a plain file', () => {
+    const nvramOf = (nvram: string) =>
+      planAdoption({ xml: domain(DISK, `<os><type>hvm</type>${nvram}</os>`) }).nvram
+    expect(nvramOf('<nvram>/vars.fd</nvram>')).toBe('/vars.fd')
+    expect(nvramOf("<nvram type='file'><source file='/vars.fd'/></nvram>")).toBe('/vars.fd')
+    const encryption = "<encryption format='luks' engine='qemu'/>"
+    for (const wrong of [
+      "<nvram type='network'><source protocol='nbd' name='vars'/></nvram>",
+      "<nvram format='qcow2'>/vars.qcow2</nvram>",
+      `<nvram type='file'><source file='/vars.luks'>${encryption}</source></nvram>`,
+    ]) {
+      refused(domain(DISK, `<os><type>hvm</type>${wrong}</os>`))
+    }
+  })
+
+  test('has the firmware variables of its VM, also where libvirt would make some', () => {
+    const edit = (os: string) =>
+      editDomain(domain(DISK, `<os${os}<type>hvm</type></os>`), {
+        paths: pathsOf('/vms/one'),
+        descriptor: {
+          ...{ format: 1, vmId: UUID, name: 'web1', createdAt: '2026-01-01T00:00:00Z' },
+          ...{ vtpm: false, disks: [], nvram: 'encrypted' },
+        },
+      })
+    expect(edit(" firmware='efi'>")).toMatch(/<source file="\/vms\/one\/nvram.luks"><encryption/)
+    expect(edit("><loader type='pflash'>/code.fd</loader>")).toContain('nvram.luks')
+    expect(edit('><nvram>/elsewhere.fd</nvram>')).not.toContain('elsewhere')
+    expect(edit('>')).not.toContain('nvram')
   })
 
   test('is refused with a passphrase for a disk that has none, or is not there', () => {
