@@ -135,7 +135,7 @@ const FEATURES: readonly Feature[] = [
       ],
       [
         `${VM}/live.test.ts`,
-        'a VM that runs > moves with its memory and virtual TPM while its guest goes on',
+        'a VM that runs > moves with its memory, virtual TPM and snapshots while its guest goes on',
       ],
       [
         `${VM}/live.test.ts`,

@@ -9,7 +9,9 @@ import { encodeRecord, parseRecord } from './records.js'
 
 /** Name of the manifest in the directory of an export: written last, so that an export that has one is whole. */
 export const MANIFEST = 'manifest.json'
-export const MAX_MANIFEST_OCTETS = 256 * 1024
+export const MAX_MANIFEST_OCTETS = 1024 * 1024
+/** Those of a VM with all the disks and snapshots that it can have. */
+const MAX_PARTS = 1024
 
 const KEY_OCTETS = 32
 const Size = Type.Integer({ minimum: 0, maximum: 2 ** 50 })
@@ -18,7 +20,10 @@ const Size = Type.Integer({ minimum: 0, maximum: 2 ** 50 })
 const ExportedFile = Type.String({
   pattern:
     '^(vm\\.json|keys\\.json|home\\.enc|nvram\\.(fd|luks)|vtpm\\.json|vtpm/tpm2-00\\.permall|' +
-    'vtpm/certs/[a-z-]{1,20}\\.pem|disk-[a-z0-9._-]{1,58}\\.(luks|raw))$',
+    'vtpm/certs/[a-z-]{1,20}\\.pem|disk-[a-z0-9._-]{1,58}\\.(luks|raw)|' +
+    'snapshots/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/' +
+    '(snapshot\\.json|memory\\.enc|vm\\.json|home\\.enc|nvram\\.(fd|luks)|vtpm\\+tpm2-00\\.permall|' +
+    'vtpm\\+certs\\+[a-z-]{1,20}\\.pem|disk-[a-z0-9._-]{1,58}\\.(luks|raw)))$',
 })
 
 export const ExportedPart = Exactly({
@@ -45,7 +50,7 @@ export const ExportManifest = Exactly({
   move: Type.Boolean(),
   /** Generation of the home key, which counts its deep recrypts. */
   generation: Type.Integer({ minimum: 1 }),
-  parts: Type.Array(ExportedPart, { maxItems: 256 }),
+  parts: Type.Array(ExportedPart, { maxItems: MAX_PARTS }),
 })
 export type ExportManifest = Static<typeof ExportManifest>
 
@@ -85,9 +90,9 @@ export function handOverTicket(exportId: string, vmId: string, homeKey: Secret):
   return derive(homeKey, `sigillo hand-over v1 ${vmId} ${exportId}`)
 }
 
-/** Name of a part in the directory of an export, which has no directories. */
+/** Name of a part in the directory of an export or a snapshot, which has no directories. */
 export function exportedName(file: string): string {
-  // no name of a part has a plus sign in it
+  // a plus sign is in names of parts of snapshots alone, where it stood for a slash once: no two parts have one name
   return file.replaceAll('/', '+')
 }
 

@@ -4,6 +4,7 @@ import { dirname, isAbsolute, normalize } from 'node:path'
 import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
+import { filesToCarry } from './carried-snapshots.js'
 import { isClosed } from './closed-directories.js'
 import { copyFileSparse } from './copy-file.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
@@ -24,11 +25,12 @@ import {
   syncPath,
   writePrivateFile,
 } from './files.js'
-import type { OctetProgress } from './octet-progress.js'
+import { OctetProgress } from './octet-progress.js'
+import type { OnProgress } from './ports.js'
 import { type ExportedMark, encodeRecord, type Home } from './records.js'
 import { allocatedOctets, filesOf } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
-import type { VmKeys } from './vm-keys.js'
+import { homeGeneration, type VmKeys } from './vm-keys.js'
 import type { StoredVm } from './vm-store.js'
 
 const OVERHEAD_OCTETS = 1024 * 1024
@@ -36,7 +38,8 @@ const OVERHEAD_OCTETS = 1024 * 1024
 const UNFINISHED = 'unfinished'
 
 /**
- * Writes a stopped VM that this operation has claimed to a new directory, as it lies on the disk: nothing is decrypted.
+ * Writes a stopped VM that this operation has claimed to a new directory, with its snapshots, as it lies on the disk: nothing is
+ * decrypted.
  *
  * With `move` the VM is handed over: it stays here, locked, and is of the host that imports it. It is locked before the
  * export is whole, so that there is never a VM that can be started in two places. When the agent ends before that
@@ -45,8 +48,8 @@ const UNFINISHED = 'unfinished'
  * Steps: `check`, `copy <file>` for each, then with `move` `offer`, `lock`; `finish`.
  *
  * @param options.opened the home key, and that of the virtual TPM
- * @throws PlatformError `VM_EXPORT_TARGET`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`, `VTPM_STATE_…`, of the control plane, or the
- *   reason of the signal; the VM is as before then, and nothing is left in the directory
+ * @throws PlatformError `VM_EXPORT_TARGET`, `VM_DISK_FULL`, `VM_DISK_CORRUPT`, `VM_SNAPSHOT_CORRUPT`, `VTPM_STATE_…`, of the
+ *   control plane, or the reason of the signal; the VM is as before then, and nothing is left in the directory
  */
 export async function exportVm(
   host: VmHost,
@@ -56,19 +59,23 @@ export async function exportVm(
     readonly directory: string
     readonly move: boolean
     readonly opened: VmKeys
-    readonly progress: OctetProgress
+    readonly onProgress: OnProgress
     readonly signal: AbortSignal | undefined
   },
 ): Promise<void> {
-  const { directory, move, opened, progress, signal } = options
+  const { directory, move, opened, onProgress, signal } = options
   const { paths, descriptor } = vm
   const { vmId, name, provider } = descriptor
   if (provider === undefined) throw new TypeError('a plain VM has no key to authenticate with')
-  progress.begin('check')
+  onProgress('check', 0)
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
   if (home.vtpm) await host.vtpmStates.require(vm, opened.of('vtpm'))
   const place = await host.inventory.place()
-  const files = await filesOf(paths.root, descriptor)
+  const generation = homeGeneration(await host.store.readKeys(vm))
+  const owner = { descriptor, generation, homeKey: opened.of('home') }
+  const files = [...(await filesOf(paths.root, descriptor)), ...(await filesToCarry(paths, owner))]
+  const total = files.reduce((sum, { octets }) => sum + octets, 0)
+  const progress = new OctetProgress(onProgress, total)
   const partial = await prepareTarget(directory, vmId, host.closedDirectories)
   const exportId = newUuid()
   let written = partial
@@ -98,7 +105,7 @@ export async function exportVm(
     const manifest: ExportManifest = {
       ...{ format: 1, exportId, vmId, name, provider, ...place, move, parts },
       exportedAt: isoTime(host.clock.nowMs()),
-      generation: await homeGeneration(host, vm),
+      generation,
     }
     if (move) {
       progress.begin('offer')
@@ -117,6 +124,7 @@ export async function exportVm(
     await rename(partial, directory)
     written = directory
     await syncPath(dirname(directory))
+    progress.end()
   } catch (error) {
     const reason = await explainFull(written, error)
     await rm(written, { recursive: true, force: true })
@@ -174,12 +182,6 @@ async function prepareTarget(
   }
   await writePrivateFile(`${partial}/${UNFINISHED}`, vmId)
   return partial
-}
-
-async function homeGeneration(host: VmHost, vm: StoredVm): Promise<number> {
-  const home = (await host.store.readKeys(vm)).find(({ object }) => object === 'home')
-  if (!home) throw new PlatformError('VM_DESCRIPTOR_CORRUPT', 'keys.json has no key of home')
-  return home.generation
 }
 
 function target(message: string, cause?: unknown): PlatformError {

@@ -3,6 +3,8 @@ import { rename } from 'node:fs/promises'
 import { dirname, isAbsolute } from 'node:path'
 import { toHex } from '../../core/bytes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { filesOfSnapshots } from './carried-snapshots.js'
+import { checkSnapshot } from './check-snapshot.js'
 import { copyFileSparse } from './copy-file.js'
 import { verifyDisk } from './disk.js'
 import { checkDiskFile, diskFileOf, isEncrypted } from './disk-file.js'
@@ -26,14 +28,17 @@ import {
   type BroughtMark,
   Descriptor,
   encodeRecord,
+  type Home,
   type KeyRecord,
   KeyRecords,
   parseRecord,
+  readRecord,
 } from './records.js'
 import { removeVmDirectory } from './remove-vm.js'
+import { SealedSnapshot } from './snapshot-record.js'
 import { isCertificateFile, requiredFiles } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
-import { unwrapKeys, type VmKeys } from './vm-keys.js'
+import { homeGeneration, unwrapKeys, type VmKeys } from './vm-keys.js'
 import { allKeys } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { checkVtpm, readVtpmRecord, recordVtpmState } from './vtpm-record.js'
@@ -46,6 +51,7 @@ export interface FoundExport {
   readonly directory: string
   readonly sealed: SealedManifest
   readonly descriptor: Descriptor
+  readonly snapshots: readonly SealedSnapshot[]
   readonly records: readonly KeyRecord[]
 }
 
@@ -85,8 +91,17 @@ export async function readExport(directory: string): Promise<FoundExport> {
       throw corrupt(`vm.json has ${member} ${descriptor[member]}, the manifest ${manifest[member]}`)
     }
   }
-  checkParts(manifest, descriptor)
-  return { directory, sealed, descriptor, records: keys }
+  const snapshots: SealedSnapshot[] = []
+  for (const { file } of manifest.parts) {
+    if (!file.endsWith('/snapshot.json')) continue
+    const found = parseRecord(SealedSnapshot, await record(file), 'VM_EXPORT_CORRUPT', file)
+    if (file !== `snapshots/${found.snapshot.snapshotId}/snapshot.json`) {
+      throw corrupt(`${file} is of snapshot ${found.snapshot.snapshotId}`)
+    }
+    snapshots.push(found)
+  }
+  checkParts(manifest, descriptor, snapshots)
+  return { directory, sealed, descriptor, snapshots, records: keys }
 }
 
 /**
@@ -123,6 +138,9 @@ export async function importVm(
   progress.begin('check')
   verifyManifest(sealed, keys.of('home'))
   const { manifest } = sealed
+  for (const one of found.snapshots) {
+    checkSnapshot(one, descriptor, homeGeneration(records), keys.of('home'))
+  }
   const { cluster, hostId } = await host.inventory.place()
   if (manifest.cluster !== cluster) {
     throw new PlatformError(
@@ -143,6 +161,12 @@ export async function importVm(
     await copyParts(found, copy, options)
     progress.begin('verify')
     await verifyCopy(host, copy, keys, records)
+    for (const { snapshot } of found.snapshots) {
+      const paths = pathsOf(`${copy.paths.snapshots}/${snapshot.snapshotId}`)
+      const then = await readRecord(paths.descriptor, Descriptor, 'vm.json')
+      await verifyDisks(host, { descriptor: then, paths }, keys, records)
+    }
+    await syncPath(copy.paths.root)
     signal?.throwIfAborted()
     progress.begin('take')
     const { exportId } = manifest
@@ -161,10 +185,17 @@ export async function importVm(
   }
 }
 
-/** Exactly the parts that the VM has, each once. */
-function checkParts(manifest: ExportManifest, descriptor: Descriptor): void {
+/** Exactly the parts that the VM and its snapshots have, each once. */
+function checkParts(
+  manifest: ExportManifest,
+  descriptor: Descriptor,
+  snapshots: readonly SealedSnapshot[],
+): void {
   const files = manifest.parts.map(({ file }) => file)
-  const required = requiredFiles(descriptor)
+  const required = [
+    ...requiredFiles(descriptor),
+    ...filesOfSnapshots(snapshots.map(({ snapshot }) => snapshot)),
+  ]
   const missing = required.filter((file) => !files.includes(file))
   const others = files.filter(
     (file) => !required.includes(file) && !(descriptor.vtpm && isCertificateFile(file)),
@@ -176,7 +207,7 @@ function checkParts(manifest: ExportManifest, descriptor: Descriptor): void {
 }
 
 async function copyParts(
-  { directory, sealed: { manifest } }: FoundExport,
+  { directory, sealed: { manifest }, snapshots }: FoundExport,
   { paths, descriptor }: StoredVm,
   options: { readonly progress: OctetProgress; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
@@ -184,6 +215,10 @@ async function copyParts(
   if (descriptor.vtpm) {
     await makePrivateDirectory(paths.vtpm)
     await makePrivateDirectory(paths.vtpmCertificates)
+  }
+  if (snapshots.length > 0) await makePrivateDirectory(paths.snapshots)
+  for (const { snapshot } of snapshots) {
+    await makePrivateDirectory(`${paths.snapshots}/${snapshot.snapshotId}`)
   }
   for (const { file, octets, sha256 } of manifest.parts) {
     progress.begin(`copy ${file}`)
@@ -209,6 +244,21 @@ async function verifyCopy(
   keys: VmKeys,
   records: readonly KeyRecord[],
 ): Promise<void> {
+  const home = await verifyDisks(host, copy, keys, records)
+  if (home.vtpm) {
+    const state = await checkVtpm(copy.paths, keys.of('vtpm'))
+    const { generation } = await readVtpmRecord(copy.paths)
+    await recordVtpmState(copy.paths, state, generation)
+  }
+}
+
+/** Of a VM, or of one of its snapshots, whose home and disks lie in the same way. */
+async function verifyDisks(
+  host: VmHost,
+  copy: StoredVm,
+  keys: VmKeys,
+  records: readonly KeyRecord[],
+): Promise<Home> {
   const home = await host.store.readHome(copy, keys, records)
   for (const disk of home.disks) {
     const file = diskFileOf(copy.paths, disk)
@@ -217,12 +267,7 @@ async function verifyCopy(
   }
   const { descriptor, paths } = copy
   await verifyNvram(host.programs, { vmId: descriptor.vmId, paths, home }, keys)
-  if (home.vtpm) {
-    const state = await checkVtpm(copy.paths, keys.of('vtpm'))
-    const { generation } = await readVtpmRecord(copy.paths)
-    await recordVtpmState(copy.paths, state, generation)
-  }
-  await syncPath(copy.paths.root)
+  return home
 }
 
 async function readPart(directory: string, file: string, maxOctets: number): Promise<Uint8Array> {

@@ -7,7 +7,8 @@ import { messageOf } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
 import { readPrivateFile } from './files.js'
 import { live } from './live-channel.js'
-import { Accelerator, Descriptor, type KeyRecord, KeyRecords, parseRecord } from './records.js'
+import { MachineShape } from './machine-shape.js'
+import { Descriptor, type KeyRecord, KeyRecords, parseRecord } from './records.js'
 import { filesOf } from './vm-files.js'
 import type { StoredVm } from './vm-store.js'
 
@@ -30,7 +31,9 @@ const Offer = Exactly({
   exportId: Uuid,
   hostId: Name,
   cluster: Name,
-  accelerator: Accelerator,
+  shape: MachineShape,
+  /** Those that it has, by id: their files are in the same directory. */
+  snapshots: Type.Array(Uuid, { maxItems: 64 }),
   /** Directory of the VM on storage that both hosts have: its disks are there. */
   directory: Type.String({ pattern: '^(/[A-Za-z0-9._-]+)+$', maxLength: 1024 }),
   nonce: Octets(NONCE_OCTETS, 'of this move'),

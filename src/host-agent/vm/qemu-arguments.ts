@@ -17,18 +17,16 @@ export function qemuArguments(options: {
   readonly firmware: Firmware
   /** Whether all memory is locked into RAM. */
   readonly lockMemory?: boolean
-  /** It waits for the state of a VM that runs elsewhere, or ran. */
-  readonly isIncoming?: boolean
-  /** A machine with its version, whose state it takes; else the newest that QEMU has. */
-  readonly machine?: string
+  /** The machine, with its version, that it waits for the state of. Else it is the newest that QEMU has. */
+  readonly incoming?: string
 }): readonly string[] {
-  const { vmId, home, paths, accelerator, firmware, lockMemory = false, machine = 'q35' } = options
+  const { vmId, home, paths, accelerator, firmware, lockMemory = false, incoming } = options
   const code = { driver: 'file', filename: firmware.code, 'node-name': 'code', 'read-only': true }
   return [
     ...['-name', home.name, '-uuid', vmId, '-S', '--preconfig'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-machine', `${machine},accel=${accelerator},pflash0=code,dump-guest-core=off`],
+    ...['-machine', `${incoming ?? 'q35'},accel=${accelerator},pflash0=code,dump-guest-core=off`],
     ...(lockMemory ? ['-overcommit', 'mem-lock=on'] : []),
     ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', `${home.cpus}`, '-m', `${home.memoryMib}M`],
@@ -37,7 +35,7 @@ export function qemuArguments(options: {
     ...(home.vtpm ? [...tpmArguments(paths), ...guestPortArguments(paths)] : []),
     ...['-chardev', `socket,id=qmp,path=${paths.qmpSocket},server=on,wait=off`],
     ...['-mon', 'chardev=qmp,mode=control', '-pidfile', paths.qemuPid],
-    ...(options.isIncoming ? ['-incoming', 'defer'] : []),
+    ...(incoming === undefined ? [] : ['-incoming', 'defer']),
   ]
 }
 

@@ -4,6 +4,7 @@ import { isoTime } from '../../core/clock.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
 import type { Firmware } from './accelerator.js'
+import { linkSnapshots } from './carried-snapshots.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { isErrno } from './errno.js'
 import { handOverTicket } from './export-manifest.js'
@@ -28,6 +29,7 @@ import {
 import { removeVmDirectory } from './remove-vm.js'
 import { settleMachine, startMachine } from './run.js'
 import type { VmHost } from './vm-host.js'
+import { homeGeneration } from './vm-keys.js'
 import type { StoredVm } from './vm-store.js'
 
 /**
@@ -40,7 +42,7 @@ import type { StoredVm } from './vm-store.js'
  *
  * Steps: `prepare`, `copy`, `load`, `take`, `run`.
  *
- * @throws PlatformError `VM_LIVE`, `VM_HAND_OVER`, `VM_EXISTS`, what a start throws
+ * @throws PlatformError `VM_LIVE`, `VM_HAND_OVER`, `VM_EXISTS`, `VM_SNAPSHOT_CORRUPT`, what a start throws
  */
 export async function receiveVm(
   host: VmHost,
@@ -59,8 +61,9 @@ export async function receiveVm(
   const { sealed, descriptor, records, keys } = opened
   const { offer } = sealed
   const { vmId, exportId } = offer
-  if (accelerator !== offer.accelerator) {
-    throw live(`expected a host where VMs run under ${offer.accelerator}, found ${accelerator}`)
+  const { shape } = offer
+  if (accelerator !== shape.accelerator) {
+    throw live(`expected a host where VMs run under ${shape.accelerator}, found ${accelerator}`)
   }
   onProgress('prepare', 2)
   const paths = pathsOf(`${host.store.directory}/${vmId}`)
@@ -74,11 +77,13 @@ export async function receiveVm(
     await writeFiles(paths, sealed, taskId)
     const home = await host.store.readHome(vm, keys, records)
     await linkVolumes(paths, offer.directory, home)
+    const owner = { descriptor, generation: homeGeneration(records), homeKey: keys.of('home') }
+    await linkSnapshots(pathsOf(offer.directory), paths, offer.snapshots, owner)
     const record = await startMachine(
       { vmId, paths, home },
       {
         ...{ programs: host.programs, firmware, accelerator, lockMemory, keys },
-        isIncoming: true,
+        incoming: shape,
         onStep: () => undefined,
       },
     )

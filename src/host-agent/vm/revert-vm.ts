@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { toHex } from '../../core/bytes.js'
 import { messageOf, PlatformError } from '../../core/errors.js'
+import { checkSnapshot } from './check-snapshot.js'
 import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { explainFull } from './disk-space.js'
 import { isErrno } from './errno.js'
@@ -13,10 +14,10 @@ import { commitChange, stageChange } from './pending-change.js'
 import { type Accelerator, Descriptor, type Home, readRecord } from './records.js'
 import { copyCheaply, type FoundSnapshot } from './snapshot-files.js'
 import { checkMemory } from './snapshot-memory.js'
-import { type SnapshotRecord, verifySnapshot } from './snapshot-record.js'
-import { allocatedOctets, isCertificateFile, nvramName, snapshotParts } from './vm-files.js'
+import type { SnapshotRecord } from './snapshot-record.js'
+import { allocatedOctets, nvramName } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
-import type { VmKeys } from './vm-keys.js'
+import { homeGeneration, type VmKeys } from './vm-keys.js'
 import { homeKeyOf } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 import { stageVtpmRecord } from './vtpm-record.js'
@@ -49,10 +50,9 @@ export async function revertVm(
   const { root, sealed } = found
   const { snapshot } = sealed
   progress.begin('check')
-  verifySnapshot(sealed, homeKeyOf(vm.descriptor, opened))
-  await checkSnapshot(host, vm, snapshot)
-  if (accelerator) {
-    const homeKey = opened.of('home')
+  const homeKey = homeKeyOf(vm.descriptor, opened)
+  checkSnapshot(sealed, vm.descriptor, homeGeneration(await store.readKeys(vm)), homeKey)
+  if (accelerator && homeKey) {
     await checkMemory(found, { homeKey, accelerator, progress, signal })
   }
   try {
@@ -92,26 +92,6 @@ export async function revertVm(
   } catch (error) {
     const reason = await explainFull(store.directory, error)
     if ((await host.settleChange(vm)) !== 'completed') throw reason
-  }
-}
-
-/** The snapshot is of this VM, was made under the keys that it has, and has all of its parts. */
-async function checkSnapshot(host: VmHost, vm: StoredVm, snapshot: SnapshotRecord): Promise<void> {
-  const { vmId } = vm.descriptor
-  const home = (await host.store.readKeys(vm)).find(({ object }) => object === 'home')
-  const files = snapshot.parts.map(({ file }) => file)
-  // a VM may have snapshots of before its firmware variables were encrypted: which they are, their own descriptor says
-  const { nvram: _, ...then } = vm.descriptor
-  const isWhole = [then, { ...then, nvram: 'encrypted' } as const].some((descriptor) => {
-    const required = snapshotParts(descriptor)
-    return (
-      required.every((file) => files.includes(file)) &&
-      files.every((file) => required.includes(file) || isCertificateFile(file)) &&
-      new Set(files).size === files.length
-    )
-  })
-  if (snapshot.vmId !== vmId || snapshot.generation !== (home?.generation ?? 0) || !isWhole) {
-    throw corrupt(snapshot, `is not one of VM ${vmId} with the parts and keys that it has`)
   }
 }
 

@@ -8,6 +8,7 @@ import { checkDiskFile, diskFileOf } from './disk-file.js'
 import { isThere, makePrivateDirectory, readPrivateFile, replacePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import { isListening } from './listening-socket.js'
+import type { MachineShape } from './machine-shape.js'
 import { openNvram } from './nvram.js'
 import { openDisk } from './open-disk.js'
 import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
@@ -67,19 +68,18 @@ export async function startMachine(
     readonly lockMemory?: boolean
     readonly keys: VmKeys
     readonly onStep: (step: string) => void
-    /** The state of the virtual TPM comes with that of all else, from elsewhere: the guest is not run yet. */
-    readonly isIncoming?: boolean
-    /** As `qemuArguments`. */
-    readonly machine?: string
-    /** Where the guest sees each disk, by name; else in their order. */
-    readonly indexes?: ReadonlyMap<string, number>
+    /**
+     * What the QEMU was like whose state comes, with that of the virtual TPM: the guest is not run yet, and there is no run
+     * record. Else the newest machine is taken, and the guest sees its disks in their order.
+     */
+    readonly incoming?: MachineShape
   },
 ): Promise<RunRecord> {
   const { paths, home } = machine
   const { programs, firmware, accelerator, lockMemory = false, keys, onStep } = options
-  const { isIncoming = false, indexes } = options
+  const { incoming } = options
   for (const disk of home.disks) await checkDiskFile(diskFileOf(paths, disk))
-  if (home.vtpm && !isIncoming) await checkVtpm(paths, keys.of('vtpm'))
+  if (home.vtpm && !incoming) await checkVtpm(paths, keys.of('vtpm'))
   using nvram = await openNvram(machine, keys)
   await makePrivateDirectory(paths.run)
   const started: ProcessIdentity[] = []
@@ -109,8 +109,8 @@ export async function startMachine(
     const qemu = await launch({
       path: programs.qemuSystem,
       args: qemuArguments({
-        ...{ vmId: machine.vmId, home, paths, accelerator, firmware, lockMemory, isIncoming },
-        ...(options.machine === undefined ? {} : { machine: options.machine }),
+        ...{ ...machine, accelerator, firmware, lockMemory },
+        ...(incoming ? { incoming: incoming.machine } : {}),
       }),
       logFile: paths.qemuLog,
       socket: paths.qmpSocket,
@@ -125,12 +125,13 @@ export async function startMachine(
     await using qmp = await Qmp.connect(paths.qmpSocket).catch(explain)
     await plugNvram(qmp, nvram).catch(explain)
     onStep('disks')
+    const placeOf = (name: string) => incoming?.disks.find((disk) => disk.name === name)?.index
     for (const [index, disk] of home.disks.entries()) {
-      await plugDisk(qmp, indexes?.get(disk.name) ?? index, disk.name, openDisk(paths, disk, keys))
+      await plugDisk(qmp, placeOf(disk.name) ?? index, disk.name, openDisk(paths, disk, keys))
     }
     await checkNoSecretLeft(qmp)
     const record: RunRecord = { format: 1, accelerator, qemu, ...(swtpm ? { swtpm } : {}) }
-    if (isIncoming) return record
+    if (incoming) return record
     onStep('run')
     await qmp.execute('cont')
     await replacePrivateFile(paths.run, 'run.json', encodeRecord(record))

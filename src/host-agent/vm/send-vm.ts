@@ -10,11 +10,13 @@ import { unlockVm } from './export-vm.js'
 import { replacePrivateFile } from './files.js'
 import { LiveChannel, live, MAX_DATA_OCTETS } from './live-channel.js'
 import { NONCE_OCTETS, type Offer, offeredFiles, Ready, sealOffer } from './live-offer.js'
+import { shapeOf } from './machine-shape.js'
 import { resumeMachine, sendState } from './machine-state.js'
 import type { OnProgress } from './ports.js'
 import { Qmp } from './qmp.js'
 import { type ExportedMark, encodeRecord, type RunRecord } from './records.js'
 import { stopMachine } from './run.js'
+import { listSnapshots } from './snapshot-files.js'
 import type { VmHost } from './vm-host.js'
 import type { StoredVm } from './vm-store.js'
 
@@ -48,9 +50,12 @@ export async function sendVm(
   try {
     onProgress('prepare', 0)
     const nonce = randomOctets(NONCE_OCTETS)
+    await using qmp = await Qmp.connect(paths.qmpSocket)
+    const snapshots = await listSnapshots(paths)
     const offer: Offer = {
       ...{ format: 1, vmId, exportId, ...(await host.inventory.place()) },
-      ...{ accelerator: record.accelerator, directory: paths.root, nonce: toBase64url(nonce) },
+      ...{ directory: paths.root, nonce: toBase64url(nonce), shape: await shapeOf(qmp, record) },
+      snapshots: snapshots.map(({ sealed }) => sealed.snapshot.snapshotId),
       files: await offeredFiles(vm),
     }
     await channel.send('open', utf8(JSON.stringify(sealOffer(offer, homeKey))))
@@ -64,7 +69,6 @@ export async function sendVm(
     await host.inventory.offer(vmId, { exportId, ticketDigest })
 
     onProgress('copy', 5)
-    await using qmp = await Qmp.connect(paths.qmpSocket)
     await qmp.execute('migrate-set-capabilities', {
       capabilities: [{ capability: 'auto-converge', state: true }],
     })

@@ -2,10 +2,10 @@ import { PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { replacePrivateFile } from './files.js'
+import { shapeOf } from './machine-shape.js'
 import { giveState, sendState, untilLoaded } from './machine-state.js'
 import { MemoryWriter, openMemory } from './memory-file.js'
 import type { OctetProgress } from './octet-progress.js'
-import { pluggedDisks } from './qemu-disks.js'
 import { Qmp } from './qmp.js'
 import { type Accelerator, encodeRecord, type Home, type RunRecord } from './records.js'
 import { settleMachine, startMachine } from './run.js'
@@ -52,7 +52,7 @@ export async function keepMemory(
   const { paths, descriptor } = vm
   progress.begin('memory')
   await using qmp = await Qmp.connect(paths.qmpSocket)
-  const disks = [...(await pluggedDisks(qmp))].map(([name, index]) => ({ name, index }))
+  const shape = await shapeOf(qmp, machine)
   const owner = { homeKey, vmId: descriptor.vmId, snapshotId: plan.snapshotId }
   await using file = await MemoryWriter.create(`${root}/${MEMORY_FILE}`, owner)
   let done = 0
@@ -67,12 +67,7 @@ export async function keepMemory(
     signal,
   })
   progress.copied(memoryOctets)
-  return {
-    octets: await file.finish(),
-    accelerator: machine.accelerator,
-    machine: await machineOf(qmp),
-    disks,
-  }
+  return { octets: await file.finish(), ...shape }
 }
 
 /**
@@ -140,9 +135,8 @@ export async function runFromMemory(
   const record = await startMachine(
     { vmId, paths, home },
     {
-      ...{ programs: host.programs, firmware, lockMemory, keys, isIncoming: true },
-      ...{ accelerator: memory.accelerator, machine: memory.machine },
-      indexes: new Map(memory.disks.map(({ name, index }) => [name, index])),
+      ...{ programs: host.programs, firmware, lockMemory, keys, incoming: memory },
+      accelerator: memory.accelerator,
       onStep: () => undefined,
     },
   )
@@ -191,14 +185,6 @@ async function* piecesOf(
     const message = `the memory in snapshot ${name}: ${cause.message}`
     throw new PlatformError('VM_SNAPSHOT_CORRUPT', message, { cause })
   }
-}
-
-/** What QEMU calls the machine, with its version: a newer QEMU still has it, under this name. */
-async function machineOf(qmp: Qmp): Promise<string> {
-  const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' })
-  const name = /^([a-z0-9][a-z0-9.-]*)-machine$/.exec(String(type))?.[1]
-  if (name === undefined) throw new PlatformError('VM_PROCESS', `qemu runs a machine ${type}`)
-  return name
 }
 
 function unloadable(found: FoundSnapshot, what: string, cause?: unknown): PlatformError {

@@ -5,7 +5,8 @@ import { fromHex, timingSafeEqual, toHex, utf8 } from '../../core/bytes.js'
 import { type CanonicalValue, canonicalJson } from '../../core/canonical-json.js'
 import { PlatformError } from '../../core/errors.js'
 import { Secret } from '../../core/secret.js'
-import { Accelerator, encodeRecord, readRecord } from './records.js'
+import { MachineShape } from './machine-shape.js'
+import { encodeRecord, readRecord } from './records.js'
 
 const KEY_OCTETS = 32
 /** In the directory of a snapshot that has the memory of its VM. */
@@ -15,13 +16,7 @@ export const MEMORY_FILE = 'memory.enc'
 const SnapshotMemory = Exactly({
   /** Of `memory.enc`, which has its own integrity. */
   octets: Type.Integer({ minimum: 0 }),
-  accelerator: Accelerator,
-  /** What QEMU calls the machine, with its version. */
-  machine: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{0,63}$' }),
-  /** Where the guest sees each disk. */
-  disks: Type.Array(Exactly({ name: Name, index: Type.Integer({ minimum: 0, maximum: 255 }) }), {
-    maxItems: 16,
-  }),
+  ...MachineShape.properties,
 })
 export type SnapshotMemory = Static<typeof SnapshotMemory>
 
@@ -54,7 +49,7 @@ export const SnapshotRecord = Exactly({
 export type SnapshotRecord = Static<typeof SnapshotRecord>
 
 /** `snapshots/<id>/snapshot.json` */
-const SealedSnapshot = Exactly({
+export const SealedSnapshot = Exactly({
   snapshot: SnapshotRecord,
   /** HMAC-SHA-256 of the canonical JSON text; absent of a VM that is plain. */
   mac: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),

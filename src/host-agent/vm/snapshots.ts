@@ -23,7 +23,7 @@ import { MEMORY_FILE } from './snapshot-record.js'
 import { detailsOf } from './vm-details.js'
 import { allocatedOctets } from './vm-files.js'
 import type { VmHost } from './vm-host.js'
-import type { KeyObject } from './vm-keys.js'
+import { homeGeneration, type KeyObject } from './vm-keys.js'
 import { allKeys, homeKey } from './vm-parts.js'
 import type { StoredVm } from './vm-store.js'
 
@@ -112,7 +112,7 @@ export function createVmSnapshots(host: VmHost, starting: Starting): VmSnapshots
               ...{ snapshotId: newUuid(), name: wanted },
               ...(description === undefined ? {} : { description }),
               createdAt: isoTime(host.clock.nowMs()),
-              generation: keys.find(({ object }) => object === 'home')?.generation ?? 0,
+              generation: homeGeneration(keys),
             }
             const options = { home, opened, machine, withMemory, following }
             const snapshot = await makeSnapshot(host, vm, plan, options)

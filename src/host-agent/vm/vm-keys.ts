@@ -106,6 +106,11 @@ export async function unwrapKeys(
   return keys
 }
 
+/** Generation of the home key, which counts its deep recrypts; 0 of a VM that is plain. */
+export function homeGeneration(records: readonly KeyRecord[]): number {
+  return records.find(({ object }) => object === 'home')?.generation ?? 0
+}
+
 /** What belongs to each provider, in its order. */
 export function byProvider<T extends { readonly provider: string }>(
   items: readonly T[],

@@ -30,7 +30,7 @@ export interface VmLive {
   /**
    * Moves a VM to the host that listens there. It is locked here then.
    *
-   * @throws PlatformError `VM_STOPPED`, `VM_HOME_PLAIN`, `VM_SNAPSHOTS`, `VM_LIVE`; the guest goes on here after any of them
+   * @throws PlatformError `VM_STOPPED`, `VM_HOME_PLAIN`, `VM_LIVE`; the guest goes on here after any of them
    */
   send(name: string, request: { readonly to: string }, following?: Following): Promise<VmDetails>
   /**
@@ -72,7 +72,7 @@ export function createVmLive(host: VmHost, deps: Starting): VmLive {
           onProgress('done', 100)
           return detailsOf(await store.find(name))
         },
-        { mayRun: true },
+        { mayRun: true, withSnapshots: true },
       )
     },
 

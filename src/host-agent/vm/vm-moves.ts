@@ -15,7 +15,7 @@ import type { VmStore } from './vm-store.js'
 /** VMs that leave this host and come to it, encrypted as they are. */
 export interface VmMoves {
   /**
-   * Writes a stopped VM to a directory that does not exist yet. With `move` it is locked here and of the host that
+   * Writes a stopped VM with its snapshots to a directory that does not exist yet. With `move` it is locked here and of the host that
    * imports it.
    *
    * @throws PlatformError `VM_EXPORT_TARGET`, `VM_HOME_PLAIN`, `VM_RUNNING`, `VM_BUSY`, `VM_DISK_FULL`; `VM_EXPORTED`, or
@@ -60,24 +60,21 @@ export function createVmMoves(host: VmHost): VmMoves {
           else await inventory.report(await host.reports.describe(vm))
           const objects = [...homeKey(descriptor), ...(descriptor.vtpm ? (['vtpm'] as const) : [])]
           await host.withKeys(vm, objects, async (home, opened) => {
-            const total = home.disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
-            const progress = new OctetProgress(onProgress, total)
-            await exportVm(host, vm, home, { directory, move, opened, progress, signal })
-            progress.end()
+            await exportVm(host, vm, home, { directory, move, opened, onProgress, signal })
           })
           logger.info({ event: 'vm.exported', vmId, name, directory, move }, 'a VM was exported')
           return detailsOf(await store.find(name))
         },
-        { evenExported: true },
+        { evenExported: true, withSnapshots: true },
       ),
 
     import: async ({ directory, taskId }, { onProgress = () => undefined, signal } = {}) => {
       await store.prepare()
       const found = await readExport(directory)
-      const { name, vmId, disks } = found.descriptor
+      const { name, vmId } = found.descriptor
       return host.onName(name, async () => {
         await requirePlace(store, found)
-        const total = disks.reduce((sum, { sizeOctets }) => sum + sizeOctets, 0)
+        const total = found.sealed.manifest.parts.reduce((sum, { octets }) => sum + octets, 0)
         const progress = new OctetProgress(onProgress, total)
         await importVm(host, found, { progress, signal, taskId })
         logger.info({ event: 'vm.imported', vmId, name, directory }, 'a VM was imported')

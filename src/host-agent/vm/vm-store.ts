@@ -18,7 +18,7 @@ import {
   KeyRecords,
   readRecord,
 } from './records.js'
-import type { VmKeys } from './vm-keys.js'
+import { homeGeneration, type VmKeys } from './vm-keys.js'
 
 const MAX_HOME_OCTETS = 1024 * 1024
 const UUID_OF_NOTHING = '00000000-0000-0000-0000-000000000000'
@@ -141,8 +141,7 @@ export class VmStore {
       throw new PlatformError('VM_HOME_CORRUPT', messageOf(cause), { cause })
     })
     if (!octets) throw new PlatformError('VM_HOME_CORRUPT', `expected ${paths.home}`)
-    const generation = records.find(({ object }) => object === 'home')?.generation ?? 0
-    return openHome(octets, descriptor.vmId, generation, keys.of('home'))
+    return openHome(octets, descriptor.vmId, homeGeneration(records), keys.of('home'))
   }
 
   /** From now on there is no such VM; what is left of it is at the returned path. */

@@ -102,8 +102,13 @@ describe('the directories of the agent', () => {
 })
 
 describe('a VM that is moved', () => {
-  test('has the same id, disks, firmware variables and virtual TPM on the other host, and is locked on the first', async () => {
+  test('has the same id, disks, firmware variables, virtual TPM and snapshots on the other host, and is locked on the first', async () => {
     const made = await make('vm', true)
+    await a.vms.createSnapshot('vm', { name: 'cold' })
+    await a.vms.start('vm')
+    await a.vms.createSnapshot('vm', { name: 'live' })
+    await a.vms.stop('vm', { graceSeconds: 0 })
+    const snapshots = await a.vms.listSnapshots('vm')
     const before = await a.vms.show('vm')
     const directory = join(files, 'moved')
     const steps: string[] = []
@@ -142,6 +147,15 @@ describe('a VM that is moved', () => {
     expect(await readNvram(b, made.vmId)).toEqual(await readNvram(a, made.vmId))
     await b.vms.start('vm')
     await b.vms.stop('vm', { graceSeconds: 0 })
+
+    expect(await b.vms.listSnapshots('vm')).toMatchObject(
+      snapshots.map(({ allocatedOctets: _, ...snapshot }) => snapshot),
+    )
+    expect(await b.vms.revertSnapshot('vm', 'live')).toMatchObject({ state: 'running' })
+    await b.vms.stop('vm', { graceSeconds: 0 })
+    await b.vms.removeSnapshot('vm', 'live')
+    await b.vms.revertSnapshot('vm', 'cold')
+    expect(await findWideModes(b.directory)).toEqual([])
 
     await refused(a.vms.takeBack('vm'), 'VM_HAND_OVER')
     await refused(
@@ -219,6 +233,19 @@ describe('a copy', () => {
 })
 
 describe('an export', () => {
+  test('is refused while a snapshot of the VM is damaged, and made when that is removed', async () => {
+    await make('marked')
+    await a.vms.createSnapshot('marked', { name: 'bad' })
+    const { vmId } = await a.vms.show('marked')
+    const [bad] = await a.vms.listSnapshots('marked')
+    await rm(`${a.directory}/${vmId}/snapshots/${bad?.snapshotId}/nvram.luks`)
+    const directory = join(files, 'marked')
+    await refused(a.vms.export('marked', { directory }), 'VM_SNAPSHOT_CORRUPT')
+    await a.vms.removeSnapshot('marked', 'bad')
+    await a.vms.export('marked', { directory })
+    await a.vms.delete('marked')
+  })
+
   test('is refused for a VM that runs, a plain one, and a directory that is there', async () => {
     await make('vm')
     const to = (directory: string) => a.vms.export('vm', { directory })
@@ -263,6 +290,7 @@ describe('an import', () => {
   let good: string
   beforeAll(async () => {
     good = join(files, 'good')
+    await a.vms.createSnapshot('vm', { name: 'kept' })
     await a.vms.export('vm', { directory: good, move: true })
   })
 
@@ -310,6 +338,20 @@ describe('an import', () => {
     },
     'with a manifest of ten MiB': (directory) =>
       writeFile(join(directory, 'manifest.json'), ' '.repeat(10 * MIB)),
+    'without a part of a snapshot': async (directory) => {
+      const name = (await readdir(directory)).find((found) => /^snapshots.*home\.enc$/.test(found))
+      await rm(join(directory, name ?? ''))
+    },
+    'whose manifest hides a snapshot': (directory) =>
+      edit(directory, ({ parts }) => {
+        const kept = parts.filter(({ file }) => !file.startsWith('snapshots/'))
+        parts.splice(0, parts.length, ...kept)
+      }),
+    'whose snapshot is told of as another': async (directory) => {
+      const name = (await readdir(directory)).find((found) => found.endsWith('+snapshot.json'))
+      const path = join(directory, name ?? '')
+      await writeFile(path, (await readFile(path, 'utf8')).replace('"kept"', '"best"'))
+    },
     'with wrapped keys that were changed': async (directory) => {
       const path = join(directory, 'keys.json')
       await writeFile(path, `${await readFile(path, 'utf8')} `)

@@ -51,7 +51,8 @@ beforeAll(async () => {
   homeKey = key
   offer = {
     ...{ format: 1, vmId, exportId: newUuid(), hostId: 'host-b', cluster: 'lab' },
-    ...{ accelerator: 'tcg', directory: '/nowhere', nonce: toBase64url(randomOctets(32)) },
+    ...{ directory: '/nowhere', nonce: toBase64url(randomOctets(32)) },
+    ...{ shape: { accelerator: 'tcg', machine: 'pc-q35-7.2', disks: [] }, snapshots: [] },
     files: [
       { file: 'vm.json', content: await content('vm.json') },
       { file: 'keys.json', content: await content('keys.json') },

@@ -52,11 +52,18 @@ beforeAll(async () => {
   b = await hostOf(inventoryOfB)
   const made = await a.vms.create({
     ...{ name: 'vm', provider: 'kp', memoryMib: 128 },
-    disks: [{ name: 'root', from: join(files, 'guest.raw') }],
+    disks: [
+      { name: 'root', from: join(files, 'guest.raw') },
+      { name: 'spare', sizeOctets: 1024 * 1024 },
+      { name: 'data', sizeOctets: 1024 * 1024 },
+    ],
   })
   vmId = made.vmId
   await a.vms.start('vm')
   await counting(a)
+  // the guest goes on seeing the other disk where it is
+  await a.vms.removeDisk('vm', 'spare')
+  await a.vms.createSnapshot('vm', { name: 'kept' })
 }, BOOT_MS)
 
 afterAll(async () => {
@@ -181,7 +188,18 @@ describe('a VM that runs', () => {
     await expectStillAt(a, b, before)
   })
 
-  test('moves with its memory and virtual TPM while its guest goes on', async () => {
+  test('stays where it is when a snapshot of it was altered', async () => {
+    const [kept] = await a.vms.listSnapshots('vm')
+    const path = `${a.directory}/${vmId}/snapshots/${kept?.snapshotId}/snapshot.json`
+    const text = await readFile(path, 'utf8')
+    await writeFile(path, text.replace('"kept"', '"best"'))
+    const before = await counting(a)
+    expect(await move(a, b)).toMatchObject([failed('VM_LIVE'), failed('VM_SNAPSHOT_CORRUPT')])
+    await writeFile(path, text)
+    await expectStillAt(a, b, before)
+  })
+
+  test('moves with its memory, virtual TPM and snapshots while its guest goes on', async () => {
     const before = await counting(a)
     const line: Buffer[] = []
     const [sent, received] = await move(a, b, (chunk) => {
@@ -193,6 +211,7 @@ describe('a VM that runs', () => {
       { status: 'fulfilled', value: { state: 'running', vmId } },
     ])
     await counting(b, await counting(b, before))
+    expect(await b.vms.listSnapshots('vm')).toMatchObject([{ name: 'kept', memory: true }])
     expect(processesNaming(a.directory)).toEqual([])
     const text = Buffer.concat(line)
     expect(text.includes(COUNTER_MAGIC)).toBe(false)
@@ -290,7 +309,7 @@ describe('a VM that runs', () => {
     await expectStillAt(a, b, before)
   })
 
-  test('has its disks, firmware variables and virtual TPM when it is stopped and started where it moved to', async () => {
+  test('has its disks, firmware variables, virtual TPM and snapshots when it is stopped and started where it moved to', async () => {
     await a.vms.stop('vm', { graceSeconds: 0 })
     const guest = await readFile(join(files, 'guest.raw'))
     const octets = await a.vms.readDisk('vm', 'root', 0, 1024 * 1024)
@@ -302,9 +321,7 @@ describe('a VM that runs', () => {
     await expect(a.vms.send('vm', { to: 'localhost:1' })).rejects.toMatchObject({
       code: 'VM_STOPPED',
     })
-    await a.vms.createSnapshot('vm', { name: 'first' })
-    await expect(a.vms.send('vm', { to: 'localhost:1' })).rejects.toMatchObject({
-      code: 'VM_SNAPSHOTS',
-    })
+    await a.vms.revertSnapshot('vm', 'kept')
+    await counting(a)
   })
 })

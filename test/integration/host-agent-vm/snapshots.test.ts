@@ -168,7 +168,6 @@ describe('a snapshot of a stopped VM', () => {
       () => host.vms.growDisk('vm', 'root', 4 * MIB),
       () => host.vms.removeDisk('vm', 'tools'),
       () => host.vms.removeVtpm('vm'),
-      () => host.vms.export('vm', { directory: join(files, 'export') }),
     ]) {
       await refused(attempt(), 'VM_SNAPSHOTS')
     }
