@@ -235,6 +235,8 @@ export const VmDetails = Exactly({
   cpus: Type.Optional(Type.Integer()),
   vtpm: Type.Boolean(),
   nvramEncrypted: Type.Boolean({ description: 'whether the variables of the firmware are' }),
+  /** Of a VM that runs: its virtual TPM ended before it, and answers the guest no more. */
+  vtpmEnded: Type.Optional(Type.Literal(true)),
   vtpmCertificates: Type.Optional(Type.Array(Type.String())),
   disks: Type.Array(Exactly({ name: Name, sizeOctets: Type.Integer(), format: Type.String() })),
   accelerator: Type.Optional(Type.String()),
@@ -401,7 +403,12 @@ export const listAgentVms = operation({
   method: 'GET',
   path: `${BASE}/vms`,
   status: 200,
-  answer: Exactly({ vms: Type.Array(VmDetails) }),
+  answer: Exactly({
+    vms: Type.Array(VmDetails),
+    unreadable: Type.Array(
+      Exactly({ vmId: Uuid, message: Type.String() }, 'a VM that nothing can be said of, and why'),
+    ),
+  }),
 })
 
 export const showVm = operation({

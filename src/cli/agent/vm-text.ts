@@ -14,7 +14,7 @@ export function printVm(output: Output, vm: VmDetails): void {
       ['memory', vm.memoryMib === undefined ? undefined : `${vm.memoryMib} MiB`],
       ['processors', vm.cpus === undefined ? undefined : String(vm.cpus)],
       ['firmware variables', vm.nvramEncrypted ? 'encrypted' : 'not encrypted'],
-      ['virtual TPM', vm.vtpm ? 'yes' : 'no'],
+      ['virtual TPM', vm.vtpmEnded ? 'ended: stop and start the VM' : vm.vtpm ? 'yes' : 'no'],
       ['accelerator', vm.accelerator],
       ['process', vm.pid === undefined ? undefined : String(vm.pid)],
       ['handed over', vm.handedOverAt && `${vm.handedOverAt}: locked here`],

@@ -73,8 +73,11 @@ export function addVmCommands(program: Command): void {
     .addHelpText('after', examples('sigillo-agent vm list', 'sigillo-agent vm list --json'))
     .action(async (_options: unknown, command: Command) => {
       await using agent = connectAgent(command)
-      const { vms } = await agent.client.call(listAgentVms, {})
-      agent.output.data({ vms }, () =>
+      const { vms, unreadable } = await agent.client.call(listAgentVms, {})
+      for (const { vmId, message } of unreadable) {
+        agent.output.note(`VM ${vmId} is left out, it cannot be read: ${message}`)
+      }
+      agent.output.data({ vms, unreadable }, () =>
         table([
           ['VM', 'STATE', 'PROVIDER', 'DISKS', 'VTPM', 'ID'],
           ...vms.map((v) => [

@@ -30,7 +30,10 @@ export function addVmRoutes(app: App, deps: StartDeps): void {
   addOperation(app, rewrapVmKeys, LOCAL, async ({ body }) =>
     startTask(deps, 'keys.rewrap', { request: body }),
   )
-  addOperation(app, listAgentVms, LOCAL, async () => ({ vms: [...(await vms.list())] }))
+  addOperation(app, listAgentVms, LOCAL, async () => ({
+    vms: [...(await vms.list())],
+    unreadable: [...(await vms.listUnreadable())],
+  }))
   addOperation(app, showVm, LOCAL, async ({ params }) => vms.show(params.vm))
   addOperation(app, createVm, LOCAL, async ({ body }) =>
     startTask(deps, 'vm.create', { request: body }),

@@ -199,7 +199,7 @@ export async function settleMachine(
   hasVtpm: boolean,
   run: { readonly wasSeen: boolean },
 ): Promise<void> {
-  const record = await readRunRecord(paths).catch(() => undefined)
+  const record = await readRunRecord(paths)
   const qemu = record?.qemu ?? (await identifyByPidFile(paths.qemuPid, paths.run))
   const swtpm = record?.swtpm ?? (await identifyByPidFile(paths.swtpmPid, paths.run))
   if (qemu && !(await endProcess(qemu, KILL_TIMEOUT_MS))) {
@@ -240,8 +240,16 @@ async function wordsOf(logFile: string): Promise<string> {
   return shorten(Buffer.from(log ?? []).toString('latin1'))
 }
 
+/** The record, or where it cannot be read what the programs that run say of themselves: a start was finished either way. */
 async function readRunRecord(paths: VmPaths): Promise<RunRecord | undefined> {
-  return (await isThere(paths.runRecord))
-    ? readRecord(paths.runRecord, RunRecord, 'run.json')
-    : undefined
+  if (!(await isThere(paths.runRecord))) return undefined
+  return readRecord(paths.runRecord, RunRecord, 'run.json').catch(() => findPrograms(paths))
+}
+
+async function findPrograms(paths: VmPaths): Promise<RunRecord | undefined> {
+  const qemu = await identifyByPidFile(paths.qemuPid, paths.run)
+  if (!qemu) return undefined
+  const swtpm = await identifyByPidFile(paths.swtpmPid, paths.run)
+  const isKvm = (await identifyByPidFile(paths.qemuPid, 'accel=kvm')) !== undefined
+  return { format: 1, accelerator: isKvm ? 'kvm' : 'tcg', qemu, ...(swtpm ? { swtpm } : {}) }
 }

@@ -1,6 +1,7 @@
 import type { VmState } from '../../api/control-plane.js'
 import type { VmDetails } from '../../api/host-agent.js'
 import { readLock, type VmLock } from './lock.js'
+import { isAlive } from './processes.js'
 import type { Home } from './records.js'
 import { findRunning } from './run.js'
 import { isRunning } from './running.js'
@@ -34,6 +35,7 @@ export async function detailsOf(
     ...(home ? { memoryMib: home.memoryMib, cpus: home.cpus } : {}),
     ...(home && vtpm ? { vtpmCertificates: [...(await readVtpmCertificates(vm.paths))] } : {}),
     ...(vm.exported ? { handedOverAt: vm.exported.exportedAt } : {}),
+    ...(record?.swtpm && !(await isAlive(record.swtpm)) ? { vtpmEnded: true as const } : {}),
     ...(record ? { accelerator: record.accelerator, pid: record.qemu.pid } : {}),
   }
 }

@@ -10,7 +10,7 @@ import { KeyedQueue } from './keyed-queue.js'
 import { lockReasonOf, removeLock, writeLock } from './lock.js'
 import { settleChange } from './pending-change.js'
 import type { Inventory, KeyClient, VtpmWitness } from './ports.js'
-import { watchProcess } from './processes.js'
+import { isAlive, watchProcess } from './processes.js'
 import type { Programs } from './programs.js'
 import type { Home, RunRecord } from './records.js'
 import { findRunning, isUnsettled, settleMachine } from './run.js'
@@ -237,7 +237,7 @@ export class VmHost implements Disposable {
   }
 
   /** A guest that powered itself off leaves a vTPM state to be recorded. */
-  watch(vm: StoredVm, { qemu }: RunRecord): void {
+  watch(vm: StoredVm, { qemu, swtpm }: RunRecord): void {
     const { vmId, name } = vm.descriptor
     const settleEnded = async () => {
       if ((await findRunning(vm.paths)) || !(await isUnsettled(vm.paths))) return
@@ -253,7 +253,21 @@ export class VmHost implements Disposable {
         this.logger.error({ event: 'vm.settle-failed', vmId, reason }, 'a VM could not be settled')
       })
     }
-    this.#watches.set(vmId, watchProcess(qemu, onEnd))
+    const onVtpmEnd = async () => {
+      if (!(await isAlive(qemu))) return
+      const message =
+        'the virtual TPM of a VM ended before it: the VM has to be stopped and started'
+      this.logger.error({ event: 'vm.vtpm-ended', vmId, name }, message)
+    }
+    const watches = [
+      watchProcess(qemu, onEnd),
+      ...(swtpm ? [watchProcess(swtpm, () => void onVtpmEnd())] : []),
+    ]
+    this.#watches.set(vmId, {
+      [Symbol.dispose]: () => {
+        for (const watch of watches) watch[Symbol.dispose]()
+      },
+    })
   }
 
   /** @throws PlatformError `VM_RUNNING`; `VM_IN_LIBVIRT` where not the agent runs the VM, stopped or not */

@@ -32,6 +32,11 @@ export interface StoredVm {
   readonly exported?: ExportedMark
 }
 
+export interface UnreadableVm {
+  readonly vmId: string
+  readonly error: unknown
+}
+
 /** The directory with the VMs of this host: one directory for each, named by its id. */
 export class VmStore {
   readonly directory: string
@@ -64,17 +69,12 @@ export class VmStore {
 
   /** All VMs by name. One whose descriptor cannot be read is logged and left out. */
   async list(): Promise<readonly StoredVm[]> {
-    const vms: StoredVm[] = []
-    for (const vmId of await this.#entries(isUuid)) {
-      if (await isThere(pathsOf(`${this.directory}/${vmId}`).receiving)) continue
-      try {
-        vms.push(await this.#read(vmId))
-      } catch (error) {
-        const reason = messageOf(error)
-        this.#logger.error({ event: 'vm.unreadable', vmId, reason }, 'a VM cannot be read')
-      }
-    }
-    return vms.sort((a, b) => (a.descriptor.name < b.descriptor.name ? -1 : 1))
+    return (await this.#readAll()).vms
+  }
+
+  /** Those that `list` leaves out, and why. */
+  async listUnreadable(): Promise<readonly UnreadableVm[]> {
+    return (await this.#readAll()).unreadable
   }
 
   async has(name: string): Promise<boolean> {
@@ -83,10 +83,12 @@ export class VmStore {
 
   /** @param vm its id or its name @throws PlatformError `VM_NOT_FOUND`; `VM_DESCRIPTOR_CORRUPT` where directories are links */
   async find(vm: string): Promise<StoredVm> {
-    const vms = await this.list()
+    const { vms, unreadable } = await this.#readAll()
     const found =
       vms.find(({ descriptor }) => descriptor.vmId === vm) ??
       vms.find(({ descriptor }) => descriptor.name === vm)
+    const odd = unreadable.find(({ vmId }) => vmId === vm)
+    if (odd) throw odd.error
     if (!found) throw new PlatformError('VM_NOT_FOUND', `no VM ${vm} is on this host`)
     await requireOwnDirectories(found.paths)
     return found
@@ -178,6 +180,23 @@ export class VmStore {
     return entries.flatMap((entry) =>
       entry.isDirectory() && isWanted(entry.name) ? [entry.name] : [],
     )
+  }
+
+  async #readAll(): Promise<{ vms: StoredVm[]; unreadable: UnreadableVm[] }> {
+    const vms: StoredVm[] = []
+    const unreadable: UnreadableVm[] = []
+    for (const vmId of await this.#entries(isUuid)) {
+      if (await isThere(pathsOf(`${this.directory}/${vmId}`).receiving)) continue
+      try {
+        vms.push(await this.#read(vmId))
+      } catch (error) {
+        const reason = messageOf(error)
+        this.#logger.error({ event: 'vm.unreadable', vmId, reason }, 'a VM cannot be read')
+        unreadable.push({ vmId, error })
+      }
+    }
+    vms.sort((a, b) => (a.descriptor.name < b.descriptor.name ? -1 : 1))
+    return { vms, unreadable }
   }
 
   async #read(vmId: string): Promise<StoredVm> {

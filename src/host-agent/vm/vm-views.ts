@@ -1,6 +1,6 @@
 import type { KeyView, VmDetails } from '../../api/host-agent.js'
 import type { Assurance } from '../../api/key-provider.js'
-import { isPlatformError, PlatformError } from '../../core/errors.js'
+import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { diskFileOf, readDiskFile } from './disk-file.js'
 import { lockReasonOf } from './lock.js'
 import type { Home } from './records.js'
@@ -18,6 +18,8 @@ const MAX_READ_OCTETS = 1024 * 1024
 export interface VmViews {
   /** What is known without keys: no memory, processors or certificates. */
   list(): Promise<readonly VmDetails[]>
+  /** Directories of VMs that `list` leaves out since nothing says what they are, and why. */
+  listUnreadable(): Promise<readonly { readonly vmId: string; readonly message: string }[]>
   /**
    * A VM whose keys cannot be had now is shown as far as it is known without them.
    *
@@ -77,6 +79,13 @@ export function createVmViews(host: VmHost): VmViews {
     list: async () => {
       await store.prepare()
       return Promise.all((await store.list()).map((vm) => detailsOf(vm)))
+    },
+
+    listUnreadable: async () => {
+      await store.prepare()
+      return (await store.listUnreadable()).map(({ vmId, error }) => ({
+        ...{ vmId, message: messageOf(error) },
+      }))
     },
 
     show: (name) =>

@@ -340,7 +340,14 @@ test('a VM whose descriptor was altered shows no home', async () => {
   await expect(host.vms.show('web-2')).rejects.toMatchObject({ code: 'VM_HOME_CORRUPT' })
   await writeFile(path, '{')
   expect(await host.vms.list()).toEqual([])
+  expect(await host.vms.listUnreadable()).toEqual([
+    { vmId: vm?.vmId, message: 'vm.json is not JSON text' },
+  ])
+  await expect(host.vms.show(vm?.vmId ?? '')).rejects.toMatchObject({
+    code: 'VM_DESCRIPTOR_CORRUPT',
+  })
   await writeFile(path, text)
+  expect(await host.vms.listUnreadable()).toEqual([])
 })
 
 test('deletes a VM, and the authority being away does not matter', async () => {

@@ -1,10 +1,12 @@
-import { readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PlatformError } from '../../../src/core/errors.js'
 import { DEFAULT_FIRMWARE, findKvmDefect } from '../../../src/host-agent/vm/accelerator.js'
 import { identify, isAlive } from '../../../src/host-agent/vm/processes.js'
 import { DEFAULT_PROGRAMS } from '../../../src/host-agent/vm/programs.js'
 import { Qmp } from '../../../src/host-agent/vm/qmp.js'
+import { memoryLogger } from '../../helpers/memory-logger.js'
 import { startAndDie } from './killed.js'
 import {
   createTestHost,
@@ -159,6 +161,39 @@ test('a VM whose QEMU ends by itself is settled and reported, with the disk that
   expect(await readdir(folder)).not.toContain('run')
   expect(processesNaming(folder)).toEqual([])
   await host.vms.removeDisk('vm', 'late')
+})
+
+test('a VM whose virtual TPM was killed is shown as such, and has it again when it is started anew', async () => {
+  const { logger, lines } = memoryLogger()
+  await using watching = host.restart({ logger })
+  await watching.start('vm')
+  const [swtpm = 0] = processesNaming(`${folder}/run/tpm.sock`).filter((pid) =>
+    readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('swtpm'),
+  )
+  process.kill(swtpm, 'SIGKILL')
+  await expect
+    .poll(() => lines.filter((line) => line.includes('vm.vtpm-ended')).length, { timeout: 10_000 })
+    .toBe(1)
+  expect(await watching.show('vm')).toMatchObject({ state: 'running', vtpmEnded: true })
+  await watching.stop('vm', { graceSeconds: 0 })
+  const again = await watching.start('vm')
+  expect(again.vtpmEnded).toBeUndefined()
+  await watching.stop('vm', { graceSeconds: 0 })
+  expect(processesNaming(folder)).toEqual([])
+})
+
+test('a VM whose run record cannot be read is shown, stopped, and keeps no other from being listed', async () => {
+  const { pid } = await host.vms.start('vm')
+  await writeFile(`${folder}/run/run.json`, '{')
+  expect(await host.vms.list()).toMatchObject([{ state: 'running', pid, accelerator: 'tcg' }])
+  await expect(host.vms.start('vm')).rejects.toMatchObject({ code: 'VM_RUNNING' })
+  await host.vms.stop('vm', { graceSeconds: 0 })
+  expect(processesNaming(folder)).toEqual([])
+  await mkdir(`${folder}/run`)
+  await writeFile(`${folder}/run/run.json`, '{')
+  expect(await host.vms.list()).toMatchObject([{ state: 'stopped' }])
+  expect(await host.vms.start('vm')).toMatchObject({ state: 'running' })
+  await host.vms.stop('vm', { graceSeconds: 0 })
 })
 
 test('a VM that crashed with its agent starts from the state that it had reached', async () => {
