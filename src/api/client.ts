@@ -29,7 +29,7 @@ export interface Client extends AsyncDisposable {
   /**
    * Calls an operation once.
    *
-   * @throws AnsweredError with the code of the problem document; `AUTHORITY_UNREACHABLE` where nobody answers in
+   * @throws AnsweredError with the code of the problem document; `AUTHORITY_UNREACHABLE`, on a socket `AGENT_UNREACHABLE`, where nobody answers in
    *   time or what answers is not what the operation says
    */
   call<O extends Operation<TObject, TObject, TSchema, TSchema>>(
@@ -79,6 +79,18 @@ export function createClient(options: ClientOptions): Client {
       for (const [name, value] of Object.entries(input.query ?? {})) {
         if (value !== undefined) url.searchParams.set(name, String(value))
       }
+      const unreachable = (why: string, cause?: unknown): PlatformError =>
+        options.socketPath === undefined
+          ? new PlatformError(
+              'AUTHORITY_UNREACHABLE',
+              `no usable answer from ${url.origin}: ${why}`,
+              { cause },
+            )
+          : new PlatformError(
+              'AGENT_UNREACHABLE',
+              `no usable answer on the socket ${options.socketPath}: ${why}`,
+              { cause },
+            )
       const { status, body } = await send(url, {
         method: operation.method,
         dispatcher,
@@ -94,10 +106,16 @@ export function createClient(options: ClientOptions): Client {
         signal: signal
           ? AbortSignal.any([AbortSignal.timeout(timeout), signal])
           : AbortSignal.timeout(timeout),
+      }).catch((cause: unknown) => {
+        throw unreachable(messageOf(cause), cause)
       })
-      if (status !== operation.status) throw answeredError(url, status, body)
+      if (status !== operation.status) {
+        throw (
+          answeredError(status, body) ?? unreachable(`status ${status} without a problem document`)
+        )
+      }
       if (!Value.Check(operation.answer, body)) {
-        throw unreachableAuthority(url, `${operation.id} was not answered in the expected form`)
+        throw unreachable(`${operation.id} was not answered in the expected form`)
       }
       return body as AnswerOf<typeof operation>
     },
@@ -111,6 +129,10 @@ function fillPath(path: string, params: Readonly<Record<string, unknown>>): stri
   return path.replace(/:([A-Za-z]+)/g, (_, name: string) => {
     const value = params[name]
     if (typeof value !== 'string') throw new TypeError(`no parameter ${name} for ${path}`)
+    // a part that is no name but a way to another path
+    if (value === '.' || value === '..') {
+      throw new PlatformError('REQUEST_INVALID', `expected ${name}, found ${value}`)
+    }
     return encodeURIComponent(value)
   })
 }
@@ -119,19 +141,13 @@ async function send(
   url: URL,
   options: Parameters<typeof request>[1] & object,
 ): Promise<{ readonly status: number; readonly body: unknown }> {
-  try {
-    const answer = await request(url, options)
-    const text = await answer.body.text()
-    return { status: answer.statusCode, body: text === '' ? undefined : JSON.parse(text) }
-  } catch (cause) {
-    throw unreachableAuthority(url, messageOf(cause), cause)
-  }
+  const answer = await request(url, options)
+  const text = await answer.body.text()
+  return { status: answer.statusCode, body: text === '' ? undefined : JSON.parse(text) }
 }
 
-function answeredError(url: URL, status: number, body: unknown): PlatformError {
-  if (!Value.Check(Problem, body)) {
-    return unreachableAuthority(url, `status ${status} without a problem document`)
-  }
+function answeredError(status: number, body: unknown): AnsweredError | undefined {
+  if (!Value.Check(Problem, body)) return undefined
   const { code, title, detail, requestId } = body
   const message = detail ?? title
   return isErrorCode(code)
@@ -141,10 +157,4 @@ function answeredError(url: URL, status: number, body: unknown): PlatformError {
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERROR_CODES, code)
-}
-
-function unreachableAuthority(url: URL, why: string, cause?: unknown): PlatformError {
-  return new PlatformError('AUTHORITY_UNREACHABLE', `no usable answer from ${url.origin}: ${why}`, {
-    cause,
-  })
 }

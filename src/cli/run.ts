@@ -11,6 +11,8 @@ export const EXIT_REFUSED = 3
 /** What a person can do about an error, where there is something. */
 const HINTS: Partial<Record<ErrorCode, string>> = {
   AUTHORITY_UNREACHABLE: 'is the service running, and does the URL name it?',
+  AGENT_UNREACHABLE:
+    'is the agent running (systemctl status sigillo-agent), and is this its socket? say another with --socket',
   UNAUTHENTICATED: 'log in (sigillo login NAME), or check the file with the token (--token-file)',
   FORBIDDEN: 'see what you may do: sigillo whoami',
   FILE_MODE: 'chmod 600 the file',
@@ -19,6 +21,7 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   KEY_TPM_PCRS:
     'boot the authority as before; where a running one has the key in memory: sigillo provider rebind-tpm NAME',
   VM_RUNNING: 'stop it first: sigillo-agent vm stop NAME',
+  VM_SNAPSHOTS: 'see them: sigillo-agent vm snapshot list NAME',
   VM_BUSY: 'see what it is: sigillo-agent task list',
   VM_HOME_PLAIN: 'encrypt the home too: sigillo-agent vm encrypt NAME --provider PROVIDER',
   HOST_KEY_NOT_BACKED_UP: 'back it up: sigillo native backup NAME --out FILE',

@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from 'commander'
 import type { VmCreate, VmParts } from '../api/host-agent.js'
 import { PlatformError } from '../core/errors.js'
 import { size } from './values.js'
@@ -31,8 +32,7 @@ export function vmSpecOf(name: string, options: VmOptions): VmCreate {
   const disk = (text: string, isPlain: boolean) => {
     const [disk = '', ...rest] = text.split('=')
     const value = rest.join('=')
-    const content = value.includes('/') ? { from: value } : { sizeOctets: size(value) }
-    return { name: disk, ...content, ...(isPlain ? { plain: true } : {}) }
+    return { name: disk, ...contentOf(text, value), ...(isPlain ? { plain: true } : {}) }
   }
   return {
     name,
@@ -54,5 +54,20 @@ export function partsOf(options: PartOptions): VmParts & { compare: 'all' | 'sam
     ...(vtpm ? { vtpm } : {}),
     ...(disk ? { disks: [...disk] } : {}),
     compare: options.compareAll ? 'all' : 'samples',
+  }
+}
+
+function contentOf(
+  option: string,
+  value: string,
+): Pick<VmCreate['disks'][number], 'from' | 'sizeOctets'> {
+  if (value.includes('/')) return { from: value }
+  try {
+    return { sizeOctets: size(value) }
+  } catch (cause) {
+    if (!(cause instanceof InvalidArgumentError)) throw cause
+    throw new InvalidArgumentError(
+      `expected NAME=SIZE such as root=20G, or NAME=/PATH of an image, found ${option}`,
+    )
   }
 }

@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   UNAVAILABLE: { status: 503, title: 'the service cannot answer now' },
   SEALED: { status: 503, title: 'the service is sealed' },
   AUTHORITY_UNREACHABLE: { status: 503, title: 'the authority does not answer' },
+  AGENT_UNREACHABLE: { status: 503, title: 'the agent does not answer on its socket' },
 
   // tokens
   TOKEN_TOO_LARGE: { status: 401, title: 'a token is larger than a token may be' },

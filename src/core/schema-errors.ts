@@ -4,6 +4,8 @@ import { Value } from 'typebox/value'
 /** What a check of a value against a schema reports; the part of it that is told. */
 interface SchemaError {
   readonly keyword: string
+  /** Where in the schema it is, as the fragment of a URI: `#/properties/name`. */
+  readonly schemaPath: string
   readonly instancePath: string
   readonly message: string
   readonly params: object
@@ -40,11 +42,12 @@ export function misfitOf(schema: TSchema, value: unknown): string | undefined {
   const path = JSON.stringify(error.instancePath)
     .slice(1, MAX_PATH_CHARACTERS + 1)
     .replace(/"$/, '')
-  return `${path} ${expectation(error, errors)}`
+  return `${path} ${expectation(schema, error, errors)}`
 }
 
-function expectation(error: SchemaError, errors: readonly SchemaError[]): string {
+function expectation(schema: TSchema, error: SchemaError, errors: readonly SchemaError[]): string {
   if (error.keyword === 'boolean') return 'is not allowed'
+  if (error.keyword === 'pattern') return `${error.message}${descriptionOf(schema, error)}`
   if (error.keyword !== 'const') return error.message
   // One error for each word that a choice has
   const allowed = errors.flatMap(({ keyword, instancePath, params }) =>
@@ -53,6 +56,16 @@ function expectation(error: SchemaError, errors: readonly SchemaError[]): string
       : [],
   )
   return `must be ${allowed.join(' or ')}`
+}
+
+/** What the schema says in words of what has this pattern: ` (UUID in lower case)`. */
+function descriptionOf(schema: TSchema, { schemaPath }: SchemaError): string {
+  let found: unknown = schema
+  for (const part of schemaPath.split('/').slice(1)) {
+    found = (found as Readonly<Record<string, unknown>> | undefined)?.[part]
+  }
+  const { description } = (found ?? {}) as { readonly description?: unknown }
+  return typeof description === 'string' ? ` (${description})` : ''
 }
 
 /** The kinds of a union, where one member has another word in each of them. */

@@ -67,8 +67,10 @@ const callerDoors = new WeakMap<object, CallerAccess>()
  */
 export async function createApp(options: AppOptions): Promise<App> {
   const known = new WeakSet<FastifyRequest>()
+  const audienceOf = (request: FastifyRequest) =>
+    options.local ? 'owner' : known.has(request) ? 'known' : 'unknown'
   const answer = (error: unknown, request: FastifyRequest, reply: FastifyReply) =>
-    sendProblem(options.logger, error, request, reply, known.has(request) ? 'known' : 'unknown')
+    sendProblem(options.logger, error, request, reply, audienceOf(request))
   const loggerInstance: FastifyBaseLogger = options.logger
 
   const app = fastify({

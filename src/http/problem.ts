@@ -11,14 +11,15 @@ const FRAMEWORK_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_MAX_PARAM_LENGTH: 'NOT_FOUND',
 }
 
-/** What a caller may be told beyond code and title. */
-export type Audience = 'known' | 'unknown'
+/** What a caller may be told beyond code and title. `owner`: of the process, who can read its files and its log. */
+export type Audience = 'owner' | 'known' | 'unknown'
 
 /**
  * Answers an error as a problem document, and logs what the answer leaves out.
  *
  * An error with status 401 is always answered as `UNAUTHENTICATED`: which check failed is for the audit record. An
- * error that is not ours is `INTERNAL` without a word of it. `detail` goes to known callers; unknown ones get it for
+ * error that is not ours is `INTERNAL` without a word of it. `detail` goes to the owner of the process, and unless our own
+ * state is at fault to known callers; unknown ones get it for
  * `REQUEST_INVALID` alone, where it tells about their own input and nothing else.
  *
  * @see RFC 9457
@@ -35,8 +36,7 @@ export function sendProblem(
   logProblem(log, error, problem, request)
   const code = ERROR_CODES[found].status === 401 ? 'UNAUTHENTICATED' : found
   const { status, title } = ERROR_CODES[code]
-  const mayKnow =
-    audience === 'known' ? status !== 401 && status !== 500 : code === 'REQUEST_INVALID'
+  const mayKnow = isFor(audience, code)
   if (problem instanceof RateLimitedError) {
     void reply.header('retry-after', problem.retryAfterSeconds)
   }
@@ -54,6 +54,12 @@ export function sendProblem(
         ...(mayKnow ? { detail: problem.message } : {}),
       }),
     )
+}
+
+function isFor(audience: Audience, code: ErrorCode): boolean {
+  const { status } = ERROR_CODES[code]
+  if (audience === 'unknown') return code === 'REQUEST_INVALID'
+  return status !== 401 && (audience === 'owner' ? code !== 'INTERNAL' : status !== 500)
 }
 
 function platformErrorOf(error: unknown): PlatformError {

@@ -100,7 +100,15 @@ describe('every command', () => {
       1,
       'either --provider or --plain',
     ],
+    ['a disk without a size', ['vm', 'create', 'a', '--disk', 'root'], 2, 'NAME=SIZE such as'],
     ['a decryption by mistake', ['vm', 'decrypt', 'a'], 1, '--yes'],
+    ['a name that is a way', ['vm', 'show', '..'], 1, 'expected vm, found ..'],
+    [
+      'no agent on the socket',
+      ['vm', 'list', '--socket', '/nonexistent.sock'],
+      1,
+      'socket /nonexistent.sock: connect ENOENT /nonexistent.sock (AGENT_UNREACHABLE)',
+    ],
   ])('of the agent says what is wrong: %s', async (_, args, status, words) => {
     const outcome = await run('agent-main', ...args)
     expect(outcome.err).toContain(words)

@@ -1,6 +1,8 @@
 import { type TSchema, Type } from 'typebox'
 import { describe, expect, test } from 'vitest'
+import { Name } from '../../../src/api/common.js'
 import { createVmTask } from '../../../src/api/tasks.js'
+import { NAME_PATTERN } from '../../../src/core/names.js'
 import { newUuid } from '../../../src/core/random.js'
 import { misfitOf } from '../../../src/core/schema-errors.js'
 
@@ -13,6 +15,13 @@ describe('a value that does not fit its schema', () => {
     expect(misfitOf(schema, { a: 'text' })).toBe('/a must be integer')
     expect(misfitOf(schema, { a: 1, b: 'y' })).toBe('/b must be x')
     expect(misfitOf(schema, {})).toBe(' must have required properties a')
+  })
+
+  test('is told in words what a pattern stands for', () => {
+    const schema = Type.Object({ items: Type.Array(Type.Object({ name: Name })) })
+    expect(misfitOf(schema, { items: [{ name: 'a' }, { name: 'A b' }] })).toBe(
+      `/items/1/name must match pattern "${NAME_PATTERN}" (lower-case name: letters, digits, dot, hyphen and underscore)`,
+    )
   })
 
   test('has its own names quoted and cut', () => {

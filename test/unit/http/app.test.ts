@@ -8,6 +8,7 @@ import {
   type App,
   addHealthRoutes,
   addOperation,
+  createApp,
   createRegistry,
   noteCheck,
   routesOf,
@@ -334,6 +335,22 @@ describe('problems', () => {
     })
     const logged = lines.find((line) => line.includes('request.failed'))
     expect(logged).toContain(answer.headers['x-request-id'])
+  })
+
+  test('what is wrong with its own state a process says to its owner, on its unix socket, alone', async () => {
+    thrown = new PlatformError('VM_DESCRIPTOR_CORRUPT', 'run.json is not JSON text')
+    const known = await app.inject({ url: '/private/fails', headers: as(ADMIN) })
+    expect(known.body).not.toContain('run.json')
+    await using local = await createApp({
+      ...{ logger: memoryLogger().logger, name: 'agent', bodyLimitOctets: 1024, local: true },
+    })
+    const fails = { id: 'fails', summary: '', method: 'GET', path: '/fails', status: 200 } as const
+    addOperation(local, operation({ ...fails, answer: Empty }), { access: 'local' }, async () => {
+      throw thrown
+    })
+    expect((await local.inject('/fails')).json().detail).toBe('run.json is not JSON text')
+    thrown = new PlatformError('INTERNAL', SECRET_TEXT)
+    expect((await local.inject('/fails')).body).not.toContain(SECRET_TEXT)
   })
 
   test('a token never reaches the log', async () => {
