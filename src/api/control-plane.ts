@@ -131,6 +131,13 @@ export const issueVtpmCertificate = operation({
       manufacturer: Type.String({ pattern: '^id:[0-9A-Fa-f]{8}$' }),
       model: Type.String({ pattern: '^[A-Za-z0-9 ._-]{1,64}$' }),
       version: Type.String({ pattern: '^id:[0-9A-Fa-f]{1,16}$' }),
+      specification: Type.Optional(
+        Exactly({
+          family: Type.String({ pattern: '^[0-9.]{1,16}$' }),
+          level: Type.Integer({ minimum: 0, maximum: 65_535 }),
+          revision: Type.Integer({ minimum: 0, maximum: 65_535 }),
+        }),
+      ),
     }),
   }),
   answer: Exactly({ certificate: Octets(8192, 'DER') }),

@@ -3,7 +3,6 @@ import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'no
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
-  CRLDistributionPointsExtension,
   cryptoProvider,
   ExtendedKeyUsageExtension,
   type Extension,
@@ -16,7 +15,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509'
-import { toHex, view } from '../core/bytes.js'
+import { toHex } from '../core/bytes.js'
 import { messageOf, PlatformError } from '../core/errors.js'
 import { randomOctets } from '../core/random.js'
 import { certificatePem } from './certificate.js'
@@ -31,8 +30,6 @@ const BACKDATE_MS = 5 * 60 * 1000
 
 const EKU_SERVER = '1.3.6.1.5.5.7.3.1'
 const EKU_CLIENT = '1.3.6.1.5.5.7.3.2'
-const EKU_EK_CERTIFICATE = '2.23.133.8.1'
-const EKU_PLATFORM_CERTIFICATE = '2.23.133.8.2'
 
 export type AuthorityKeyType = 'p256' | 'p384' | 'rsa3072'
 
@@ -202,86 +199,8 @@ async function issueTlsCertificate(
   }
 }
 
-/**
- * Certifies the endorsement key of a (virtual) TPM.
- *
- * The platform certificate is an ordinary certificate of the same key, as libtpms' tools make it, and no attribute
- * certificate of the TCG's platform profile.
- *
- * @returns DER
- * @see TCG EK Credential Profile 2.x, clause 3
- */
-export async function issueEkCertificate(
-  authority: Authority,
-  options: {
-    /** SubjectPublicKeyInfo, DER. */
-    readonly publicKey: Uint8Array
-    readonly subjectName: string
-    readonly tpm: {
-      readonly manufacturer: string
-      readonly model: string
-      readonly version: string
-    }
-    readonly kind: 'ek' | 'platform'
-    readonly subjectAltUris: readonly string[]
-    /** Where anybody finds the revocation list of the authority. */
-    readonly revocationListUrl?: string
-    readonly validityDays: number
-    readonly now: number
-  },
-): Promise<Uint8Array> {
-  const { revocationListUrl: url } = options
-  const certificate = await issue({
-    subject: nameOf(options.subjectName),
-    publicKey: new PublicKey(view(options.publicKey)),
-    signer: authority.signer,
-    validityDays: options.validityDays,
-    now: options.now,
-    extensions: [
-      ...ekExtensions(options),
-      ...(url === undefined ? [] : [new CRLDistributionPointsExtension([url])]),
-    ],
-  })
-  return new Uint8Array(certificate.rawData)
-}
-
-/** What a certificate of an endorsement key says beside names, key and dates. */
-export function ekExtensions(options: {
-  readonly publicKey: Uint8Array
-  readonly tpm: {
-    readonly manufacturer: string
-    readonly model: string
-    readonly version: string
-  }
-  readonly kind: 'ek' | 'platform'
-  readonly subjectAltUris: readonly string[]
-}): readonly Extension[] {
-  const isEk = options.kind === 'ek'
-  const publicKey = createPublicKey({ key: view(options.publicKey), type: 'spki', format: 'der' })
-  const usage =
-    publicKey.asymmetricKeyType === 'rsa'
-      ? KeyUsageFlags.keyEncipherment
-      : KeyUsageFlags.keyAgreement
-  const tpmName = new Name([
-    { '2.23.133.2.1': [{ utf8String: options.tpm.manufacturer }] },
-    { '2.23.133.2.2': [{ utf8String: options.tpm.model }] },
-    { '2.23.133.2.3': [{ utf8String: options.tpm.version }] },
-  ])
-  return [
-    new BasicConstraintsExtension(false, undefined, true),
-    new KeyUsagesExtension(usage, true),
-    new ExtendedKeyUsageExtension([isEk ? EKU_EK_CERTIFICATE : EKU_PLATFORM_CERTIFICATE]),
-    new SubjectAlternativeNameExtension(
-      [
-        { type: 'dn' as const, value: tpmName.toString() },
-        ...options.subjectAltUris.map((value) => ({ type: 'url' as const, value })),
-      ],
-      true,
-    ),
-  ]
-}
-
-async function issue(options: {
+/** @internal used by the functions of this folder */
+export async function issue(options: {
   readonly subject: Name
   readonly publicKey: webcrypto.CryptoKey | PublicKey
   readonly signer:

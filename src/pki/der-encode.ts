@@ -21,6 +21,10 @@ export function encodeOctetString(octets: Uint8Array): Uint8Array {
   return encodeDer(TAG.octetString, octets)
 }
 
+export function encodeUtf8String(text: string): Uint8Array {
+  return encodeDer(TAG.utf8String, utf8(text))
+}
+
 export function encodeNull(): Uint8Array {
   return encodeDer(TAG.null)
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { concat } from '../core/bytes.js'
-import { ekExtensions, nameOf } from './authority.js'
+import { nameOf } from './authority.js'
 import { TAG } from './der.js'
 import {
   encodeDer,
@@ -10,6 +10,7 @@ import {
   encodeOctetString,
   encodeSequence,
 } from './der-encode.js'
+import { type EkSubject, ekExtensions } from './ek-certificate.js'
 
 const NO_SIGNATURE = '1.3.6.1.5.5.7.6.2'
 const EXTENSION_REQUEST = '1.2.840.113549.1.9.14'
@@ -19,22 +20,14 @@ const ATTRIBUTES_TAG = 0xa0
  * A request (PKCS#10, DER) for the certificate of an endorsement key, with the extensions that the profile asks for.
  *
  * An endorsement key decrypts and cannot sign, so nothing here proves that the key is held: in the place of a signature
- * there is the digest that the standard has for such keys (id-alg-noSignature, SHA-1; nothing rests on it). Whoever certifies
- * it takes the word of the one who brings it that the key is in a TPM, or challenges the TPM with a credential.
+ * there is what the standard has for such keys: id-alg-noSignature with NULL as its parameters, and an OCTET STRING with the
+ * digest of what would be signed. The appendix names no hash; the module in the newer syntax says SHA-1 (`HASHES { mda-sha1 }`).
+ * Nothing rests on it. Whoever certifies it takes the word of the one who brings it that the key is in a TPM, or challenges the
+ * TPM with a credential.
  *
- * @see RFC 2986, section 4; RFC 5272, appendix C.1; RFC 5912, section 9 (sa-noSignature)
+ * @see RFC 2986, section 4; RFC 5272, appendix C.1; RFC 5912, section 12 (sa-noSignature)
  */
-export function encodeEkRequest(options: {
-  /** SubjectPublicKeyInfo, DER. */
-  readonly publicKey: Uint8Array
-  readonly subjectName: string
-  readonly tpm: {
-    readonly manufacturer: string
-    readonly model: string
-    readonly version: string
-  }
-  readonly subjectAltUris: readonly string[]
-}): Uint8Array {
+export function encodeEkRequest(options: Omit<EkSubject, 'kind'>): Uint8Array {
   const extensions = ekExtensions({ ...options, kind: 'ek' }).map(
     ({ rawData }) => new Uint8Array(rawData),
   )

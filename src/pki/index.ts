@@ -3,7 +3,6 @@ export {
   type AuthorityKeyType,
   createAuthority,
   issueClientCertificate,
-  issueEkCertificate,
   issueServerCertificate,
   openAuthority,
 } from './authority.js'
@@ -14,6 +13,11 @@ export {
   parseCertificate,
   pemOf,
 } from './certificate.js'
+export {
+  type CertifiedTpm,
+  issueEkCertificate,
+  readTpmSpecification,
+} from './ek-certificate.js'
 export { encodeEkRequest } from './ek-request.js'
 export {
   issueRevocationList,

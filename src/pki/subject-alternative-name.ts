@@ -11,10 +11,14 @@ export interface TpmDescription {
   readonly version: string
 }
 
-const OID = {
+/** Attributes of the directory name. @see TCG OID registry: 2.23.133.2 */
+export const TPM_ATTRIBUTES = {
   manufacturer: '2.23.133.2.1',
   model: '2.23.133.2.2',
   version: '2.23.133.2.3',
+} as const
+
+const OID = {
   hardwareModuleName: '1.3.6.1.5.5.7.8.4',
   tpm20: '2.23.133.1.2',
 } as const
@@ -28,9 +32,9 @@ const URI_TAG = 0x86
 export function describeTpm(certificate: Certificate): TpmDescription | undefined {
   const attributes = new Map<string, string>()
   for (const name of namesOf(certificate, DIRECTORY_NAME)) collectAttributes(name, attributes)
-  const manufacturer = attributes.get(OID.manufacturer)
-  const model = attributes.get(OID.model)
-  const version = attributes.get(OID.version)
+  const manufacturer = attributes.get(TPM_ATTRIBUTES.manufacturer)
+  const model = attributes.get(TPM_ATTRIBUTES.model)
+  const version = attributes.get(TPM_ATTRIBUTES.version)
   if (manufacturer === undefined || model === undefined || version === undefined) return undefined
   return { manufacturer, model, version }
 }

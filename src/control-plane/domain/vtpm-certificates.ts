@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { PlatformError } from '../../core/errors.js'
+import type { CertifiedTpm } from '../../pki/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
 import { requireOwner } from './inventory.js'
 
@@ -8,7 +9,7 @@ export interface CertificateRequest {
   readonly kind: 'ek' | 'platform'
   /** SubjectPublicKeyInfo, DER. */
   readonly publicKey: Uint8Array
-  readonly tpm: { readonly manufacturer: string; readonly model: string; readonly version: string }
+  readonly tpm: CertifiedTpm
 }
 
 /** Signs; the domain decides whether to. */

@@ -9,6 +9,7 @@ import {
   describeTpm,
   parseCertificate,
   parseCertificates,
+  readTpmSpecification,
   readVtpmNames,
   spkiOf,
 } from '../../pki/index.js'
@@ -85,7 +86,9 @@ export function createGuestAnswers(deps: {
   const certifyAnew = (vmId: string, publicKeySpki: Uint8Array, before: Certificate) => {
     const tpm = describeTpm(before)
     if (!tpm) throw new PlatformError('VTPM_CERTIFICATE', 'the certificate does not describe a TPM')
-    return deps.certifier.certify({ vmId, kind: 'ek', publicKeySpki, tpm })
+    const specification = readTpmSpecification(before)
+    const described = { ...tpm, ...(specification ? { specification } : {}) }
+    return deps.certifier.certify({ vmId, kind: 'ek', publicKeySpki, tpm: described })
   }
 
   return {

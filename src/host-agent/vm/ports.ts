@@ -2,6 +2,7 @@ import type { VmReport } from '../../api/control-plane.js'
 import type { Assurance, KeyContext, Purpose } from '../../api/key-provider.js'
 import type { VtpmStateNote } from '../../api/vtpm-states.js'
 import type { Secret } from '../../core/secret.js'
+import type { CertifiedTpm } from '../../pki/index.js'
 import type { WitnessAnswer } from './vtpm-standing.js'
 
 interface KeyToWrap {
@@ -41,12 +42,8 @@ interface VtpmCertificateRequest {
   readonly kind: 'ek' | 'platform'
   /** SubjectPublicKeyInfo of the endorsement key, DER; also for the platform certificate. */
   readonly publicKeySpki: Uint8Array
-  /** As swtpm names itself: `{ manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' }`. */
-  readonly tpm: {
-    readonly manufacturer: string
-    readonly model: string
-    readonly version: string
-  }
+  /** As swtpm describes itself: `{ manufacturer: 'id:00001014', model: 'swtpm', version: 'id:20191023' }`. */
+  readonly tpm: CertifiedTpm
 }
 
 /** The authority that certifies virtual TPMs; its key never is on a host. */

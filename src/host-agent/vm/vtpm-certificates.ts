@@ -21,6 +21,9 @@ const ToolRequest = Type.Object({
   'tpm-manufacturer': Type.String({ pattern: '^id:[0-9A-Fa-f]{8}$' }),
   'tpm-model': Type.String({ pattern: '^[A-Za-z0-9 ._-]{1,64}$' }),
   'tpm-version': Type.String({ pattern: '^id:[0-9A-Fa-f]{1,16}$' }),
+  'tpm-spec-family': Type.String({ pattern: '^[0-9.]{1,16}$' }),
+  'tpm-spec-level': Type.String({ pattern: '^[0-9]{1,5}$' }),
+  'tpm-spec-revision': Type.String({ pattern: '^[0-9]{1,5}$' }),
 })
 type ToolRequest = Static<typeof ToolRequest>
 
@@ -69,6 +72,11 @@ export async function openCertificateJob(options: {
         manufacturer: request['tpm-manufacturer'],
         model: request['tpm-model'],
         version: request['tpm-version'],
+        specification: {
+          family: request['tpm-spec-family'],
+          level: Number(request['tpm-spec-level']),
+          revision: Number(request['tpm-spec-revision']),
+        },
       },
     })
     checkCertificate(certificate, publicKeySpki, await certifier.authorityPem(), now())

@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto'
-import { type Static, Type } from 'typebox'
+import { Type } from 'typebox'
 import { utf8 } from '../../core/bytes.js'
 import type { Secret } from '../../core/secret.js'
+import type { CertifiedTpm } from '../../pki/index.js'
 import { makePrivateDirectory, syncPath, writePrivateFile } from './files.js'
 import type { VmPaths } from './layout.js'
 import type { Programs } from './programs.js'
@@ -19,7 +20,7 @@ import {
 import { type VtpmSession, withVtpm } from './vtpm-session.js'
 import { verifyVtpmState } from './vtpm-state.js'
 
-/** Where certificates are in NV memory. @see TCG EK Credential Profile 2.x, clause 2.2.1.4; swtpm_setup(8) */
+/** Where certificates are in NV memory. @see TCG EK Credential Profile 2.x, clause 2.2.1 (low and high range); swtpm_setup(8) */
 const NV_INDEXES: Readonly<Record<VtpmCertificateName, number>> = {
   'ek-rsa': 0x01c0_0002,
   'ek-ec': 0x01c0_0016,
@@ -31,6 +32,11 @@ const KEY_HANDLES = { 'ek-rsa': 0x8101_0001, 'ek-ec': 0x8101_0016 } as const
 
 /** As swtpm describes itself, for certificates. */
 const TpmInformation = Type.Object({
+  TPMSpecification: Type.Object({
+    family: Type.String({ pattern: '^[0-9.]{1,16}$' }),
+    level: Type.Integer({ minimum: 0, maximum: 65_535 }),
+    revision: Type.Integer({ minimum: 0, maximum: 65_535 }),
+  }),
   TPMAttributes: Type.Object({
     manufacturer: Type.String({ pattern: '^id:[0-9A-Fa-f]{8}$' }),
     model: Type.String({ pattern: '^[A-Za-z0-9 ._-]{1,64}$' }),
@@ -41,7 +47,7 @@ const TpmInformation = Type.Object({
 /** What a certificate of a virtual TPM has to say: its endorsement keys (SubjectPublicKeyInfo, DER), and its maker. */
 export interface VtpmIdentity {
   readonly keys: Readonly<Record<keyof typeof KEY_HANDLES, Uint8Array>>
-  readonly tpm: Static<typeof TpmInformation>['TPMAttributes']
+  readonly tpm: CertifiedTpm
 }
 
 /** Certificates to be put into a virtual TPM, DER. */
@@ -126,17 +132,20 @@ async function withCopy<T>(
 
 async function identityOf(session: VtpmSession): Promise<VtpmIdentity> {
   const octets = utf8(await session.information())
-  const { TPMAttributes: tpm } = parseRecord(
+  const what = 'what swtpm says of itself'
+  const { TPMAttributes, TPMSpecification } = parseRecord(
     TpmInformation,
     octets,
     'VM_PROCESS',
-    'what swtpm says of itself',
+    what,
   )
+  const { manufacturer, model, version } = TPMAttributes
+  const { family, level, revision } = TPMSpecification
   return {
     keys: {
       'ek-rsa': await readPersistentKey(session, KEY_HANDLES['ek-rsa']),
       'ek-ec': await readPersistentKey(session, KEY_HANDLES['ek-ec']),
     },
-    tpm,
+    tpm: { manufacturer, model, version, specification: { family, level, revision } },
   }
 }

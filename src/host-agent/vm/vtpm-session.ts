@@ -161,8 +161,10 @@ function tpmResponseOctets(octets: Uint8Array): number | undefined {
 /** `CMD_GET_INFO` of the control channel of swtpm. @see swtpm, man page swtpm_ioctls(3), PTM_GET_INFO */
 async function informationFrom(control: Socket): Promise<string> {
   const GET_INFO = 18
+  const TPM_SPECIFICATION = 1
   const TPM_ATTRIBUTES = 2
-  const request = new ByteWriter('big').u32(GET_INFO).u32(0).u32(TPM_ATTRIBUTES).u32(0).u32(0)
+  const wanted = TPM_SPECIFICATION | TPM_ATTRIBUTES
+  const request = new ByteWriter('big').u32(GET_INFO).u32(0).u32(wanted).u32(0).u32(0)
   const headerOctets = 12
   const answer = await exchange(control, request.finish(), (octets) =>
     octets.length < headerOctets

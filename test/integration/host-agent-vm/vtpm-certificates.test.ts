@@ -11,7 +11,12 @@ import { isListening } from '../../../src/host-agent/vm/listening-socket.js'
 import { DEFAULT_PROGRAMS } from '../../../src/host-agent/vm/programs.js'
 import { readPersistentKey } from '../../../src/host-agent/vm/vtpm-commands.js'
 import { withVtpm } from '../../../src/host-agent/vm/vtpm-session.js'
-import { createAuthority } from '../../../src/pki/index.js'
+import {
+  createAuthority,
+  describeTpm,
+  parseCertificate,
+  readTpmSpecification,
+} from '../../../src/pki/index.js'
 import { changeAndDie } from './killed.js'
 import { siteCertifier } from './site-certifier.js'
 import {
@@ -134,6 +139,19 @@ describe('certificates that the site issues anew', () => {
       expect(nv.get(name)?.equals(certificate.raw)).toBe(true)
       expect(certificate.fingerprint256).not.toBe(old.get(name)?.fingerprint256)
     }
+  })
+
+  test('describe the virtual TPM as those of its manufacture do, which specification it has too', async () => {
+    const described = (all: ReadonlyMap<CertificateName, X509Certificate>) =>
+      (['ek-rsa', 'ek-ec'] as const).map((name) => {
+        const certificate = parseCertificate(all.get(name)?.raw ?? new Uint8Array())
+        return { ...describeTpm(certificate), of: readTpmSpecification(certificate) }
+      })
+    const [rsa, ecc] = described(old)
+    expect(rsa).toMatchObject({ model: 'swtpm', of: { family: '2.0', level: 0 } })
+    expect(rsa?.of?.revision).toBeGreaterThanOrEqual(138)
+    expect(ecc).toEqual(rsa)
+    expect(described(await certificates())).toEqual([rsa, ecc])
   })
 
   test('are for the keys that the virtual TPM had and has', async () => {
@@ -295,7 +313,8 @@ describe('a certificate by an authority elsewhere', () => {
         '-noout',
         '-text',
       ])
-      for (const text of [...texts, '2.23.133.8.1', '2.23.133.2.1', 'urn:uuid:']) {
+      const names = ['2.23.133.8.1', '2.23.133.2.1', 'Subject Directory Attributes', 'urn:uuid:']
+      for (const text of [...texts, ...names]) {
         expect(stdout).toContain(text)
       }
       expect(stdout).toMatch(/noSignature|1\.3\.6\.1\.5\.5\.7\.6\.2/)
