@@ -215,6 +215,10 @@ const FEATURES: readonly Feature[] = [
         `${VM}/nvram.test.ts`,
         'firmware variables go with the home of their VM > they are plain when it is, and encrypted with it',
       ],
+      [
+        'integration/libvirt/start.test.ts',
+        'a VM that is defined in libvirt > has its firmware variables encrypted while it runs',
+      ],
       [`${VM}/run.test.ts`, 'memory of a VM is kept in RAM where the agent is told to'],
       [
         `${VM}/memory-snapshots.test.ts`,

@@ -20,6 +20,7 @@ import { addAttestationCommand } from './vm-attestation.js'
 import { addDiskCommands } from './vm-disk.js'
 import { addEncryptionCommands } from './vm-encryption.js'
 import { addMoveCommands } from './vm-moves.js'
+import { addNvramCommand } from './vm-nvram.js'
 import { addPolicyCommands } from './vm-policy.js'
 import { addRewrapCommand } from './vm-rewrap.js'
 import { addSnapshotCommands } from './vm-snapshot.js'
@@ -39,6 +40,7 @@ export function addVmCommands(program: Command): void {
   addPolicyCommands(vm)
   addMoveCommands(vm)
   addSnapshotCommands(vm)
+  addNvramCommand(vm)
 
   withSocket(vm.command('create <name>'))
     .description('make a VM, encrypted under keys of a provider')

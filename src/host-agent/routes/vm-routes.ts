@@ -18,6 +18,7 @@ import {
   startVm,
   stopVm,
 } from '../../api/host-agent.js'
+import { resetNvram } from '../../api/vm-nvram.js'
 import { toBase64url } from '../../core/bytes.js'
 import { type App, addOperation } from '../../http/index.js'
 import { finishTask, type StartDeps, startTask } from '../tasks/start-task.js'
@@ -65,6 +66,7 @@ export function addVmRoutes(app: App, deps: StartDeps): void {
   addOperation(app, removeDisk, LOCAL, async ({ params: { vm, disk } }) =>
     finishTask(deps, 'vm.remove-disk', { vm, request: { disk } }),
   )
+  addOperation(app, resetNvram, LOCAL, ({ params }) => vms.resetNvram(params.vm))
   addOperation(app, deleteVm, LOCAL, async ({ params }) => {
     await vms.delete(params.vm)
     return {}

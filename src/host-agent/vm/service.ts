@@ -15,6 +15,7 @@ import type { Inventory, KeyClient, VtpmCertifier, VtpmWitness } from './ports.j
 import { DEFAULT_PROGRAMS, type Programs } from './programs.js'
 import type { Accelerator } from './records.js'
 import { recoverVms } from './recover.js'
+import { createVmNvram, type VmNvram } from './reset-nvram.js'
 import { createVmSnapshots, type VmSnapshots } from './snapshots.js'
 import { createUnlockLoop, DEFAULT_UNLOCK_PAUSES, type UnlockPauses } from './unlock-loop.js'
 import { VmHost } from './vm-host.js'
@@ -81,6 +82,7 @@ export interface VmService
     VmAttachments,
     VmRewrap,
     VmLive,
+    VmNvram,
     AsyncDisposable {
   /** Tells the inventory what it could not be told before. Never throws. */
   reportUntold(): Promise<void>
@@ -151,6 +153,7 @@ export function createVmService(options: VmServiceOptions): VmService {
       addDisk: disks.addDisk,
     }),
     ...createVmLive(host, starting),
+    ...createVmNvram(host, firmware),
 
     reportUntold: () => host.reports.tellUntold((name, task) => host.onVm(name, task)),
 

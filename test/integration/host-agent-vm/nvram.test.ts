@@ -28,6 +28,7 @@ import { asOfBefore, createTestHost, readNvram, type TestHost } from './support.
 
 const BOOT_MS = 120_000
 const MARK = randomBytes(MARK_OCTETS)
+const TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd'
 
 let host: TestHost
 let files: string
@@ -114,7 +115,7 @@ const PLAIN = ['home.json', 'keys.json', 'nvram.fd', 'vm.json']
 
 /** Variables like those of a machine that was used, with a mark in them. */
 async function markedVariables(): Promise<Buffer> {
-  const octets = await readFile('/usr/share/OVMF/OVMF_VARS_4M.fd')
+  const octets = await readFile(TEMPLATE)
   randomBytes(4096).copy(octets, octets.length - 4096)
   return octets
 }
@@ -193,6 +194,15 @@ describe('firmware variables go with the home of their VM', () => {
     await host.vms.removeSnapshot('home', 'first')
   })
 
+  test('they are those of a new machine when they are reset, though there are snapshots', async () => {
+    await host.vms.createSnapshot('home', { name: 'used' })
+    await host.vms.resetNvram('home')
+    expect(await readNvram(host, vmId)).toEqual(await readFile(TEMPLATE))
+    await host.vms.revertSnapshot('home', 'used')
+    expect(await readNvram(host, vmId)).toEqual(variables)
+    await host.vms.removeSnapshot('home', 'used')
+  })
+
   test('they are plain again with it', async () => {
     await host.vms.decrypt('home', {})
     expect((await filesOf(vmId)).filter((name) => name !== 'snapshots')).toEqual(PLAIN)
@@ -213,11 +223,11 @@ describe('encrypted firmware variables', () => {
     'are missing': () => rm(volume),
     'are missing, with plain ones in their place': async () => {
       await rm(volume)
-      await copyFile('/usr/share/OVMF/OVMF_VARS_4M.fd', `${rootOf(vmId)}/nvram.fd`)
+      await copyFile(TEMPLATE, `${rootOf(vmId)}/nvram.fd`)
     },
     'are cut short': () => truncate(volume, 2 * 1024 * 1024),
     'are longer than they were': () => truncate(volume, 4 * 1024 * 1024),
-    'are a plain file': () => copyFile('/usr/share/OVMF/OVMF_VARS_4M.fd', volume),
+    'are a plain file': () => copyFile(TEMPLATE, volume),
     'are a link': async () => {
       await rename(volume, join(files, 'linked'))
       await symlink(join(files, 'linked'), volume)
@@ -241,13 +251,20 @@ describe('encrypted firmware variables', () => {
       await refused(host.vms.start('damaged'), 'VM_NVRAM_CORRUPT')
       await refused(host.vms.decrypt('damaged', {}), 'VM_NVRAM_CORRUPT')
       expect(await host.vms.show('damaged')).toMatchObject({ state: 'stopped' })
-      for (const file of [volume, `${rootOf(vmId)}/nvram.fd`]) await rm(file, { force: true })
+      // the way on: those of a new machine
+      expect(await host.vms.resetNvram('damaged')).toMatchObject({ nvramEncrypted: true })
+      expect(await readNvram(host, vmId)).toEqual(await readFile(TEMPLATE))
       await writeFile(volume, kept, { mode: 0o600 })
+      await refused(host.vms.start('damaged'), 'VM_NVRAM_CORRUPT')
+      await host.vms.resetNvram('damaged')
+      await rm(`${rootOf(vmId)}/nvram.fd`, { force: true })
     })
   }
 
-  test('start when they are as they were', async () => {
+  test('start when they are those of a new machine, and are not reset meanwhile', async () => {
     await host.vms.start('damaged')
+    await refused(host.vms.resetNvram('damaged'), 'VM_RUNNING')
+    await refused(host.vms.resetNvram('nobody'), 'VM_NOT_FOUND')
     await host.vms.stop('damaged', { graceSeconds: 0 })
   })
 })
