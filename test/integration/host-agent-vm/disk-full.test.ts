@@ -95,6 +95,20 @@ describe('a VM that is to be encrypted anew', () => {
   )
 })
 
+test('a VM that runs goes on when there is no room for a snapshot with its memory', async () => {
+  const [vm] = await host.vms.list()
+  await host.vms.start('vm')
+  const steps: string[] = []
+  const onProgress = (step: string) => steps.push(step)
+  await expect(
+    host.vms.createSnapshot('vm', { name: 'live' }, { onProgress }),
+  ).rejects.toMatchObject({ code: 'VM_DISK_FULL', message: expect.stringContaining('expected') })
+  expect(steps).toEqual(['check'])
+  expect(await readdir(`${host.directory}/${vm?.vmId}/snapshots`)).toEqual([])
+  expect(await host.vms.show('vm')).toMatchObject({ state: 'running' })
+  await host.vms.stop('vm', { graceSeconds: 0 })
+})
+
 async function digestsOf(folder: string): Promise<readonly string[]> {
   const names = (await readdir(folder, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())

@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { copyFile, cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  cp,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -238,6 +248,20 @@ describe('a snapshot with memory', () => {
     await refused(other.revertSnapshot('vm', 'live'), 'VM_SNAPSHOT_MEMORY')
     await other[Symbol.asyncDispose]()
     await expectStopped()
+  })
+
+  test('leaves the VM stopped, with the disks of the snapshot, where QEMU does not take it', async () => {
+    // firmware of another size
+    const code = join(files, 'code.fd')
+    await copyFile('/usr/share/OVMF/OVMF_CODE_4M.fd', code)
+    await truncate(code, (await stat(code)).size + 64 * 1024)
+    const variables = '/usr/share/OVMF/OVMF_VARS_4M.fd'
+    const other = host.restart({ firmware: { code, variables } })
+    await refused(other.revertSnapshot('vm', 'live'), 'VM_SNAPSHOT_MEMORY')
+    await other[Symbol.asyncDispose]()
+    await expectStopped()
+    await host.vms.start('vm')
+    await stop()
   })
 
   test('does not run while the control plane cannot be told of its virtual TPM', async () => {

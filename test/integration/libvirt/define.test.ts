@@ -166,6 +166,9 @@ describe('an agent that is killed', () => {
     await next.recover()
     await expect(next.startInLibvirt('vm')).rejects.toMatchObject({ code: 'VM_NOT_IN_LIBVIRT' })
     await expect(next.recrypt('vm', {})).rejects.toMatchObject({ code: 'VM_IN_LIBVIRT' })
+    await expect(next.createSnapshot('vm', { name: 'one' })).rejects.toMatchObject({
+      code: 'VM_IN_LIBVIRT',
+    })
     if (operation === 'defineInLibvirt') {
       await next.defineInLibvirt('vm')
       expect(await domainState()).toBe('shut off')
