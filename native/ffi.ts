@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type * as FfiNapi from 'ffi-napi'
 import type * as RefNapi from 'ref-napi'
 import { messageOf, PlatformError } from '../src/core/errors.js'
+import { lazily } from '../src/core/lazily.js'
 
 /**
  * The door to ffi-napi and ref-napi: nothing outside this file names them, and replacing them touches this file alone.
@@ -257,14 +258,6 @@ function symbol(soname: string, name: string): Buffer {
   } catch (cause) {
     const message = `cannot load ${name} of ${soname}: ${messageOf(cause)}`
     throw new PlatformError('TPM_LIBRARY', message, { cause })
-  }
-}
-
-function lazily<T extends object>(make: () => T): () => T {
-  let made: T | undefined
-  return () => {
-    made ??= make()
-    return made
   }
 }
 

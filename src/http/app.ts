@@ -22,6 +22,7 @@ import type { IdempotencyStore } from './idempotency.js'
 import { requestTimer } from './metrics.js'
 import { sendProblem } from './problem.js'
 import { checkRoute, type RouteEntry } from './route-rules.js'
+import { serializerCompiler } from './serialization.js'
 import { validatorCompiler } from './validation.js'
 
 export type App = FastifyInstance<
@@ -88,6 +89,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler(answer)
   app.setNotFoundHandler((request, reply) =>
     answer(new PlatformError('NOT_FOUND', 'there is no such route'), request, reply),

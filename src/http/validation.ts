@@ -2,6 +2,7 @@ import type { FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { PlatformError } from '../core/errors.js'
+import { lazily } from '../core/lazily.js'
 import { misfitOf } from '../core/schema-errors.js'
 
 /**
@@ -14,11 +15,12 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({
   schema,
   httpPart = 'body',
 }) => {
-  const validator = Compile(schema)
+  // compiled when the route is first called: all routes of a service together take long
+  const validatorOf = lazily(() => Compile(schema))
   const kinds = httpPart === 'querystring' ? kindsOf(schema) : new Map<string, string>()
   return (input: unknown) => {
     const value = kinds.size > 0 ? convertQuery(input, kinds) : input
-    if (validator.Check(value)) return { value }
+    if (validatorOf().Check(value)) return { value }
     const misfit = misfitOf(schema, value) ?? ' is wrong'
     return { error: new PlatformError('REQUEST_INVALID', `${httpPart}${misfit}`) }
   }
