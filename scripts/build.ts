@@ -2,7 +2,7 @@
 // most of the time that a command takes. Types are not checked here.
 import { chmodSync, readFileSync, rmSync } from 'node:fs'
 import { build } from 'esbuild'
-import { COMPILED_PACKAGES } from './compiled-packages.js'
+import { BUNDLING } from './bundling.js'
 
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 const programs = Object.values(bin)
@@ -10,25 +10,13 @@ const programs = Object.values(bin)
 for (const folder of ['src', 'native', 'swtpm'])
   rmSync(`dist/${folder}`, { recursive: true, force: true })
 await build({
+  ...BUNDLING,
   entryPoints: [...programs.map(sourceOf), 'src/eventlog/worker.ts'],
   outbase: '.',
   outdir: 'dist',
   // as far below dist/src as the sources below src, so that what is found beside a file is found from there too
   chunkNames: 'src/chunks/[name]-[hash]',
-  bundle: true,
   splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20',
-  external: COMPILED_PACKAGES,
-  // errors are known by the names of their classes
-  keepNames: true,
-  sourcemap: true,
-  // CommonJS packages ask for modules of Node. Names of a banner must be in no module.
-  banner: {
-    js: "import { createRequire as requireOfBundle } from 'node:module'; const require = requireOfBundle(import.meta.url)",
-  },
-  logLevel: 'warning',
 })
 // npm links them as they are
 for (const program of programs) chmodSync(program, 0o755)

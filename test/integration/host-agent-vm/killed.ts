@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { bundled } from '../../helpers/program.js'
 import type { TestHost } from './support.js'
 
 const AGENT = fileURLToPath(new URL('./agent-to-kill.ts', import.meta.url))
@@ -12,7 +13,7 @@ async function die(options: {
   readonly operation: object
   readonly step: string
 }): Promise<void> {
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', AGENT], {
+  const child: ChildProcess = spawn(process.execPath, [bundled(AGENT)], {
     stdio: ['pipe', 'inherit', 'inherit'],
   })
   child.stdin?.end(

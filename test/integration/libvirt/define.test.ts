@@ -14,6 +14,7 @@ import {
   verifyVtpmState,
 } from '../../../src/host-agent/vm/vtpm-state.js'
 import { type Libvirtd, startLibvirtd } from '../../helpers/libvirtd.js'
+import { bundled } from '../../helpers/program.js'
 import {
   asOfBefore,
   createTestHost,
@@ -198,7 +199,7 @@ async function killAt(operation: string, when: string, command: string): Promise
   const files = await mkdtemp(join(tmpdir(), 'sgl-kill-'))
   await chmod(files, 0o755)
   try {
-    const child = spawn(process.execPath, ['--import', 'tsx', AGENT], {
+    const child = spawn(process.execPath, [bundled(AGENT)], {
       stdio: ['pipe', 'inherit', 'inherit'],
     })
     child.stdin.end(

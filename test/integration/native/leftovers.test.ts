@@ -8,13 +8,14 @@ import { expect, test } from 'vitest'
 import { openTpm } from '../../../native/index.js'
 import { attestationKeyTemplate, STORAGE_PRIMARY_TEMPLATE } from '../../../src/tpm/index.js'
 import { startBareTpm } from '../../helpers/bare-swtpm.js'
+import { bundled } from '../../helpers/program.js'
 import { handlesLeft, tpm2 } from './tpm2-tools.js'
 
 const KILLED_HOST = fileURLToPath(new URL('killed-host.ts', import.meta.url))
 
 test('what a killed process left makes room for the next, and what is in use is kept', async () => {
   await using software = await startBareTpm()
-  const host = spawn(process.execPath, ['--import', 'tsx', KILLED_HOST, software.tcti])
+  const host = spawn(process.execPath, [bundled(KILLED_HOST), software.tcti])
   const [, signal] = await once(host, 'exit')
   expect(signal).toBe('SIGKILL')
   // one key, two sessions

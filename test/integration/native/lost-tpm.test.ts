@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { openTpm, TpmError } from '../../../native/index.js'
 import { startBareTpm } from '../../helpers/bare-swtpm.js'
+import { bundled } from '../../helpers/program.js'
 
 const UNREACHABLE = { code: 'TPM_UNREACHABLE' }
 const DEADLINE_MS = 2_000
@@ -101,7 +102,7 @@ describe('a TPM that is lost', () => {
 
   test('does not keep the process from exiting', async () => {
     await using software = await startBareTpm()
-    const host = spawn(process.execPath, ['--import', 'tsx', EXIT_DURING_COMMAND, software.tcti], {
+    const host = spawn(process.execPath, [bundled(EXIT_DURING_COMMAND), software.tcti], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     await once(host.stdout, 'data')

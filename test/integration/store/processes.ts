@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createInterface, type Interface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { bundled } from '../../helpers/program.js'
 
 const WRITER = fileURLToPath(new URL('./writer.ts', import.meta.url))
 
@@ -21,7 +22,7 @@ export interface Writer {
 export function startWriter(file: string, mode: 'append' | 'count', count: number): Writer {
   const child: ChildProcessByStdio<null, Readable, null> = spawn(
     process.execPath,
-    ['--import', 'tsx', WRITER, file, mode, String(count)],
+    [bundled(WRITER), file, mode, String(count)],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   const lines = createInterface({ input: child.stdout })

@@ -10,6 +10,7 @@ import { attestNow, getStatus, listAgentVms, listKeys } from '../../../src/api/h
 import { cancelVmTask } from '../../../src/api/tasks.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
 import { GOOD_BOOT, ticketFor } from '../../helpers/host.js'
+import { bundled } from '../../helpers/program.js'
 import type { TestSite } from '../../helpers/site.js'
 import { until } from '../host-keys/fixture.js'
 import { ask, done, follow, openTaskSite, smallVm } from './fixture.js'
@@ -47,7 +48,7 @@ afterAll(async () => {
 })
 
 async function start(killAt?: string): Promise<void> {
-  const started = spawn(process.execPath, ['--import', 'tsx', AGENT], {
+  const started = spawn(process.execPath, [bundled(AGENT)], {
     stdio: ['pipe', 'inherit', 'inherit'],
   })
   child = started
