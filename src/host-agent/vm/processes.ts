@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isErrno } from './errno.js'
+import { readPrivateFile } from './files.js'
 import type { ProcessIdentity } from './records.js'
 
 const POLL_MS = 20
 const WATCH_MS = 1000
+const MAX_PID_FILE_OCTETS = 32
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 /**
@@ -28,6 +30,15 @@ export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
 }
 
 /**
+ * Whether the process is alive and has `argument` in its command line: a record of it, which others can have written, is no
+ * reason to end what was started for something else.
+ */
+export async function isAliveWith(identity: ProcessIdentity, argument: string): Promise<boolean> {
+  const commandLine = await readProc(`/proc/${identity.pid}/cmdline`)
+  return commandLine?.includes(argument) === true && (await isAlive(identity))
+}
+
+/**
  * The process that wrote this pid file, if it still runs and has `argument` in its command line.
  *
  * For processes whose identity was not recorded, since the agent ended while it started them.
@@ -36,11 +47,13 @@ export async function identifyByPidFile(
   file: string,
   argument: string,
 ): Promise<ProcessIdentity | undefined> {
-  const text = (await readProc(file))?.trim() ?? ''
+  const octets = await readPrivateFile(file, MAX_PID_FILE_OCTETS).catch(() => undefined)
+  const text = Buffer.from(octets ?? [])
+    .toString('latin1')
+    .trim()
   if (!/^[0-9]{1,10}$/.test(text)) return undefined
   const identity = await identify(Number(text))
-  const commandLine = await readProc(`/proc/${text}/cmdline`)
-  return commandLine?.includes(argument) ? identity : undefined
+  return identity && (await isAliveWith(identity, argument)) ? identity : undefined
 }
 
 /** Whether the process ended within the time. @throws the reason of the signal */

@@ -1,5 +1,4 @@
 import type { ChildProcess } from 'node:child_process'
-import { rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isPlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
@@ -11,7 +10,15 @@ import { isListening } from './listening-socket.js'
 import type { MachineShape } from './machine-shape.js'
 import { openNvram } from './nvram.js'
 import { openDisk } from './open-disk.js'
-import { endProcess, identify, identifyByPidFile, isAlive, waitForEnd } from './processes.js'
+import { removeTree } from './own-directory.js'
+import {
+  endProcess,
+  identify,
+  identifyByPidFile,
+  isAlive,
+  isAliveWith,
+  waitForEnd,
+} from './processes.js'
 import { launchProgram, type Programs, programFailed, shorten } from './programs.js'
 import { qemuArguments, swtpmArguments } from './qemu-arguments.js'
 import { checkNoSecretLeft, plugDisk, plugNvram } from './qemu-disks.js'
@@ -177,7 +184,7 @@ export async function stopMachine(
 /** The run record of a VM whose start was finished and whose QEMU is alive. */
 export async function findRunning(paths: VmPaths): Promise<RunRecord | undefined> {
   const record = await readRunRecord(paths)
-  return record && (await isAlive(record.qemu)) ? record : undefined
+  return record && (await isAliveWith(record.qemu, paths.run)) ? record : undefined
 }
 
 /** Whether a run was begun and not settled: by a VM that runs, or by a crash. */
@@ -188,8 +195,8 @@ export function isUnsettled(paths: VmPaths): Promise<boolean> {
 /**
  * Ends what still runs of a VM, records the state of its vTPM and removes what belongs to the run.
  *
- * Only processes that were started for this VM are ended: by their recorded identity, or by a pid file of theirs and
- * the directory of the VM on their command line.
+ * Only processes that were started for this VM are ended: by their recorded identity or a pid file of theirs, with the
+ * directory of the VM on their command line.
  *
  * @param run.wasSeen whether this process saw all of the run, so that the state which is there is the one it left
  * @throws PlatformError `VM_PROCESS` when one does not end
@@ -200,20 +207,24 @@ export async function settleMachine(
   run: { readonly wasSeen: boolean },
 ): Promise<void> {
   const record = await readRunRecord(paths)
-  const qemu = record?.qemu ?? (await identifyByPidFile(paths.qemuPid, paths.run))
-  const swtpm = record?.swtpm ?? (await identifyByPidFile(paths.swtpmPid, paths.run))
+  const ofVm = async (recorded: ProcessIdentity | undefined, pidFile: string) =>
+    recorded && (await isAliveWith(recorded, paths.run))
+      ? recorded
+      : identifyByPidFile(pidFile, paths.run)
+  const qemu = await ofVm(record?.qemu, paths.qemuPid)
+  const swtpm = await ofVm(record?.swtpm, paths.swtpmPid)
   if (qemu && !(await endProcess(qemu, KILL_TIMEOUT_MS))) {
     throw programFailed('qemu', `(process ${qemu.pid}) does not end`)
   }
   if (swtpm) {
     // it ends by itself when QEMU has closed the connection
-    if (qemu) await waitForEnd(swtpm, KILL_TIMEOUT_MS)
+    if (qemu || record) await waitForEnd(swtpm, KILL_TIMEOUT_MS)
     if (!(await endProcess(swtpm, KILL_TIMEOUT_MS))) {
       throw programFailed('swtpm', `(process ${swtpm.pid}) does not end`)
     }
   }
   if (hasVtpm) await markVtpmStopped(paths, run.wasSeen)
-  await rm(paths.run, { recursive: true, force: true })
+  await removeTree(paths.run)
 }
 
 /** A QEMU that does not answer is ended by `settleMachine`. */

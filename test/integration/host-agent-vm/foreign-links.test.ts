@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { pathsOf, type VmPaths } from '../../../src/host-agent/vm/layout.js'
 import { settleChange } from '../../../src/host-agent/vm/pending-change.js'
+import { identify } from '../../../src/host-agent/vm/processes.js'
 import { DEFAULT_PROGRAMS } from '../../../src/host-agent/vm/programs.js'
 import { createTestHost, type TestHost } from './support.js'
 
@@ -154,5 +155,24 @@ test('a plain VM is neither started nor encrypted with such a link', async () =>
     ]) {
       await expect(attempt()).rejects.toMatchObject({ code: 'VM_NVRAM_CORRUPT' })
     }
+  }
+})
+
+test('a record of a run that names a process of somebody else ends none, and keeps nobody from the VM', async () => {
+  const other = spawn('sleep', ['1000'])
+  try {
+    const qemu = await identify(other.pid ?? 0)
+    mkdirSync(paths.run)
+    const record = { format: 1, accelerator: 'tcg', qemu, swtpm: qemu }
+    writeFileSync(paths.runRecord, JSON.stringify(record))
+    expect(await host.vms.show('vm')).toMatchObject({ state: 'stopped' })
+    await expect(host.vms.stop('vm', { graceSeconds: 0 })).rejects.toMatchObject({
+      code: 'VM_STOPPED',
+    })
+    await host.vms.delete('vm')
+    expect([other.exitCode, other.signalCode]).toEqual([null, null])
+    expect(await identify(other.pid ?? 0)).toEqual(qemu)
+  } finally {
+    other.kill('SIGKILL')
   }
 })
