@@ -62,6 +62,7 @@ export const captureBaseImage = operation({
   status: 201,
   body: Exactly({ name: Name, hostId: Name, notAfter: Type.Optional(Time) }),
   answer: BaseImageView,
+  errors: ['NOT_FOUND'],
 })
 
 export const listBaseImages = operation({

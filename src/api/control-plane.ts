@@ -165,6 +165,8 @@ export const createCluster = operation({
   status: 201,
   body: Exactly({ name: Name }),
   answer: ClusterView,
+  errors: ['CONFLICT'],
+  example: { name: 'lab' },
 })
 
 export const listClusters = operation({

@@ -67,6 +67,8 @@ export const setDefaultProvider = operation({
   query: Place,
   body: Exactly({ provider: Name }),
   answer: DefaultProviders,
+  errors: ['CONFLICT', 'DEFAULT_PROVIDER', 'HOST_KEY_NOT_BACKED_UP', 'NOT_FOUND'],
+  example: { provider: 'gold' },
 })
 
 export const removeDefaultProvider = operation({
@@ -78,4 +80,5 @@ export const removeDefaultProvider = operation({
   status: 200,
   query: Place,
   answer: DefaultProviders,
+  errors: ['NOT_FOUND'],
 })

@@ -55,6 +55,7 @@ export const addAnchors = operation({
     ),
   }),
   answer: Exactly({ anchors: Type.Array(AnchorView) }),
+  errors: ['CERT_PEM', 'CERT_UNREADABLE'],
 })
 
 export const listAnchors = operation({
@@ -107,6 +108,7 @@ export const addRevocationList = operation({
     list: RevocationListView,
     revokedHosts: Type.Array(Name, { description: 'hosts that lost their trust by it' }),
   }),
+  errors: ['CRL_UNREADABLE'],
 })
 
 export const listRevocationLists = operation({
@@ -148,6 +150,7 @@ export const addEndorsementKey = operation({
     note: Note,
   }),
   answer: EndorsementKeyView,
+  errors: ['CERT_UNREADABLE'],
 })
 
 export const listEndorsementKeys = operation({

@@ -184,6 +184,8 @@ export const createNativeProvider = operation({
     backupMaxAgeDays: Type.Optional(BackupMaxAgeDays),
   }),
   answer: HostKeyProviderView,
+  errors: ['CONFLICT', 'NOT_FOUND'],
+  example: { name: 'silver', clusters: ['lab'], tpmRequired: true },
 })
 
 const Force = Type.Optional(
@@ -202,6 +204,7 @@ export const createStandardProvider = operation({
   status: 201,
   body: Exactly({ name: Name, ...HostKeySettings, keyServers: KeyServersInput, force: Force }),
   answer: HostKeyProviderView,
+  errors: ['CONFLICT', 'KEY_SERVERS', 'KEY_SERVERS_TEST', 'NOT_FOUND'],
 })
 
 export const setStandardKeyServers = operation({
@@ -214,6 +217,7 @@ export const setStandardKeyServers = operation({
   params: ProviderParams,
   body: Exactly({ keyServers: KeyServersInput, force: Force }),
   answer: HostKeyProviderView,
+  errors: ['CONFLICT', 'KEY_SERVERS', 'KEY_SERVERS_TEST'],
 })
 
 export const testStandardProvider = operation({
@@ -226,6 +230,7 @@ export const testStandardProvider = operation({
   params: ProviderParams,
   body: Empty,
   answer: ConnectionTest,
+  errors: ['CONFLICT'],
 })
 
 export const listHostKeyProviders = operation({
@@ -260,6 +265,7 @@ export const setHostKeyProvider = operation({
   params: ProviderParams,
   body: Exactly({ clusters: HostKeySettings.clusters }),
   answer: HostKeyProviderView,
+  errors: ['CONFLICT', 'HOST_KEY_IN_USE'],
 })
 
 export const rotateNativeProvider = operation({
@@ -272,6 +278,7 @@ export const rotateNativeProvider = operation({
   params: ProviderParams,
   body: Empty,
   answer: HostKeyProviderView,
+  errors: ['CONFLICT'],
 })
 
 export const HostKeyView = Exactly({
@@ -353,6 +360,7 @@ export const deleteHostKeyProvider = operation({
     deleted: Type.Boolean({ description: 'false while hosts have yet to confirm' }),
     awaits: Type.Array(Name, { description: 'hosts that have yet to confirm' }),
   }),
+  errors: ['HOST_KEY_IN_USE'],
 })
 
 const Passphrase = Type.String({ minLength: 12, maxLength: 1024 })
@@ -371,6 +379,7 @@ export const backupNativeProvider = operation({
     file: BackupFile,
     digest: Type.String({ description: 'SHA-256 of the file, hexadecimal' }),
   }),
+  errors: ['CONFLICT'],
 })
 
 export const confirmBackup = operation({
@@ -383,6 +392,7 @@ export const confirmBackup = operation({
   params: ProviderParams,
   body: Exactly({ digest: Type.String({ pattern: '^[0-9a-f]{64}$' }) }),
   answer: HostKeyProviderView,
+  errors: ['BACKUP_DIGEST', 'CONFLICT'],
 })
 
 export const restoreNativeProvider = operation({
@@ -399,4 +409,5 @@ export const restoreNativeProvider = operation({
     clusters: HostKeySettings.clusters,
   }),
   answer: HostKeyProviderView,
+  errors: ['BACKUP_CONTENT', 'CONFLICT', 'DECODE_ENCODING', 'NOT_FOUND', 'PKCS12_UNREADABLE'],
 })

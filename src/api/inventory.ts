@@ -79,6 +79,13 @@ export const setHostEncryption = operation({
   params: HostParams,
   body: Exactly({ setting: EncryptionSetting }),
   answer: InventoryHostView,
+  errors: [
+    'CONFLICT',
+    'HOST_ENCRYPTION_INCAPABLE',
+    'HOST_ENCRYPTION_IN_USE',
+    'HOST_ENCRYPTION_PENDING',
+  ],
+  example: { setting: 'on' },
 })
 
 export const getVm = operation({
@@ -90,6 +97,7 @@ export const getVm = operation({
   status: 200,
   params: VmParams,
   answer: VmView,
+  errors: ['VM_NOT_FOUND'],
 })
 
 export const changeVmTags = operation({
@@ -105,4 +113,6 @@ export const changeVmTags = operation({
     remove: Type.Optional(Type.Array(Tag, { maxItems: 32 })),
   }),
   answer: VmView,
+  errors: ['VM_NOT_FOUND'],
+  example: { add: ['prod/web'], remove: ['test'] },
 })

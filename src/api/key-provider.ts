@@ -291,6 +291,12 @@ export const createProvider = operation({
     backend: Type.Optional(BackendInput),
   }),
   answer: ProviderView,
+  errors: ['CONFLICT', 'KEY_SERVERS', 'KEY_SERVERS_TEST'],
+  example: {
+    name: 'gold',
+    kind: 'trusted',
+    settings: { clusters: ['lab'], minimumAssurance: 'tpm', maxTokenAgeSeconds: 300 },
+  },
 })
 
 export const listProviders = operation({
@@ -337,6 +343,7 @@ export const setKeyServers = operation({
   params: ProviderParams,
   body: Exactly({ keyServers: KeyServersInput, force: Force }),
   answer: ProviderView,
+  errors: ['CONFLICT', 'KEY_SERVERS', 'KEY_SERVERS_TEST'],
 })
 
 export const testProvider = operation({
@@ -349,6 +356,7 @@ export const testProvider = operation({
   params: ProviderParams,
   body: Empty,
   answer: ConnectionTest,
+  errors: ['CONFLICT'],
 })
 
 export const rebindTpm = operation({
@@ -362,6 +370,7 @@ export const rebindTpm = operation({
   params: ProviderParams,
   body: Exactly({ pcrs: Type.Optional(TpmPcrs) }),
   answer: ProviderView,
+  errors: ['CONFLICT'],
 })
 
 export const rotateProvider = operation({
@@ -378,6 +387,7 @@ export const rotateProvider = operation({
     ),
   }),
   answer: ProviderView,
+  errors: ['CONFLICT'],
 })
 
 const VersionParams = Exactly({
@@ -403,6 +413,7 @@ export const scheduleDestruction = operation({
     ),
   }),
   answer: ProviderView,
+  errors: ['KEY_REFERENCED', 'KEY_STATE', 'KEY_VERSION_UNKNOWN'],
 })
 
 export const cancelDestruction = operation({
@@ -414,6 +425,7 @@ export const cancelDestruction = operation({
   status: 200,
   params: VersionParams,
   answer: ProviderView,
+  errors: ['KEY_STATE'],
 })
 
 export const setKeyState = operation({
@@ -426,6 +438,7 @@ export const setKeyState = operation({
   params: VersionParams,
   body: Exactly({ state: KeyState, reason: Sentence }),
   answer: ProviderView,
+  errors: ['KEY_STATE', 'KEY_VERSION_UNKNOWN'],
 })
 
 export const explainRelease = operation({

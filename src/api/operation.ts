@@ -1,4 +1,5 @@
 import type { Static, TObject, TSchema } from 'typebox'
+import type { ErrorCode } from '../core/error-codes.js'
 import type { Needs } from './needs.js'
 
 /**
@@ -27,6 +28,10 @@ export interface Operation<
   readonly query?: Query
   readonly body?: Body
   readonly answer: Answer
+  /** Codes that it refuses with for reasons of its own, beside those that follow from how it is called. */
+  readonly errors?: readonly ErrorCode[]
+  /** A body that it takes, for the OpenAPI document. */
+  readonly example?: Static<Body>
 }
 
 export type ParamsOf<O> =

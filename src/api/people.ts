@@ -69,6 +69,7 @@ export const login = operation({
   status: 201,
   body: Exactly({ name: Name, password: Password }),
   answer: NewToken,
+  errors: ['UNAUTHENTICATED'],
 })
 
 export const logout = operation({
@@ -79,6 +80,7 @@ export const logout = operation({
   path: `${BASE}/me/token`,
   status: 200,
   answer: Empty,
+  errors: ['CONFLICT'],
 })
 
 export const getMe = operation({
@@ -107,6 +109,7 @@ export const setOwnPassword = operation({
   status: 200,
   body: Exactly({ current: Password, next: NewPassword }),
   answer: Empty,
+  errors: ['CONFLICT', 'FORBIDDEN'],
 })
 
 // ---------------------------------------------------------------- accounts
@@ -128,6 +131,7 @@ export const createUser = operation({
   status: 201,
   body: Exactly({ name: Name, password: NewPassword }),
   answer: AccountView,
+  errors: ['CONFLICT'],
 })
 
 export const setUserPassword = operation({
@@ -151,6 +155,7 @@ export const createServiceAccount = operation({
   status: 201,
   body: Exactly({ name: Name }),
   answer: AccountView,
+  errors: ['CONFLICT'],
 })
 
 export const createAccountToken = operation({
@@ -166,6 +171,7 @@ export const createAccountToken = operation({
     ttlSeconds: Type.Integer({ minimum: 60, maximum: 366 * DAY_SECONDS }),
   }),
   answer: NewToken,
+  example: { note: 'nightly', ttlSeconds: 30 * 86_400 },
 })
 
 const AccountParams = { kind: AccountKind, name: Name }
@@ -191,6 +197,7 @@ export const setAccountState = operation({
   params: Exactly(AccountParams),
   body: Exactly({ state: AccountState }),
   answer: AccountView,
+  errors: ['LAST_ADMINISTRATOR'],
 })
 
 export const deleteAccount = operation({
@@ -202,6 +209,7 @@ export const deleteAccount = operation({
   status: 200,
   params: Exactly(AccountParams),
   answer: Empty,
+  errors: ['LAST_ADMINISTRATOR'],
 })
 
 export const listAccountTokens = operation({
@@ -262,6 +270,7 @@ export const revokeOperator = operation({
   status: 200,
   params: Exactly({ name: Name }),
   answer: Empty,
+  errors: ['LAST_ADMINISTRATOR'],
 })
 
 // ---------------------------------------------------------------- roles and permissions
@@ -292,6 +301,11 @@ export const createRole = operation({
   status: 201,
   body: Exactly({ name: Name, privileges: PrivilegeList }),
   answer: RoleView,
+  errors: ['CONFLICT'],
+  example: {
+    name: 'starter',
+    privileges: ['System.Read', 'VirtualMachine.Interact.PowerOn'],
+  },
 })
 
 export const setRole = operation({
@@ -304,6 +318,7 @@ export const setRole = operation({
   params: Exactly({ role: Name }),
   body: Exactly({ privileges: PrivilegeList }),
   answer: RoleView,
+  errors: ['CONFLICT', 'LAST_ADMINISTRATOR'],
 })
 
 export const deleteRole = operation({
@@ -315,6 +330,7 @@ export const deleteRole = operation({
   status: 200,
   params: Exactly({ role: Name }),
   answer: Empty,
+  errors: ['CONFLICT'],
 })
 
 export const PermissionView = Exactly({
@@ -346,6 +362,12 @@ export const grantPermission = operation({
   status: 201,
   body: Exactly({ principal: Principal, role: Name, scope: Scope }),
   answer: PermissionView,
+  errors: ['CONFLICT', 'NOT_FOUND'],
+  example: {
+    principal: { kind: 'user', name: 'anna' },
+    role: 'starter',
+    scope: { kind: 'tag', name: 'prod' },
+  },
 })
 
 export const revokePermission = operation({
@@ -357,6 +379,7 @@ export const revokePermission = operation({
   status: 200,
   params: Exactly({ permissionId: Uuid }),
   answer: Empty,
+  errors: ['LAST_ADMINISTRATOR'],
 })
 
 // ---------------------------------------------------------------- audit

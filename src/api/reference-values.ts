@@ -31,6 +31,7 @@ export const importBaseImages = operation({
       description: 'what the file says that no quote could show, a sentence each',
     }),
   }),
+  errors: ['DECODE_ENCODING', 'DECODE_VALUE'],
 })
 
 const SignerId = Type.String({
@@ -52,6 +53,7 @@ export const addReferenceSigner = operation({
     note: Type.String({ minLength: 1, maxLength: 200, description: 'whose key it is' }),
   }),
   answer: ReferenceSignerView,
+  errors: ['CORIM_KEY'],
 })
 
 export const listReferenceSigners = operation({

@@ -61,6 +61,8 @@ export const createStoragePolicy = operation({
   status: 201,
   body: Exactly({ name: Name, ...Rule }),
   answer: StoragePolicyView,
+  errors: ['CONFLICT', 'POLICY_BUILT_IN'],
+  example: { name: 'gold-disks', encrypted: true, provider: 'gold' },
 })
 
 export const changeStoragePolicy = operation({
@@ -74,6 +76,7 @@ export const changeStoragePolicy = operation({
   params: PolicyParams,
   body: Exactly(Rule),
   answer: StoragePolicyView,
+  errors: ['POLICY_BUILT_IN'],
 })
 
 export const deleteStoragePolicy = operation({
@@ -85,6 +88,7 @@ export const deleteStoragePolicy = operation({
   status: 200,
   params: PolicyParams,
   answer: Empty,
+  errors: ['POLICY_BUILT_IN', 'POLICY_IN_USE'],
 })
 
 export const PolicyChange = Exactly({
@@ -102,6 +106,20 @@ export const planVmPolicies = operation({
   params: Exactly({ vmId: Uuid }),
   body: PolicyChange,
   answer: Exactly({ steps: Type.Array(Sentence, { description: 'in their order; none: as is' }) }),
+  errors: [
+    'HOST_ENCRYPTION_OFF',
+    'POLICY_NO_PROVIDER',
+    'POLICY_PROVIDERS',
+    'VM_DISK_NOT_FOUND',
+    'VM_HOME_NEEDED',
+    'VM_HOME_PLAIN',
+    'VM_KEYS_NEEDED',
+    'VM_NOT_FOUND',
+    'VM_RUNNING',
+    'VM_SNAPSHOTS',
+    'VM_VTPM_NEEDS_HOME',
+  ],
+  example: { home: 'plain', disks: [{ name: 'root', policy: 'plain' }] },
 })
 
 const compare = Type.Optional(
@@ -124,6 +142,21 @@ export const giveVmPolicies = operation({
     steps: Type.Array(Sentence),
     task: Type.Optional({ ...VmTaskView, description: 'none where the VM is as they ask' }),
   }),
+  errors: [
+    'HOST_ENCRYPTION_OFF',
+    'POLICY_NO_PROVIDER',
+    'POLICY_PROVIDERS',
+    'TASK_QUEUE_FULL',
+    'VM_DISK_NOT_FOUND',
+    'VM_HOME_NEEDED',
+    'VM_HOME_PLAIN',
+    'VM_KEYS_NEEDED',
+    'VM_NOT_FOUND',
+    'VM_RUNNING',
+    'VM_SNAPSHOTS',
+    'VM_VTPM_NEEDS_HOME',
+  ],
+  example: { home: 'gold-disks', disks: [{ name: 'scratch', policy: 'plain' }] },
 })
 
 export const VmByPolicy = Exactly({
@@ -156,4 +189,19 @@ export const createVmByPolicy = operation({
   status: 201,
   body: VmByPolicy,
   answer: VmTaskView,
+  errors: [
+    'HOST_ENCRYPTION_OFF',
+    'NOT_FOUND',
+    'POLICY_NO_PROVIDER',
+    'POLICY_PROVIDERS',
+    'TASK_HOST',
+    'TASK_QUEUE_FULL',
+    'VM_HOME_PLAIN',
+  ],
+  example: {
+    cluster: 'lab',
+    name: 'db1',
+    policy: 'gold-disks',
+    disks: [{ name: 'root', sizeOctets: 20 * 2 ** 30 }],
+  },
 })

@@ -122,6 +122,8 @@ export const createVmTask = operation({
   status: 201,
   body: NewVmTask,
   answer: VmTaskView,
+  errors: ['HOST_ENCRYPTION_OFF', 'NOT_FOUND', 'TASK_HOST', 'TASK_QUEUE_FULL', 'VM_NOT_FOUND'],
+  example: { kind: 'vm.start', vmId: '6f1c1d9e-5c52-4f0b-9a7e-0d6d1f0f7a11', request: {} },
 })
 
 export const listVmTasks = operation({
@@ -168,6 +170,7 @@ export const cancelVmTask = operation({
   params: TaskParams,
   body: Empty,
   answer: VmTaskView,
+  errors: ['TASK_UNCANCELLABLE'],
 })
 
 // ---------------------------------------------------------------- what hosts call

@@ -31,6 +31,7 @@ export const revokeToken = operation({
   params: Exactly({ tokenId: Uuid }),
   body: Exactly({ reason: Sentence }),
   answer: Empty,
+  errors: ['CONFLICT'],
 })
 
 export const SignatureAlgorithm = Type.Union([

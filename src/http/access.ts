@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Needs } from '../api/needs.js'
+import type { ErrorCode } from '../core/error-codes.js'
 import { unreachable } from '../core/errors.js'
 import type { CallerAccess } from './caller-access.js'
 import type { HostAccess } from './host-access.js'
@@ -29,6 +30,8 @@ export interface Doors {
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    errors?: readonly ErrorCode[]
+    example?: unknown
   }
 }
 

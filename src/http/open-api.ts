@@ -1,6 +1,7 @@
 import type { Access } from './access.js'
 import type { App } from './app.js'
 import { routesOf } from './app.js'
+import { PROBLEM_RESPONSE, PROBLEM_SCHEMA, refusalsOf } from './open-api-errors.js'
 import type { RouteEntry } from './route-rules.js'
 
 interface JsonSchema {
@@ -13,26 +14,6 @@ export interface OpenApiInfo {
   readonly version: string
   /** `https://authority.example:8440` */
   readonly serverUrl: string
-}
-
-const PROBLEM = {
-  description: 'a problem document: `code` is one of docs/errors.md and never changes its meaning',
-  content: {
-    'application/problem+json': {
-      schema: {
-        type: 'object',
-        required: ['type', 'title', 'status', 'code', 'requestId'],
-        properties: {
-          type: { type: 'string' },
-          title: { type: 'string' },
-          status: { type: 'integer' },
-          code: { type: 'string' },
-          requestId: { type: 'string' },
-          detail: { type: 'string' },
-        },
-      },
-    },
-  },
 }
 
 /**
@@ -53,6 +34,8 @@ export function openApiOf(app: App, info: OpenApiInfo): Readonly<Record<string, 
     servers: [{ url: info.serverUrl }],
     paths,
     components: {
+      schemas: { Problem: PROBLEM_SCHEMA },
+      responses: { Problem: PROBLEM_RESPONSE },
       securitySchemes: {
         person: {
           type: 'http',
@@ -83,7 +66,8 @@ export function addOpenApiRoute(app: App, path: string, info: OpenApiInfo): void
   )
 }
 
-function operationOf({ schema, access, method, path }: RouteEntry): JsonSchema {
+function operationOf(route: RouteEntry): JsonSchema {
+  const { schema, access, method, path, example } = route
   const { operationId, summary } = schema
   const body = schema.body as JsonSchema | undefined
   const answers = Object.entries((schema.response ?? {}) as Record<string, JsonSchema>)
@@ -98,12 +82,19 @@ function operationOf({ schema, access, method, path }: RouteEntry): JsonSchema {
     ],
     ...(body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
+      : {
+          requestBody: { required: true, content: { 'application/json': bodyOf(body, example) } },
+        }),
     responses: {
       ...Object.fromEntries(answers.map(([status, answer]) => [status, answerOf(answer)])),
-      default: PROBLEM,
+      ...refusalsOf(route),
+      default: { $ref: '#/components/responses/Problem' },
     },
   }
+}
+
+function bodyOf(schema: JsonSchema, example: unknown): JsonSchema {
+  return { schema, ...(example === undefined ? {} : { example }) }
 }
 
 function answerOf(schema: JsonSchema): JsonSchema {

@@ -49,6 +49,8 @@ export function addOperation<O extends Operation<TObject, TObject, TSchema, TSch
     schema,
     config: {
       access,
+      ...(operation.errors ? { errors: operation.errors } : {}),
+      ...(operation.example === undefined ? {} : { example: operation.example }),
       ...(requestsPerMinute ? { rateLimit: { max: requestsPerMinute, timeWindow: 60_000 } } : {}),
     },
     ...(bodyLimitOctets ? { bodyLimit: bodyLimitOctets } : {}),

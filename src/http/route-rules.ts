@@ -1,4 +1,5 @@
 import type { RouteOptions } from 'fastify'
+import type { ErrorCode } from '../core/error-codes.js'
 import { type Access, checkAccess, type Doors } from './access.js'
 
 /** One registered route, for the table of routes and the tests that walk it. */
@@ -10,6 +11,10 @@ export interface RouteEntry {
     readonly operationId?: string
     readonly summary?: string
   }
+  /** Codes of its own that it answers with, beside those that follow from how it is called. */
+  readonly errors?: readonly ErrorCode[]
+  /** A body that it takes, for its description. */
+  readonly example?: unknown
 }
 
 const WITH_BODY: readonly string[] = ['POST', 'PUT', 'PATCH']
@@ -33,7 +38,12 @@ export function checkRoute(route: RouteOptions, doors: Doors): RouteEntry {
   if (path.includes('*')) throw new TypeError(`${name}: no wildcards in paths`)
   checkAccess(access, doors)
   checkSchemas(route, name)
-  return { method, path, access, schema: route.schema ?? {} }
+  const { errors, example } = route.config ?? {}
+  return {
+    ...{ method, path, access, schema: route.schema ?? {} },
+    ...(errors ? { errors } : {}),
+    ...(example === undefined ? {} : { example }),
+  }
 }
 
 function checkSchemas(route: RouteOptions, name: string): void {

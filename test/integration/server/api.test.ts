@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import type { TObject } from 'typebox'
+import { Value } from 'typebox/value'
 import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as attestationBase from '../../../src/api/attestation.js'
@@ -17,6 +18,7 @@ import * as referenceValuesApi from '../../../src/api/reference-values.js'
 import * as tokensApi from '../../../src/api/tokens.js'
 import { DEFAULT_POLICY } from '../../../src/appraisal/index.js'
 import { toBase64url } from '../../../src/core/bytes.js'
+import { ERROR_CODES } from '../../../src/core/error-codes.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import { authority, pemOf, revocationList } from '../../helpers/certificates.js'
 import { publicPem } from '../../helpers/corim.js'
@@ -65,6 +67,10 @@ interface Document {
 interface DescribedOperation {
   readonly operationId: string
   readonly security?: readonly object[]
+  readonly responses?: Readonly<Record<string, object>>
+  readonly requestBody?: {
+    readonly content: Readonly<Record<string, { readonly example?: unknown }>>
+  }
 }
 
 async function get(path: string): Promise<Document> {
@@ -99,6 +105,31 @@ describe.each(SERVICES)('the OpenAPI document of %s', (service) => {
     }
   })
 
+  test('says of every operation what it is refused with, and gives bodies that it takes', async () => {
+    const document = await get(`/${service}/v1/openapi.json`)
+    for (const { id, method, path, needs, errors = [], body, example } of operations) {
+      const place = path.replace(/:([A-Za-z]+)/g, '{$1}')
+      const { responses, requestBody } = document.paths[place]?.[method.toLowerCase()] ?? {}
+      const privileges = needs && needs.on !== 'self' ? ['403'] : []
+      const statuses = errors.map((code) => String(ERROR_CODES[code].status))
+      const expected = [
+        '400',
+        '429',
+        'default',
+        ...(needs ? ['401'] : []),
+        ...privileges,
+        ...statuses,
+      ]
+      expect([id, Object.keys(responses ?? {})]).toEqual([id, expect.arrayContaining(expected)])
+      const text = JSON.stringify(responses)
+      for (const code of errors)
+        expect([id, text]).toEqual([id, expect.stringContaining(`"${code}"`)])
+      if (example === undefined) continue
+      expect([id, body && Value.Check(body, example)]).toEqual([id, true])
+      expect(requestBody?.content['application/json']?.example).toEqual(example)
+    }
+  })
+
   test('is the only one: every route of the service is in it, and answers as it says', async () => {
     const document = await get(`/${service}/v1/openapi.json`)
     const ids = new Set(operations.map(({ id }) => id))
@@ -106,7 +137,8 @@ describe.each(SERVICES)('the OpenAPI document of %s', (service) => {
       .flatMap((methods) => Object.values(methods))
       .map(({ operationId }) => operationId)
       .filter((id) => !ids.has(id))
-    const known = [/health$/, /metrics$/, /openapi-json$/, /^stream/]
+    // the last: what is no JSON
+    const known = [/health$/, /metrics$/, /openapi-json$/, /^stream/, /File$/]
     expect(others.filter((id) => !known.some((pattern) => pattern.test(id)))).toEqual([])
     // the client checks each answer against the schema of its operation
     for (const operation of operations) {
