@@ -18,6 +18,7 @@ import { isoTime, secondsOf } from '../../core/clock.js'
 import { DecodeError } from '../../core/errors.js'
 import { describeFinding, type Finding, failed, failures, passed } from '../../core/finding.js'
 import type { Secret } from '../../core/secret.js'
+import type { RevocationList } from '../../pki/index.js'
 import type {
   AttestationResultClaims,
   GuestResultClaims,
@@ -187,8 +188,10 @@ async function snapshot(
   const ekFingerprint = createHash('sha256').update(decoded.ekPublic).digest('hex')
   const revoked = await tx.findRevokedKey([ekFingerprint, toHex(keys.akName)])
   const standing = await whyNotNow(tx, claims)
+  const lists = await tx.publishedLists()
   return {
     findings: [
+      certificateFinding(keys, lists),
       standing
         ? failed('host.trusted', standing.code, 'a host that is trusted now', standing.reason)
         : passed('host.trusted'),
@@ -201,6 +204,21 @@ async function snapshot(
     policy: await guestPolicyOf(tx, claims.sigillo.cluster),
     ekFingerprint,
   }
+}
+
+/** Whether the site took the certificate back since its path was verified. */
+function certificateFinding(
+  { certificate }: GuestKeysVerdict,
+  lists: readonly RevocationList[],
+): Finding {
+  const isTakenBack = lists.some(
+    ({ issuerName, serials }) =>
+      issuerName === certificate.issuerName && serials.has(certificate.serial),
+  )
+  const expected = 'a certificate that is not revoked'
+  return isTakenBack
+    ? failed('guest.certificate', 'CERT_REVOKED', expected, 'one that the site took back')
+    : passed('guest.certificate')
 }
 
 /** What was accepted before binds: a revocation, and the newest certificate, which says where the VM is. */

@@ -105,7 +105,8 @@ export function createVtpmRevocations(deps: {
     ): Promise<void> => {
       const hadVtpm = before?.report.vtpm === true
       if (!report.vtpm && !hadVtpm) return
-      const valid = (await tx.certificatesOf(vmId)).filter(({ revocation }) => !revocation)
+      const all = await tx.certificatesOf(vmId)
+      const valid = all.filter(({ revocation }) => !revocation)
       const gone = report.vtpm
         ? goneBeside(valid, report.vtpmIdentity)
         : keysOf(valid, ({ issuedAtMs }) => issuedAtMs <= (before?.reportedAtMs ?? 0))
@@ -118,6 +119,14 @@ export function createVtpmRevocations(deps: {
         ],
         by,
       )
+      const old = revokedInside(all, before?.report.vtpmIdentity, report.vtpmIdentity)
+      if (old.length === 0) return
+      await tx.addEvent({
+        ...{ atMs: by.nowMs, severity: 'warning', subject: `vm:${vmId}` },
+        type: 'vtpm.certificates-returned',
+        message: `the virtual TPM of VM ${report.name} has certificates that were taken back: have them replaced`,
+        detail: { certificates: old.map(({ fingerprint }) => fingerprint) },
+      })
     },
 
     /** A VM was deleted, and its virtual TPM with it. */
@@ -200,6 +209,17 @@ function keysOf(
 ): readonly StoredCertificate[] {
   const keys = new Set(valid.filter(isOne).map(({ keyDigest }) => keyDigest))
   return valid.filter(({ keyDigest }) => keys.has(keyDigest))
+}
+
+/** Certificates that were taken back and that a virtual TPM has anew: its VM was put back from a copy, or from a snapshot. */
+function revokedInside(
+  all: readonly StoredCertificate[],
+  before: Identity,
+  now: Identity,
+): readonly StoredCertificate[] {
+  const had = new Set(before?.certificates)
+  const has = new Set(now?.certificates.filter((fingerprint) => !had.has(fingerprint)))
+  return all.filter(({ fingerprint, revocation }) => revocation && has.has(fingerprint))
 }
 
 function supersededBy(

@@ -372,6 +372,20 @@ describe('certificates of virtual TPMs are taken back', () => {
       ...{ subject: `vm:${vmId}`, severity: 'info' },
       detail: { certificates: [{ fingerprint: last.fingerprint }] },
     })
+    const { seq } = events.at(-1) ?? { seq: 0 }
+
+    // put back from a copy: told once
+    await reported([last.fingerprint], keys[1])
+    await reported([last.fingerprint], keys[1])
+    const after = await site.admin.call(listEvents, { query: { after: String(seq) } })
+    const returned = after.events.filter(({ type }) => type === 'vtpm.certificates-returned')
+    expect(returned).toMatchObject([
+      { severity: 'warning', detail: { certificates: [last.fingerprint] } },
+    ])
+    const again = await issue(keys[1])
+    await reported([again.fingerprint], keys[1])
+    expect((await takenBack()).has(again.fingerprint)).toBe(false)
+    await a.call(forgetVm, { params: { vmId } })
   })
 
   test('by a list at the address that certificates have', async () => {
