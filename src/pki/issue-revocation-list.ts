@@ -112,15 +112,26 @@ function issuerOf({ certificateDer }: Authority) {
 }
 
 function encodeEntry({ serial, revokedAtMs, reason }: RevokedCertificate): Uint8Array {
-  const code = encodeDer(ENUMERATED_TAG, Uint8Array.of(REVOCATION_REASONS[reason]))
   return encodeSequence(
     encodeDer(TAG.integer, fromHex(serial)),
     encodeTime(revokedAtMs),
-    encodeSequence(encodeExtension(REASON_CODE, code)),
+    ENTRY_EXTENSIONS[reason],
   )
 }
 
 /** One that is not critical, which is the default and so left out. */
 function encodeExtension(oid: string, value: Uint8Array): Uint8Array {
   return encodeSequence(encodeObjectIdentifier(oid), encodeOctetString(value))
+}
+
+/** The extensions of an entry with a reason: lists are long, and these are always the same. */
+const ENTRY_EXTENSIONS: Readonly<Record<RevocationReason, Uint8Array>> = {
+  'key-compromise': reasonExtensions('key-compromise'),
+  superseded: reasonExtensions('superseded'),
+  'cessation-of-operation': reasonExtensions('cessation-of-operation'),
+}
+
+function reasonExtensions(reason: RevocationReason): Uint8Array {
+  const code = encodeDer(ENUMERATED_TAG, Uint8Array.of(REVOCATION_REASONS[reason]))
+  return encodeSequence(encodeExtension(REASON_CODE, code))
 }
