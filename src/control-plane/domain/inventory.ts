@@ -9,6 +9,7 @@ import type { ControlPlaneStore, HostCaller, NewEvent, StoredCluster, StoredVm }
 import { noteEncryptedVm } from './hosts.js'
 import { readableEvents } from './readable-events.js'
 import { requireVm, viewOf } from './tags.js'
+import { takeOver } from './take-over.js'
 import { protectionChanges } from './vm-changes.js'
 import { vmViews } from './vm-views.js'
 import type { VtpmRevocations } from './vtpm-revocations.js'
@@ -101,12 +102,12 @@ export function createInventory(
       )
     },
 
-    /** Takes a host's word for its own VMs; a VM of another host is refused. */
+    /** Takes a host's word for its own VMs; a VM of another host is refused, unless that was revoked. */
     reportVm: (caller: HostCaller, vmId: string, report: VmReport, nowMs: number) =>
       store.transaction(async (tx) => {
         await tx.admit(caller, nowMs)
         const before = await tx.findVm(vmId)
-        requireOwner(before, caller, vmId)
+        if (!(await takeOver(tx, before, caller, nowMs))) requireOwner(before, caller, vmId)
         // a host that says again that it has the VM did not give it away after all
         await tx.removeHandOver(vmId)
         await tx.saveVm({

@@ -1,6 +1,7 @@
 import { forgetVm, reportVm, type VmReport } from '../../api/control-plane.js'
 import { offerVm, takeVm, withdrawVm } from '../../api/vm-moves.js'
 import { toBase64url } from '../../core/bytes.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { parseEnvelope } from '../../envelope/index.js'
 import type { Inventory, InventoryVm } from '../vm/ports.js'
 import type { Authority } from './authority.js'
@@ -14,7 +15,11 @@ export function createInventory(authority: Authority, place: Inventory['place'])
   return {
     place,
     async report({ vmId, ...vm }) {
-      await authority.call(reportVm, { params: { vmId }, body: reportOf(vm) })
+      const call = authority.call(reportVm, { params: { vmId }, body: reportOf(vm) })
+      await call.catch((cause: unknown) => {
+        if (!isPlatformError(cause, 'FORBIDDEN')) throw cause
+        throw new PlatformError('VM_HAND_OVER', `VM ${vmId} is of another host`, { cause })
+      })
     },
     async forget(vmId) {
       await authority.call(forgetVm, { params: { vmId } })

@@ -82,8 +82,9 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
   }
 
   /** Checks the VM as before any start, and gives its secrets their values. */
-  const release = (vm: StoredVm): Promise<void> =>
-    host.withKeys(vm, allKeys(vm.descriptor), async (home, keys) => {
+  const release = async (vm: StoredVm): Promise<void> => {
+    await host.requireOurs(vm)
+    await host.withKeys(vm, allKeys(vm.descriptor), async (home, keys) => {
       for (const disk of home.disks) await checkDiskFile(diskFileOf(vm.paths, disk))
       using _ = await openNvram({ vmId: vm.descriptor.vmId, paths: vm.paths, home }, keys)
       if (home.vtpm) {
@@ -95,6 +96,7 @@ export function createVmLibvirt(host: VmHost, deps: LibvirtDeps): VmLibvirt & Li
       }
       await setSecrets(virsh, vm, keys)
     })
+  }
   /** When no start can happen any more, or one has ended. */
   const settle = async (vm: StoredVm, running: boolean): Promise<void> => {
     const { vmId, vtpm } = vm.descriptor

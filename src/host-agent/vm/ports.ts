@@ -62,6 +62,7 @@ export interface InventoryVm extends Omit<VmReport, 'key' | 'keys'> {
 
 /** Where VMs are told of. A failure is logged and never fails the operation on the VM: report again later. */
 export interface Inventory {
+  /** @throws PlatformError `VM_HAND_OVER` for a VM of another host */
   report(vm: InventoryVm): Promise<void>
   forget(vmId: string): Promise<void>
   /** Who this host is. */

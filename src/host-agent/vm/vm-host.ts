@@ -130,7 +130,7 @@ export class VmHost implements Disposable {
    * Runs a long operation on a VM, which is stopped unless the operation is one for which it may run. It can be listed and
    * shown meanwhile; all else is refused with `VM_BUSY`. Wrapped keys that it drops are released.
    *
-   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`, `VM_SNAPSHOTS`
+   * @throws PlatformError `VM_BUSY`, `VM_RUNNING`, `VM_EXPORTED`, `VM_SNAPSHOTS`, `VM_HAND_OVER`
    */
   async claim<T>(
     name: string,
@@ -143,6 +143,7 @@ export class VmHost implements Disposable {
       if (!alsoFor.withSnapshots && (await countSnapshots(vm.paths)) > 0) {
         throw new PlatformError('VM_SNAPSHOTS', `remove the snapshots of VM ${name} first`)
       }
+      await this.requireOurs(vm)
     }
     const work = async (vm: StoredVm): Promise<T> => {
       const before = await this.store.readKeys(vm)
@@ -155,6 +156,20 @@ export class VmHost implements Disposable {
       }
     }
     return this.hold(name, operation, work, { ...alsoFor, check })
+  }
+
+  /**
+   * A copy of the files of a VM of another host is not started, since that VM may run, and not changed, since it needs the
+   * keys that would be replaced here. Where the inventory cannot be asked, what is here counts.
+   *
+   * @throws PlatformError `VM_HAND_OVER`
+   */
+  async requireOurs(vm: StoredVm): Promise<void> {
+    if (vm.exported || !(await this.reports.isOfOtherHost(vm))) return
+    throw new PlatformError(
+      'VM_HAND_OVER',
+      `VM ${vm.descriptor.name} is of another host, and this is a copy of its files: delete it, or export it there and import it here`,
+    )
   }
 
   /**

@@ -96,14 +96,15 @@ export function createVmLifetime(host: VmHost, deps: CreateDeps): VmLifetime {
         async (vm) => {
           const { vmId } = vm.descriptor
           await host.requireStopped(vm)
-          // Of a VM that was handed over, only what is left here goes: its keys are those of the other host
-          if (vm.exported) await releases.keepRecords(vmId, await store.readKeys(vm))
+          // Of a VM of another host, only what is here of it goes: its keys are those of the other host
+          const isOurs = !vm.exported && !(await host.reports.isOfOtherHost(vm))
+          if (!isOurs) await releases.keepRecords(vmId, await store.readKeys(vm))
           const root = await store.takeAway(vm)
-          if (!vm.exported) await releases.noteAllOf(vmId, root)
+          if (isOurs) await releases.noteAllOf(vmId, root)
           await removeVmDirectory(host.programs, root)
           void releases.flush()
           logger.info({ event: 'vm.deleted', vmId, name }, 'a VM was deleted')
-          if (!vm.exported) await host.reports.tellGone(vmId)
+          if (isOurs) await host.reports.tellGone(vmId)
         },
         { evenExported: true },
       ),

@@ -66,6 +66,16 @@ export class VmReports {
     }
   }
 
+  /** Whether the inventory knows a VM as one of another host: the files here are a copy. Not where it cannot be asked now. */
+  async isOfOtherHost(vm: StoredVm): Promise<boolean> {
+    try {
+      await this.#inventory.report(await this.describe(vm))
+      return false
+    } catch (error) {
+      return isPlatformError(error, 'VM_HAND_OVER')
+    }
+  }
+
   async tellGone(vmId: string): Promise<void> {
     this.#untold.delete(vmId)
     await this.#inventory.forget(vmId).catch((error: unknown) => {

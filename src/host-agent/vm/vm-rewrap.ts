@@ -80,6 +80,7 @@ export function createVmRewrap(host: VmHost): VmRewrap {
         progress.begin(name)
         try {
           const count = await host.onFreeVm(name, async (vm) => {
+            await host.requireOurs(vm)
             const renewed = await rewrapVm(host, vm, await store.readKeys(vm))
             if (renewed > 0) await host.reports.tell(vm)
             return renewed

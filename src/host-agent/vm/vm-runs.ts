@@ -20,7 +20,7 @@ const STOP_STEPS = 3
 
 /** VMs started and stopped, by the agent or by libvirt where that runs them. */
 export interface VmRuns {
-  /** @throws PlatformError `VM_RUNNING`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VM_NVRAM_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
+  /** @throws PlatformError `VM_RUNNING`, `VM_HAND_OVER`, `VM_KEY_WRONG`, `VM_DISK_CORRUPT`, `VM_NVRAM_CORRUPT`, `VTPM_STATE_…`, `VM_PROCESS` */
   start(name: string, onProgress?: OnProgress): Promise<VmDetails>
   /**
    * Asks the guest to power off, and powers off after the time that it has. While it has time the stop can be cancelled:
@@ -49,6 +49,7 @@ export function createVmRuns(
         const { vmId } = descriptor
         if (await readLibvirtRecord(paths)) return libvirt.startThere(found)
         await host.requireStopped(found)
+        await host.requireOurs(found)
         const progress = new Progress(onProgress, START_STEPS)
         progress.begin('keys')
         return host.withKeys(found, allKeys(descriptor), async (foundHome, opened) => {

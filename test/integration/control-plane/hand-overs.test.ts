@@ -166,6 +166,19 @@ test('nobody else asks, and no host that was revoked', async () => {
   await expect(site.anybody.call(listHandOvers, {})).rejects.toMatchObject({
     code: 'UNAUTHENTICATED',
   })
+  const left = newVm()
+  await left.report(b)
+  await expect(left.report(a)).rejects.toMatchObject({ code: 'FORBIDDEN' })
   await site.admin.call(revokeHost, { params: { hostId: 'b' }, body: { reason: 'stolen' } })
   await expect(vm.take(b)).rejects.toMatchObject({ code: 'HOST_STATUS' })
+
+  // what a revoked host leaves is of a host of its cluster that has the files, and of none outside
+  await expect(left.report(outside)).rejects.toMatchObject({ code: 'FORBIDDEN' })
+  expect(await left.hostId()).toBe('b')
+  await left.report(a)
+  expect(await left.hostId()).toBe('a')
+  const { events } = await site.admin.call(listEvents, { query: { limit: 1000 } })
+  expect(events.findLast(({ type }) => type === 'vm.taken-over')).toMatchObject({
+    ...{ severity: 'warning', subject: `vm:${left.vmId}`, detail: { from: 'b', to: 'a' } },
+  })
 })

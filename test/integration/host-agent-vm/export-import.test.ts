@@ -209,6 +209,30 @@ describe('a VM that is moved', () => {
   })
 })
 
+describe('a copy of the files of a VM, on another host', () => {
+  test('is not started beside the original, not changed, and deleted without harm to it', async () => {
+    const { vmId } = await make('twice')
+    await cp(`${a.directory}/${vmId}`, `${b.directory}/${vmId}`, { recursive: true })
+    const released = keys.released.length
+    for (const attempt of [
+      () => b.vms.start('twice'),
+      () => b.vms.recrypt('twice', {}),
+      () => b.vms.clone('twice', { name: 'third' }),
+      () => b.vms.rewrapKeys(undefined),
+      () => b.vms.export('twice', { directory: join(files, 'twice'), move: true }),
+    ]) {
+      await refused(attempt(), 'VM_HAND_OVER')
+    }
+    await b.vms.delete('twice')
+    await b.vms.settleReleases()
+    expect(await directoriesOf(b)).toEqual([])
+    expect(keys.released.length).toBe(released)
+    await a.vms.start('twice')
+    await a.vms.stop('twice', { graceSeconds: 0 })
+    await a.vms.delete('twice')
+  })
+})
+
 describe('a copy', () => {
   const directory = () => join(files, 'copied')
 
