@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto'
-import { lstat, open, readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, open, readFile } from 'node:fs/promises'
 import { utf8 } from '../../core/bytes.js'
 import { isPlatformError, messageOf, PlatformError } from '../../core/errors.js'
 import { newUuid } from '../../core/random.js'
@@ -76,7 +77,7 @@ export async function writeNvram(
 ): Promise<void> {
   if (!key) return writePrivateFile(file.path, await readFile(template))
   await makeDisk(programs, { file, key })
-  await using source = await open(template)
+  await using source = await openTemplate(template)
   const image = { descriptor: source.fd, format: 'raw' } as const
   await fillDisk(programs, file, key, image, () => undefined)
   await syncPath(file.path)
@@ -84,9 +85,7 @@ export async function writeNvram(
 
 /** Size of a file with variables. @throws PlatformError `VM_NVRAM_CORRUPT` for one that is none */
 export async function nvramOctets(template: string): Promise<number> {
-  await using file = await open(template).catch((cause: unknown) => {
-    throw corrupt(`${template}: ${messageOf(cause)}`, cause)
-  })
+  await using file = await openTemplate(template)
   const stat = await file.stat()
   return checked(template, stat.isFile(), stat.size)
 }
@@ -152,6 +151,13 @@ export function nvramKey(vmId: string, homeKey: Secret): Secret {
 /** The key of the home opens the home, and not these variables: they are of something else. */
 export function doesNotOpen({ file }: OpenDisk, cause: unknown): PlatformError {
   return corrupt(`${file.path} does not open with the key of its VM`, cause)
+}
+
+/** A link to it is followed: it is named by settings, or by the domain that is adopted. A pipe is not waited for. */
+async function openTemplate(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((cause: unknown) => {
+    throw corrupt(`${path}: ${messageOf(cause)}`, cause)
+  })
 }
 
 async function plainOctets(path: string): Promise<number> {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   copyFile,
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { DEFAULT_FIRMWARE } from '../../../src/host-agent/vm/accelerator.js'
 import { Qmp } from '../../../src/host-agent/vm/qmp.js'
 import {
   COUNTER_ADDRESS,
@@ -24,7 +26,14 @@ import {
   MARK_OCTETS,
 } from '../../helpers/counting-guest.js'
 import { startAndDie } from './killed.js'
-import { asOfBefore, createTestHost, readNvram, type TestHost } from './support.js'
+import {
+  asOfBefore,
+  createTestHost,
+  directoriesOf,
+  processesNaming,
+  readNvram,
+  type TestHost,
+} from './support.js'
 
 const BOOT_MS = 120_000
 const MARK = randomBytes(MARK_OCTETS)
@@ -151,6 +160,22 @@ describe('firmware variables go with the home of their VM', () => {
     await copyFile(join(files, 'kept'), `${rootOf(vmId)}/nvram.luks`)
   })
 
+  test('they stay the same under another key provider', async () => {
+    await host.vms.recrypt('home', { provider: 'kp2' })
+    expect(await readNvram(host, vmId)).toEqual(variables)
+    await host.vms.recrypt('home', { provider: 'kp' })
+    expect(await readNvram(host, vmId)).toEqual(variables)
+  })
+
+  test('they follow the storage policy of the home', async () => {
+    await host.vms.applyPolicy('home', { home: { encrypted: false } })
+    expect(await filesOf(vmId)).toEqual(PLAIN)
+    expect(await host.vms.show('home')).toMatchObject({ nvramEncrypted: false })
+    await host.vms.applyPolicy('home', { home: { encrypted: true, provider: 'kp' } })
+    expect(await filesOf(vmId)).toEqual(ENCRYPTED)
+    expect(await readNvram(host, vmId)).toEqual(variables)
+  })
+
   test('a clone has them under a key of its own, and neither VM takes those of the other', async () => {
     await host.vms.clone('home', { name: 'clone' })
     const clone = (await host.vms.show('clone')).vmId
@@ -172,6 +197,7 @@ describe('firmware variables go with the home of their VM', () => {
     ]) {
       await refused(attempt(), 'VM_NVRAM_CORRUPT')
     }
+    expect(processesNaming(rootOf(vmId))).toEqual([])
     expect(await filesOf(vmId)).toEqual(ENCRYPTED)
     await copyFile(join(files, 'kept'), own)
     await host.vms.delete('clone')
@@ -267,6 +293,22 @@ describe('encrypted firmware variables', () => {
     await refused(host.vms.resetNvram('nobody'), 'VM_NOT_FOUND')
     await host.vms.stop('damaged', { graceSeconds: 0 })
   })
+})
+
+test('a VM is not made with a file that cannot be firmware variables, and nothing of it remains', async () => {
+  const pipe = join(files, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const odd = join(files, 'odd')
+  await writeFile(odd, Buffer.alloc(1000))
+  const before = await directoriesOf(host)
+  for (const variables of [pipe, odd, files, join(files, 'nothing')]) {
+    await using other = host.restart({ firmware: { ...DEFAULT_FIRMWARE, variables } })
+    for (const more of [{}, { provider: 'kp', vtpm: false }]) {
+      const request = { name: 'odd', disks: [], ...more }
+      await refused(other.create(request), 'VM_NVRAM_CORRUPT')
+    }
+  }
+  expect(await directoriesOf(host)).toEqual(before)
 })
 
 describe('an encrypted VM whose variables an agent of before left plain', () => {

@@ -391,9 +391,9 @@ export async function writePlain(
 /** The key of the home of a VM, as it is wrapped beside it. */
 async function homeKeyOf(host: TestHost, vmId: string): Promise<Buffer> {
   const { keys } = JSON.parse(await readFile(`${host.directory}/${vmId}/keys.json`, 'utf8'))
-  const { wrapped } = keys.find((record: { object: string }) => record.object === 'home')
+  const { wrapped, provider } = keys.find((one: { object: string }) => one.object === 'home')
   const context = { vm: vmId, object: 'home' }
-  const [key] = await host.keys.unwrap('kp', [{ wrapped, purpose: 'vm-home', context }])
+  const [key] = await host.keys.unwrap(provider, [{ wrapped, purpose: 'vm-home', context }])
   return key?.use((octets) => Buffer.from(octets)) ?? Buffer.alloc(0)
 }
 
