@@ -246,7 +246,8 @@ async function untilListening(child: ChildProcess, program: Program): Promise<vo
   throw programFailed(program.path, `does not listen: ${await wordsOf(program.logFile)}`)
 }
 
-async function wordsOf(logFile: string): Promise<string> {
+/** The last that a program said of itself, shortened. */
+export async function wordsOf(logFile: string): Promise<string> {
   const log = await readPrivateFile(logFile, MAX_LOG_OCTETS).catch(() => undefined)
   return shorten(Buffer.from(log ?? []).toString('latin1'))
 }

@@ -1,4 +1,4 @@
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import type { Secret } from '../../core/secret.js'
 import type { Firmware } from './accelerator.js'
 import { replacePrivateFile } from './files.js'
@@ -8,7 +8,7 @@ import { MemoryWriter, openMemory } from './memory-file.js'
 import type { OctetProgress } from './octet-progress.js'
 import { Qmp } from './qmp.js'
 import { type Accelerator, encodeRecord, type Home, type RunRecord } from './records.js'
-import { settleMachine, startMachine } from './run.js'
+import { settleMachine, startMachine, wordsOf } from './run.js'
 import type { FoundSnapshot } from './snapshot-files.js'
 import { MEMORY_FILE, type SnapshotMemory, type SnapshotRecord } from './snapshot-record.js'
 import type { VmHost } from './vm-host.js'
@@ -152,8 +152,10 @@ export async function runFromMemory(
     progress.begin('run')
     await qmp.execute('cont')
   } catch (error) {
+    const words = await wordsOf(paths.qemuLog)
     await settleMachine(paths, descriptor.vtpm, { wasSeen: true })
-    throw error
+    if (!isPlatformError(error, 'VM_SNAPSHOT_MEMORY')) throw error
+    throw new PlatformError(error.code, `${error.message}: ${words}`, { cause: error })
   }
   host.watch(vm, record)
 }

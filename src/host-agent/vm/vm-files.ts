@@ -25,7 +25,7 @@ export function nvramName(nvram: Descriptor['nvram'] | Home['nvram']): 'nvram.lu
   return nvram ? 'nvram.luks' : 'nvram.fd'
 }
 
-/** Files of a stopped VM that a snapshot keeps: not its wrapped keys, which are those of all its snapshots. */
+/** Files of a VM that a snapshot keeps: not its wrapped keys, which are those of all its snapshots. */
 export function snapshotParts(descriptor: Descriptor): readonly string[] {
   const others = ['keys.json', 'home.enc', 'vtpm.json']
   return [

@@ -5,7 +5,7 @@ import { attestNow } from '../../../src/api/host-agent.js'
 import type { VmTaskView } from '../../../src/api/tasks.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
 import type { TestSite } from '../../helpers/site.js'
-import { type Outcome, sigillo } from '../cli/sigillo.js'
+import { type Outcome, run as runProgram, sigillo } from '../cli/sigillo.js'
 import { startAgent, type TestAgent, trustAgent } from '../host-keys/fixture.js'
 import { done, openTaskSite, smallVm } from './fixture.js'
 
@@ -77,6 +77,17 @@ describe('the command line', () => {
     expect((await run('vm', 'snapshot', 'revert', 'web3', 'live', '--yes')).err).toContain(
       '(VM_RUNNING)',
     )
+    const onHost = ['vm', 'snapshot', 'list', 'web3', '--socket', a.socketFile]
+    const listed = await runProgram('agent-main', ...onHost)
+    expect(listed.out).toMatch(/before +\S+ +stopped /)
+    expect(listed.out).toMatch(/live +\S+ +running {2,}/)
+    expect(listed.out).toMatch(/disks +\S+ +running, no memory /)
+    const { out } = await runProgram('agent-main', ...onHost, '--json')
+    expect(JSON.parse(out).snapshots).toMatchObject([
+      { name: 'before', running: false, memory: false },
+      { name: 'live', running: true, memory: true },
+      { name: 'disks', running: true, memory: false },
+    ])
     const stop = () => run('vm', 'stop', 'web3', '--grace', '0')
     expect(await stop()).toMatchObject({ status: 0 })
     expect(await run('vm', 'snapshot', 'revert', 'web3', 'live', '--yes')).toMatchObject({
