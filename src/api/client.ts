@@ -29,8 +29,9 @@ export interface Client extends AsyncDisposable {
   /**
    * Calls an operation once.
    *
-   * @throws AnsweredError with the code of the problem document; `AUTHORITY_UNREACHABLE`, on a socket `AGENT_UNREACHABLE`, where nobody answers in
-   *   time or what answers is not what the operation says
+   * @throws AnsweredError with the code of the problem document; `REQUEST_INVALID` for a parameter that no path can have;
+   *   `AUTHORITY_UNREACHABLE`, on a socket `AGENT_UNREACHABLE`, where nobody answers in time or what answers is not what the
+   *   operation says
    */
   call<O extends Operation<TObject, TObject, TSchema, TSchema>>(
     operation: O,
@@ -129,6 +130,10 @@ function fillPath(path: string, params: Readonly<Record<string, unknown>>): stri
   return path.replace(/:([A-Za-z]+)/g, (_, name: string) => {
     const value = params[name]
     if (typeof value !== 'string') throw new TypeError(`no parameter ${name} for ${path}`)
+    // No encoding keeps these from being taken as steps of the path: it would be another operation that is called
+    if (/^\.{0,2}$/.test(value)) {
+      throw new PlatformError('REQUEST_INVALID', `expected a value for ${name}, found '${value}'`)
+    }
     // a part that is no name but a way to another path
     if (value === '.' || value === '..') {
       throw new PlatformError('REQUEST_INVALID', `expected ${name}, found ${value}`)

@@ -5,6 +5,8 @@ import { Agent, request } from 'undici'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createCluster } from '../../../src/api/control-plane.js'
 import type { Operation } from '../../../src/api/operation.js'
+import { deleteAccount, setAccountState } from '../../../src/api/people.js'
+import { deleteStoragePolicy } from '../../../src/api/storage-policies.js'
 import { ERROR_CODES } from '../../../src/core/error-codes.js'
 import { openTestSite, type TestSite } from '../../helpers/site.js'
 
@@ -217,6 +219,19 @@ test('odd names and ids in a path are refused by a code that is described, and n
   )
   expect(all.length).toBeGreaterThan(500)
   expect(await failuresOf(all)).toEqual([])
+})
+
+test('names that would be steps of a path call no other operation', async () => {
+  for (const name of ['', '.', '..']) {
+    const user = { kind: 'user' as const, name }
+    for (const call of [
+      () => site.admin.call(deleteAccount, { params: user }),
+      () => site.admin.call(deleteStoragePolicy, { params: { policy: name } }),
+      () => site.admin.call(setAccountState, { params: user, body: { state: 'disabled' } }),
+    ]) {
+      await expect(call()).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+    }
+  }
 })
 
 test('odd values in a query are refused by a code that is described, and never by an error of our own', async () => {
