@@ -1,24 +1,33 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { getVmTask, type VmTaskView } from '../../api/tasks.js'
 import type { ErrorCode } from '../../core/error-codes.js'
-import { PlatformError } from '../../core/errors.js'
+import { isPlatformError, PlatformError } from '../../core/errors.js'
 import { progressBar } from '../output.js'
 import type { Connection } from './connection.js'
 
 const WAIT_SECONDS = 20
 /** Where there is no terminal, a line for each step and for so much more of the whole. */
 const PERCENT_OF_LINE = 10
+/** An authority that is restarted meanwhile is waited for. */
+const PATIENCE_MS = 120_000
+const PAUSE_MS = 1_000
 
 /**
- * Waits for a task with its progress: a bar on a terminal, else lines.
+ * Waits for a task with its progress: a bar on a terminal, else lines; also while the authority is away for two minutes.
  *
  * An interrupt (Ctrl-C) says how to cancel it, a second one leaves it to itself: it goes on in any case.
  *
  * @returns the task, ended or left
  * @throws PlatformError with the code that the task failed with
  */
-export async function followVmTask(connection: Connection, task: VmTaskView): Promise<VmTaskView> {
+export async function followVmTask(
+  connection: Pick<Connection, 'client' | 'output'>,
+  task: VmTaskView,
+): Promise<VmTaskView> {
   const { client, output } = connection
   const { taskId } = task
+  let heardAtMs = performance.now()
+  let isAway = false
   const left = new AbortController()
   let interrupts = 0
   const onInterrupt = () => {
@@ -33,7 +42,17 @@ export async function followVmTask(connection: Connection, task: VmTaskView): Pr
     while (!hasEnded(current)) {
       show(connection, current, shown)
       const query = { after: current.version, waitSeconds: WAIT_SECONDS }
-      current = await client.call(getVmTask, { params: { taskId }, query }, {}, left.signal)
+      try {
+        current = await client.call(getVmTask, { params: { taskId }, query }, {}, left.signal)
+        heardAtMs = performance.now()
+        isAway = false
+      } catch (error) {
+        const isOver = left.signal.aborted || performance.now() - heardAtMs > PATIENCE_MS
+        if (isOver || !isAwayFor(error)) throw error
+        if (!isAway) output.note('the authority is away; the task goes on')
+        isAway = true
+        await delay(PAUSE_MS, undefined, { signal: left.signal })
+      }
     }
   } catch (error) {
     if (!left.signal.aborted) throw error
@@ -53,6 +72,13 @@ export function taskLines(task: VmTaskView): readonly string[] {
   return [`${kind} on ${hostId} is ${state}${vm}: task ${taskId}`]
 }
 
+/** Whether an error ends by itself once the authority is back. */
+function isAwayFor(error: unknown): boolean {
+  return (['AUTHORITY_UNREACHABLE', 'UNAVAILABLE', 'SEALED', 'RATE_LIMITED'] as const).some(
+    (code) => isPlatformError(error, code),
+  )
+}
+
 function hasEnded({ state }: VmTaskView): boolean {
   return state === 'done' || state === 'failed' || state === 'cancelled' || state === 'lost'
 }
@@ -65,7 +91,7 @@ function requireDone({ state, error, kind }: VmTaskView): void {
 }
 
 function show(
-  { output }: Connection,
+  { output }: Pick<Connection, 'output'>,
   task: VmTaskView,
   shown: { line: string; percent: number },
 ): void {

@@ -8,6 +8,8 @@ import { captureBaseImage } from '../../../src/api/base-images.js'
 import { type Client, createClient } from '../../../src/api/client.js'
 import { attestNow, getStatus, listAgentVms, listKeys } from '../../../src/api/host-agent.js'
 import { cancelVmTask } from '../../../src/api/tasks.js'
+import { followVmTask } from '../../../src/cli/authority/follow-task.js'
+import { createOutput } from '../../../src/cli/output.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
 import { GOOD_BOOT, ticketFor } from '../../helpers/host.js'
 import { bundled } from '../../helpers/program.js'
@@ -191,8 +193,12 @@ describe('an agent that was killed has a task done once', () => {
     })
     const waiting = await ask(site.admin, { kind: 'vm.recrypt', vmId, request: {} })
     await follow(site.admin, stopping, ({ state }) => state === 'running')
+    const output = createOutput({ json: true })
+    const followed = followVmTask({ client: site.admin, output }, waiting)
     await site.stop()
     await site.start()
+    // as the command line follows it, which waits for the authority, too
+    expect(await followed).toMatchObject({ state: 'done' })
     expect(await follow(site.admin, stopping)).toMatchObject({ state: 'done' })
     expect(await follow(site.admin, waiting)).toMatchObject({ state: 'done' })
     expect(await generations(vmId)).toEqual({ home: 2, 'disk-root': 2 })
