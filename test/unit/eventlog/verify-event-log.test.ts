@@ -12,6 +12,7 @@ import {
   verifyEventLog,
 } from '../../../src/eventlog/index.js'
 import type { HashName } from '../../../src/tpm/index.js'
+import { processorMsOf } from '../../helpers/processor-time.js'
 import {
   action,
   application,
@@ -304,8 +305,8 @@ test('reports every event that is wrong, and the place of each', () => {
   ])
 })
 
-test('reads and verifies 20 000 events in linear time', () => {
-  const timeOf = (count: number): number => {
+test('reads and verifies 20 000 events in linear time', async () => {
+  const timeOf = async (count: number): Promise<number> => {
     const grub = Array.from({ length: count - PLAIN_BOOT.length }, (_, index) => ({
       pcr: 8,
       type: 'EV_IPL' as const,
@@ -313,14 +314,13 @@ test('reads and verifies 20 000 events in linear time', () => {
     }))
     const octets = encodeEventLog(buildLog([...PLAIN_BOOT, ...grub]))
     const values = replayEventLog(parseEventLog(octets), 'sha256')
-    const begin = performance.now()
-    const { findings } = verifyEventLog(parseEventLog(octets), 'sha256', values)
-    const took = performance.now() - begin
-    expect(failures(findings)).toEqual([])
-    return took
+    return await processorMsOf(() => {
+      const { findings } = verifyEventLog(parseEventLog(octets), 'sha256', values)
+      expect(failures(findings)).toEqual([])
+    })
   }
-  timeOf(2_000)
-  const [small, large] = [timeOf(2_000), timeOf(20_000)]
+  await timeOf(2_000)
+  const [small, large] = [await timeOf(2_000), await timeOf(20_000)]
   // Ten times the events; a quadratic step would take a hundred times as long
   expect(large).toBeLessThan(Math.max(small, 5) * 40)
   expect(large).toBeLessThan(2_000)

@@ -10,6 +10,7 @@ import {
   readImaSigner,
 } from '../../../src/ima/index.js'
 import { fileDigest, imaListOf, type MeasuredFile } from '../../helpers/ima-list.js'
+import { processorMsOf } from '../../helpers/processor-time.js'
 import { measuredBoot } from '../../helpers/vectors.js'
 import { binaryList, digestField, type Measurement, pathField } from './build-list.js'
 
@@ -94,10 +95,11 @@ describe('files', () => {
       content: `${index}`,
     }))
     const entries = [...readImaList(imaListOf(files))]
-    const started = performance.now()
-    const findings = await judgeImaEntries(entries, { ...NOTHING, allow: rules }, QUOTE)
-    expect(failures(findings)).toEqual([])
-    expect(performance.now() - started).toBeLessThan(1000)
+    const took = await processorMsOf(async () => {
+      const findings = await judgeImaEntries(entries, { ...NOTHING, allow: rules }, QUOTE)
+      expect(failures(findings)).toEqual([])
+    })
+    expect(took).toBeLessThan(1000)
   })
 })
 

@@ -21,6 +21,7 @@ import {
   revocationList,
   sequence,
 } from '../../helpers/certificates.js'
+import { processorMsOf } from '../../helpers/processor-time.js'
 
 const issuer = authority('Issuer')
 const CRL = 'X509 CRL'
@@ -41,12 +42,13 @@ describe('a revocation list', () => {
     expect(list.der).toEqual(octets)
   })
 
-  test('may have ten thousand entries, and is read in less than a second', () => {
+  test('may have ten thousand entries, and is read in less than a second', async () => {
     const serials = Array.from({ length: 10_000 }, (_, index) => index + 1)
     const octets = revocationList(issuer, { serials })
-    const started = performance.now()
-    expect(parseRevocationList(octets).serials.size).toBe(10_000)
-    expect(performance.now() - started).toBeLessThan(1000)
+    const took = await processorMsOf(() => {
+      expect(parseRevocationList(octets).serials.size).toBe(10_000)
+    })
+    expect(took).toBeLessThan(1000)
   })
 
   test.each<[string, string, Uint8Array]>([
