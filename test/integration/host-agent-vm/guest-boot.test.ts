@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -31,6 +31,7 @@ import { AgentConfig } from '../../../src/host-agent/config.js'
 import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
 import { importJwks, verifyGuestResult } from '../../../src/tokens/index.js'
 import { createLab, type Lab } from '../../../swtpm/index.js'
+import { agentSettings, makeAgentFolder } from '../../helpers/agent.js'
 import { guestImage } from '../../helpers/guest-image.js'
 import { CLUSTER, GOOD_BOOT, ticketFor } from '../../helpers/host.js'
 import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
@@ -64,21 +65,11 @@ beforeAll(async () => {
   const tpm = await lab.manufacture('h')
   await tpm.boot(GOOD_BOOT)
   const folder = join(lab.directory, 'h-a')
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
-  writeFileSync(join(folder, 'ticket'), await ticketFor(site), { mode: 0o600 })
+  makeAgentFolder(folder, await ticketFor(site))
   const { config } = loadConfig(AgentConfig, {
     prefix: 'SIGILLO_AGENT',
     env: {
-      SIGILLO_AGENT_HOST_ID: 'h',
-      SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
-      SIGILLO_AGENT_SOCKET: join(folder, 'sock'),
-      SIGILLO_AGENT_AUTHORITY_URL: site.url,
-      SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-      SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
-      SIGILLO_AGENT_TPM_TCTI: tpm.tcti,
-      SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
-      SIGILLO_AGENT_VM_DIRECTORY: join(folder, 'vms'),
+      ...agentSettings(site, { name: 'h', folder, tpm }),
     },
   })
   consoleFile = join(folder, 'console')

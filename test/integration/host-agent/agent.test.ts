@@ -40,6 +40,7 @@ import { AgentConfig } from '../../../src/host-agent/config.js'
 import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
 import { parsePublicArea, verifyQuote } from '../../../src/tpm/index.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
+import { agentSettings, makeAgentFolder } from '../../helpers/agent.js'
 import { CLUSTER, GOOD_BOOT, ticketFor } from '../../helpers/host.js'
 import { openTestSite, setPolicy, silent, type TestSite } from '../../helpers/site.js'
 
@@ -65,9 +66,7 @@ beforeEach(async () => {
   const name = `h${hosts}`
   const tpm = await lab.manufacture(name)
   const folder = join(lab.directory, `${name}-a`)
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
-  writeFileSync(join(folder, 'ticket'), await ticketFor(site), { mode: 0o600 })
+  makeAgentFolder(folder, await ticketFor(site))
   host = { name, folder, tpm }
   socket = createClient({ baseUrl: 'http://localhost', socketPath: join(folder, 'sock') })
 })
@@ -82,15 +81,7 @@ async function start(settings: Record<string, string> = {}): Promise<void> {
   const { config } = loadConfig(AgentConfig, {
     prefix: 'SIGILLO_AGENT',
     env: {
-      SIGILLO_AGENT_HOST_ID: host.name,
-      SIGILLO_AGENT_STATE_DIRECTORY: join(host.folder, 'state'),
-      SIGILLO_AGENT_SOCKET: join(host.folder, 'sock'),
-      SIGILLO_AGENT_AUTHORITY_URL: site.url,
-      SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-      SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(host.folder, 'ticket'),
-      SIGILLO_AGENT_TPM_TCTI: host.tpm.tcti,
-      SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(host.folder, 'log'),
-      SIGILLO_AGENT_VM_DIRECTORY: join(host.folder, 'vms'),
+      ...agentSettings(site, host),
       ...settings,
     },
   })

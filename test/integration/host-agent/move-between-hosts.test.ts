@@ -1,51 +1,37 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { exportVm, importVm, takeBackVm } from '../../../src/api/agent-vm-moves.js'
-import { captureBaseImage } from '../../../src/api/base-images.js'
-import { type Client, createClient } from '../../../src/api/client.js'
 import { createCluster, listVms } from '../../../src/api/control-plane.js'
 import { addAnchors } from '../../../src/api/endorsement.js'
 import {
-  attestNow,
   createVm,
   deleteVm,
-  getStatus,
   getTask,
   readDisk,
   showVm,
   startVm,
   type TaskView,
 } from '../../../src/api/host-agent.js'
-import { createTicket } from '../../../src/api/hosts.js'
 import { createProvider } from '../../../src/api/key-provider.js'
 import { fromBase64url } from '../../../src/core/bytes.js'
-import { loadConfig } from '../../../src/core/config.js'
-import { AgentConfig } from '../../../src/host-agent/config.js'
-import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
-import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
-import { CLUSTER, GOOD_BOOT } from '../../helpers/host.js'
-import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
+import { createLab, type Lab } from '../../../swtpm/index.js'
+import { CLUSTER } from '../../helpers/host.js'
+import { openTestSite, type TestSite } from '../../helpers/site.js'
+import { startAgent, type TestAgent, trustAgent } from '../host-keys/fixture.js'
 
 const MIB = 1024 * 1024
 const content = randomBytes(2 * MIB)
 const params = { vm: 'web1' }
 
-interface Host {
-  readonly tpm: LabTpm
-  readonly agent: HostAgent
-  readonly socket: Client
-  readonly folder: string
-}
-
 let site: TestSite
 let lab: Lab
-const hosts: Host[] = []
-let a: Host
-let b: Host
-let outside: Host
+const hosts: TestAgent[] = []
+let a: TestAgent
+let b: TestAgent
+let outside: TestAgent
 
 beforeAll(async () => {
   lab = await createLab()
@@ -61,67 +47,34 @@ beforeAll(async () => {
   outside = await startHost('c', 'other')
 }, 60_000)
 afterAll(async () => {
-  for (const { agent, socket, tpm } of hosts) {
-    await agent.close()
-    await socket[Symbol.asyncDispose]()
-    await tpm.stop()
-  }
+  for (const host of hosts) await host[Symbol.asyncDispose]()
   await site[Symbol.asyncDispose]()
   await lab[Symbol.asyncDispose]()
 })
 
 /** A host of a cluster whose boot is accepted there. */
-async function startHost(name: string, cluster: string): Promise<Host> {
-  const tpm = await lab.manufacture(name)
-  const folder = join(lab.directory, `${name}-a`)
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
-  const { ticket } = await site.admin.call(createTicket, { body: { cluster } })
-  writeFileSync(join(folder, 'ticket'), ticket, { mode: 0o600 })
-  const { config } = loadConfig(AgentConfig, {
-    prefix: 'SIGILLO_AGENT',
-    env: {
-      SIGILLO_AGENT_HOST_ID: name,
-      SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
-      SIGILLO_AGENT_SOCKET: join(folder, 'sock'),
-      SIGILLO_AGENT_AUTHORITY_URL: site.url,
-      SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-      SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
-      SIGILLO_AGENT_TPM_TCTI: tpm.tcti,
-      SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
-      SIGILLO_AGENT_VM_DIRECTORY: join(folder, 'vms'),
-    },
-  })
-  await tpm.boot(GOOD_BOOT)
-  const agent = await startHostAgent({ config, clock: site.clock, random: () => 0, logger: silent })
-  const socket = createClient({ baseUrl: 'http://localhost', socketPath: join(folder, 'sock') })
-  const host = { tpm, agent, socket, folder }
+async function startHost(name: string, cluster: string): Promise<TestAgent> {
+  const host = await startAgent(lab, site, name, { cluster })
   hosts.push(host)
-  for (let count = 0; count < 200; count += 1) {
-    const { state } = await socket.call(getStatus, {})
-    if (state === 'refused' || state === 'attested') break
-    await delay(100)
-  }
-  await site.admin.call(captureBaseImage, { body: { name: `of-${name}`, hostId: name } })
-  expect(await socket.call(attestNow, { body: {} })).toMatchObject({ state: 'attested', cluster })
+  await trustAgent(site, host)
   return host
 }
 
-async function ended({ socket }: Host, task: TaskView): Promise<TaskView> {
+async function ended({ socket }: TestAgent, task: TaskView): Promise<TaskView> {
   for (let view = task; ; await delay(50)) {
     view = await socket.call(getTask, { params: { taskId: task.taskId } })
     if (view.state !== 'running') return view
   }
 }
 
-const importAt = async (host: Host, directory: string) =>
+const importAt = async (host: TestAgent, directory: string) =>
   ended(host, await host.socket.call(importVm, { body: { directory } }))
 
-const vmsOf = ({ folder }: Host) =>
-  readdirSync(join(folder, 'vms')).filter((name) => name !== 'releases.json')
+const vmsOf = ({ vmDirectory }: TestAgent) =>
+  readdirSync(vmDirectory).filter((name) => name !== 'releases.json')
 
 test('an encrypted VM moves to another host of the cluster, and to none outside', async () => {
-  const image = join(a.folder, 'image.raw')
+  const image = join(lab.directory, 'image.raw')
   writeFileSync(image, content)
   const made = await ended(
     a,

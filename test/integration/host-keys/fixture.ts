@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { captureBaseImage } from '../../../src/api/base-images.js'
@@ -23,6 +23,7 @@ import { PlatformError } from '../../../src/core/errors.js'
 import { AgentConfig } from '../../../src/host-agent/config.js'
 import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
 import type { Lab, LabTpm } from '../../../swtpm/index.js'
+import { agentSettings, makeAgentFolder } from '../../helpers/agent.js'
 import { CLUSTER, GOOD_BOOT } from '../../helpers/host.js'
 import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
 
@@ -76,25 +77,15 @@ export async function startAgent(
   const folder = join(lab.directory, `${name}-a`)
   const vmDirectory = join(folder, 'vms')
   const stateDirectory = join(folder, 'state')
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
   const cluster = options.cluster ?? CLUSTER
   const { ticket } = await site.admin.call(createTicket, { body: { cluster } })
-  writeFileSync(join(folder, 'ticket'), ticket, { mode: 0o600 })
+  makeAgentFolder(folder, ticket)
   const socketFile = join(folder, 'sock')
   const { config } = loadConfig(AgentConfig, {
     prefix: 'SIGILLO_AGENT',
     env: {
-      SIGILLO_AGENT_HOST_ID: name,
-      SIGILLO_AGENT_STATE_DIRECTORY: stateDirectory,
-      SIGILLO_AGENT_SOCKET: socketFile,
-      SIGILLO_AGENT_AUTHORITY_URL: site.url,
-      SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-      SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
-      SIGILLO_AGENT_TPM_TCTI: tpm.tcti,
+      ...agentSettings(site, { name, folder, tpm }),
       SIGILLO_AGENT_TPM_BINDING_KEY: String(options.bindingKey ?? true),
-      SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
-      SIGILLO_AGENT_VM_DIRECTORY: vmDirectory,
       ...options.settings,
     },
   })

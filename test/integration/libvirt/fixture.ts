@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { captureBaseImage } from '../../../src/api/base-images.js'
@@ -12,6 +12,7 @@ import { loadConfig } from '../../../src/core/config.js'
 import { AgentConfig } from '../../../src/host-agent/config.js'
 import { type HostAgent, startHostAgent } from '../../../src/host-agent/main.js'
 import { createLab } from '../../../swtpm/index.js'
+import { agentSettings, makeAgentFolder } from '../../helpers/agent.js'
 import { CLUSTER, GOOD_BOOT, ticketFor } from '../../helpers/host.js'
 import { type Libvirtd, startLibvirtd } from '../../helpers/libvirtd.js'
 import { openTestSite, silent, type TestSite } from '../../helpers/site.js'
@@ -49,25 +50,15 @@ export async function openLibvirtHost(): Promise<LibvirtHost> {
   const tpm = await lab.manufacture(HOST)
   await tpm.boot(GOOD_BOOT)
   const folder = join(libvirt.folder, 'agent')
-  mkdirSync(folder)
+  makeAgentFolder(folder, await ticketFor(site))
   // libvirt's QEMU passes through to the VMs
   chmodSync(folder, 0o711)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
-  writeFileSync(join(folder, 'ticket'), await ticketFor(site), { mode: 0o600 })
   const socket = join(folder, 'sock')
   const vmDirectory = join(folder, 'vms')
   const { config } = loadConfig(AgentConfig, {
     prefix: 'SIGILLO_AGENT',
     env: {
-      SIGILLO_AGENT_HOST_ID: HOST,
-      SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
-      SIGILLO_AGENT_SOCKET: socket,
-      SIGILLO_AGENT_AUTHORITY_URL: site.url,
-      SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-      SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
-      SIGILLO_AGENT_TPM_TCTI: tpm.tcti,
-      SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
-      SIGILLO_AGENT_VM_DIRECTORY: vmDirectory,
+      ...agentSettings(site, { name: HOST, folder, tpm }),
       SIGILLO_AGENT_LIBVIRT_URI: libvirt.uri,
       SIGILLO_AGENT_LIBVIRT_SWTPM_DIRECTORY: libvirt.swtpmDirectory,
     },

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -11,6 +11,7 @@ import { cancelVmTask } from '../../../src/api/tasks.js'
 import { followVmTask } from '../../../src/cli/authority/follow-task.js'
 import { createOutput } from '../../../src/cli/output.js'
 import { createLab, type Lab, type LabTpm } from '../../../swtpm/index.js'
+import { agentSettings, makeAgentFolder } from '../../helpers/agent.js'
 import { GOOD_BOOT, ticketFor } from '../../helpers/host.js'
 import { bundled } from '../../helpers/program.js'
 import type { TestSite } from '../../helpers/site.js'
@@ -33,9 +34,7 @@ beforeAll(async () => {
   tpm = await lab.manufacture('a')
   await tpm.boot(GOOD_BOOT)
   folder = join(lab.directory, 'a-a')
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'log'), GOOD_BOOT)
-  writeFileSync(join(folder, 'ticket'), await ticketFor(site), { mode: 0o600 })
+  makeAgentFolder(folder, await ticketFor(site))
   socket = createClient({ baseUrl: 'http://localhost', socketPath: join(folder, 'sock') })
   await start()
   await site.admin.call(captureBaseImage, { body: { name: 'of-a', hostId: 'a' } })
@@ -55,15 +54,7 @@ async function start(killAt?: string): Promise<void> {
   })
   child = started
   const env = {
-    SIGILLO_AGENT_HOST_ID: 'a',
-    SIGILLO_AGENT_STATE_DIRECTORY: join(folder, 'state'),
-    SIGILLO_AGENT_SOCKET: join(folder, 'sock'),
-    SIGILLO_AGENT_AUTHORITY_URL: site.url,
-    SIGILLO_AGENT_AUTHORITY_CA_FILE: site.caFile,
-    SIGILLO_AGENT_AUTHORITY_TICKET_FILE: join(folder, 'ticket'),
-    SIGILLO_AGENT_TPM_TCTI: tpm.tcti,
-    SIGILLO_AGENT_TPM_EVENT_LOG_FILE: join(folder, 'log'),
-    SIGILLO_AGENT_VM_DIRECTORY: join(folder, 'vms'),
+    ...agentSettings(site, { name: 'a', folder, tpm }),
   }
   started.stdin?.end(JSON.stringify({ env, killAt }))
   await until(
