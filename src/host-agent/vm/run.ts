@@ -184,7 +184,8 @@ export async function stopMachine(
 /** The run record of a VM whose start was finished and whose QEMU is alive. */
 export async function findRunning(paths: VmPaths): Promise<RunRecord | undefined> {
   const record = await readRunRecord(paths)
-  return record && (await isAliveWith(record.qemu, paths.run)) ? record : undefined
+  if (!record || (await isAliveWith(record.qemu, paths.run))) return record
+  return findPrograms(paths)
 }
 
 /** Whether a run was begun and not settled: by a VM that runs, or by a crash. */

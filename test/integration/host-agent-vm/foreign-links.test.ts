@@ -176,3 +176,13 @@ test('a record of a run that names a process of somebody else ends none, and kee
     other.kill('SIGKILL')
   }
 })
+
+test('a VM that runs is known to run, also where the record of its run names another process', async () => {
+  await host.vms.start('vm')
+  const { pid } = await host.vms.show('vm')
+  const record = JSON.parse(readFileSync(paths.runRecord, 'utf8'))
+  writeFileSync(paths.runRecord, JSON.stringify({ ...record, qemu: await identify(process.pid) }))
+  expect(await host.vms.show('vm')).toMatchObject({ state: 'running', pid })
+  await host.vms.stop('vm', { graceSeconds: 0 })
+  expect(await identify(pid ?? 0)).toBeUndefined()
+})
