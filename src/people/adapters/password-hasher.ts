@@ -24,15 +24,17 @@ const MOST_WAITING = 32
  * in some seconds.
  *
  * Passwords are compared as they are, normalised (NFC): the same keys give the same text on every keyboard.
+ *
+ * @param mostWaiting who comes then is told to come again: `RATE_LIMITED`
  */
-export function argon2Hasher(): PasswordHasher {
+export function argon2Hasher(mostWaiting = MOST_WAITING): PasswordHasher {
   const waiting: (() => void)[] = []
   let atWork = 0
   let nobody: Promise<string> | undefined
 
   const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
     if (atWork >= AT_ONCE) {
-      if (waiting.length >= MOST_WAITING) {
+      if (waiting.length >= mostWaiting) {
         throw new RateLimitedError('too many people log in at once', 1)
       }
       await new Promise<void>((resolve) => waiting.push(resolve))
@@ -54,7 +56,8 @@ export function argon2Hasher(): PasswordHasher {
     hash: (password) => inTurn(() => make(password)),
     async verify(stored, password) {
       // compared with all the same, so that nobody can tell by the time who there is
-      nobody ??= inTurn(() => make('the password of nobody'))
+      // Made once and out of turn: a turn that is refused would be remembered
+      nobody ??= make('the password of nobody')
       const text = stored ?? (await nobody)
       const matches = await inTurn(() => verify(text, utf8(password.normalize('NFC'))))
       return matches && stored !== undefined
