@@ -235,6 +235,7 @@ async function copyParts(
     progress.copied(octets)
     await syncPath(dirname(target))
   }
+  if (snapshots.length > 0) await syncPath(paths.snapshots)
 }
 
 /** Opens everything with the keys: what does not open here is not taken from where it may open. */
