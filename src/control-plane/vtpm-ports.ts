@@ -1,12 +1,7 @@
 import type { VtpmStateCause } from '../api/vtpm-states.js'
+import type { StoredPage } from '../core/page.js'
 import type { RevocationReason, RevokedCertificate } from '../pki/index.js'
 import type { PublishedList } from '../store/index.js'
-
-/** One page of a list. */
-export interface Page {
-  readonly after?: string | undefined
-  readonly limit: number
-}
 
 /** A state of a virtual TPM that a host told of. */
 export interface StoredVtpmState {
@@ -54,7 +49,7 @@ export interface VtpmTransaction {
   /** Keeps a thousand states of a VM, and forgets older ones. */
   addVtpmState(state: StoredVtpmState): Promise<void>
   /** The newest first; pages go on after a generation. */
-  listVtpmStates(vmId: string, page: Page): Promise<readonly StoredVtpmState[]>
+  listVtpmStates(vmId: string, page: StoredPage): Promise<readonly StoredVtpmState[]>
   removeVtpmStates(vmId: string): Promise<void>
 
   saveCertificate(certificate: StoredCertificate): Promise<void>
@@ -63,7 +58,10 @@ export interface VtpmTransaction {
   /** The VM that a key was certified for: SHA-256 of its SubjectPublicKeyInfo, hexadecimal. */
   findVmOfVtpmKey(keyDigest: string): Promise<string | undefined>
   /** By fingerprint; pages go on after one. */
-  listCertificates(filter: CertificateFilter, page: Page): Promise<readonly StoredCertificate[]>
+  listCertificates(
+    filter: CertificateFilter,
+    page: StoredPage,
+  ): Promise<readonly StoredCertificate[]>
   findCertificate(fingerprint: string): Promise<StoredCertificate | undefined>
   /** All that were issued for a VM. */
   certificatesOf(vmId: string): Promise<readonly StoredCertificate[]>

@@ -1,15 +1,15 @@
-import { type Selectable, sql, type Transaction } from 'kysely'
+import type { Selectable, Transaction } from 'kysely'
 import { PlatformError } from '../../core/errors.js'
 import { type FoundationTables, isUniqueViolation, readHostStatuses } from '../../store/index.js'
 import type {
   HostKeyTransaction,
   StoredDefaultProvider,
-  StoredDelivery,
   StoredHostKey,
   StoredKeyProvider,
 } from '../host-key-ports.js'
+import { type DeliveryTables, deliveryTransaction } from './delivery-store.js'
 
-export interface HostKeyTables {
+export interface HostKeyTables extends DeliveryTables {
   control_plane_key_providers: {
     provider_id: string
     name: string
@@ -38,14 +38,6 @@ export interface HostKeyTables {
     use_id: string | null
     described_at_ms: number | null
   }
-  control_plane_key_deliveries: {
-    provider_id: string
-    version: number
-    host_id: string
-    state: StoredDelivery['state']
-    code: string | null
-    at_ms: number
-  }
   control_plane_default_providers: {
     /** Empty for the site. */
     cluster: string
@@ -56,13 +48,11 @@ export interface HostKeyTables {
   control_plane_host_key_revision: { id: number; revision: number }
 }
 
-/** Deliveries that are made known in one round of the watch. */
-const PENDING_AT_ONCE = 1000
 const UNDESCRIBED_AT_ONCE = 100
 /** What a default of the site has in the place of a cluster. */
 const OF_SITE = ''
 
-/** Key providers of hosts, their keys, and deliveries. */
+/** Key providers of hosts and their keys, with the deliveries of these. */
 export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
   transaction: Transaction<T>,
 ): HostKeyTransaction {
@@ -100,6 +90,8 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
     tx.selectFrom('control_plane_host_keys').where('provider_id', '=', providerId)
 
   return {
+    ...deliveryTransaction(tx),
+
     async listKeyProviders() {
       const rows = await tx
         .selectFrom('control_plane_key_providers')
@@ -273,115 +265,6 @@ export function hostKeyTransaction<T extends HostKeyTables & FoundationTables>(
         .execute()
     },
 
-    async listDeliveries(providerId, page) {
-      let query = tx
-        .selectFrom('control_plane_key_deliveries')
-        .selectAll()
-        .where('provider_id', '=', providerId)
-        .orderBy('version')
-        .orderBy('host_id')
-      if (page) {
-        const { version, hostId } = page.behind
-        query = query.where(({ eb, or, and }) =>
-          or([
-            eb('version', '>', version),
-            and([eb('version', '=', version), eb('host_id', '>', hostId)]),
-          ]),
-        )
-      }
-      if (page?.limit !== undefined) query = query.limit(page.limit)
-      return (await query.execute()).map(storedDelivery)
-    },
-
-    async listDeliveriesTo(hostId) {
-      const rows = await tx
-        .selectFrom('control_plane_key_deliveries')
-        .selectAll()
-        .where('host_id', '=', hostId)
-        .execute()
-      return rows.map(storedDelivery)
-    },
-
-    async countDeliveries(providerId) {
-      const rows = await tx
-        .selectFrom('control_plane_key_deliveries')
-        .select((row) => ['state', row.fn.countAll<number>().as('deliveries')])
-        .where('provider_id', '=', providerId)
-        .groupBy('state')
-        .execute()
-      return Object.fromEntries(rows.map(({ state, deliveries }) => [state, Number(deliveries)]))
-    },
-
-    async saveDelivery({ providerId, version, hostId, state, code, atMs }) {
-      const columns = { state, code: code ?? null, at_ms: atMs }
-      await tx
-        .insertInto('control_plane_key_deliveries')
-        .values({ provider_id: providerId, version, host_id: hostId, ...columns })
-        .onConflict((conflict) =>
-          conflict.columns(['provider_id', 'version', 'host_id']).doUpdateSet(columns),
-        )
-        .execute()
-    },
-
-    async removeDelivery({ providerId, version, hostId }) {
-      await tx
-        .deleteFrom('control_plane_key_deliveries')
-        .where('provider_id', '=', providerId)
-        .where('version', '=', version)
-        .where('host_id', '=', hostId)
-        .execute()
-    },
-
-    async addPendingDeliveries(atMs) {
-      const missing = await tx
-        .selectFrom('control_plane_host_keys as key')
-        .innerJoin('control_plane_key_providers as provider', (join) =>
-          join.onRef('provider.provider_id', '=', 'key.provider_id'),
-        )
-        .innerJoin('control_plane_key_provider_clusters as serves', (join) =>
-          join.onRef('serves.provider_id', '=', 'key.provider_id'),
-        )
-        .innerJoin('host_status as host', (join) =>
-          join.onRef('host.cluster', '=', 'serves.cluster'),
-        )
-        .leftJoin('control_plane_key_deliveries as delivery', (join) =>
-          join
-            .onRef('delivery.provider_id', '=', 'key.provider_id')
-            .onRef('delivery.version', '=', 'key.version')
-            .onRef('delivery.host_id', '=', 'host.host_id'),
-        )
-        .select(['key.provider_id', 'key.version', 'host.host_id'])
-        .distinct()
-        .where('provider.state', '=', 'active')
-        .where('key.usable_at_ms', 'is not', null)
-        .where('host.state', 'in', ['trusted', 'late'])
-        .where('delivery.host_id', 'is', null)
-        .where(
-          sql<boolean>`host.host_id not in
-            (select host_id from control_plane_hosts where encryption = 'off')`,
-        )
-        .where(sql<boolean>`(key.cluster is null or key.cluster = host.cluster)`)
-        .limit(PENDING_AT_ONCE)
-        .execute()
-      for (const row of missing) {
-        await tx
-          .insertInto('control_plane_key_deliveries')
-          .values({ ...row, state: 'pending', code: null, at_ms: atMs })
-          .execute()
-      }
-    },
-
-    async listOverdueDeliveries(beforeMs) {
-      const rows = await tx
-        .selectFrom('control_plane_key_deliveries')
-        .selectAll()
-        .where('state', 'in', ['pending', 'delivered'])
-        .where('at_ms', '<=', beforeMs)
-        .limit(PENDING_AT_ONCE)
-        .execute()
-      return rows.map(storedDelivery)
-    },
-
     async listDefaultProviders() {
       const rows = await tx
         .selectFrom('control_plane_default_providers')
@@ -477,18 +360,5 @@ function storedKey(row: Selectable<HostKeyTables['control_plane_host_keys']>): S
     cluster: row.cluster ?? undefined,
     use: kind === null || id === null ? undefined : { kind, id },
     describedAtMs: row.described_at_ms ?? undefined,
-  }
-}
-
-function storedDelivery(
-  row: Selectable<HostKeyTables['control_plane_key_deliveries']>,
-): StoredDelivery {
-  return {
-    providerId: row.provider_id,
-    version: row.version,
-    hostId: row.host_id,
-    state: row.state,
-    code: row.code ?? undefined,
-    atMs: row.at_ms,
   }
 }

@@ -92,7 +92,8 @@ export function vtpmTransaction<T extends VtpmTables & FoundationTables>(
     async listVtpmStates(vmId, { after, limit }) {
       let query = statesOf(vmId)
       if (after !== undefined) query = query.where('generation', '<', Number(after))
-      return (await query.limit(limit).execute()).map(storedState)
+      if (limit !== undefined) query = query.limit(limit)
+      return (await query.execute()).map(storedState)
     },
 
     async removeVtpmStates(vmId) {
@@ -137,7 +138,8 @@ export function vtpmTransaction<T extends VtpmTables & FoundationTables>(
     },
 
     async listCertificates({ vmId, revoked }, { after, limit }) {
-      let query = certificates().orderBy('certificate.fingerprint').limit(limit)
+      let query = certificates().orderBy('certificate.fingerprint')
+      if (limit !== undefined) query = query.limit(limit)
       if (revoked !== undefined) {
         query = query.where('revocation.reason', revoked ? 'is not' : 'is', null)
       }

@@ -1,8 +1,9 @@
 import type { VtpmStateCause, VtpmStateNote, VtpmStateStanding } from '../../api/vtpm-states.js'
 import { PlatformError } from '../../core/errors.js'
+import { type Page, readPage, type StoredPage } from '../../core/page.js'
 import { SITE } from '../../people/index.js'
 import type { ControlPlaneStore, ControlPlaneTransaction, HostCaller } from '../ports.js'
-import type { CertificateFilter, Page, StoredVtpmState } from '../vtpm-ports.js'
+import type { CertificateFilter, StoredCertificate, StoredVtpmState } from '../vtpm-ports.js'
 import { type Act, requireOwner } from './inventory.js'
 
 /** What is worth an event, and what of it is an act that is audited. */
@@ -96,11 +97,12 @@ export function createVtpmStates(store: ControlPlaneStore) {
       }),
 
     /** @throws PlatformError `FORBIDDEN` for who may not see the VM */
-    list: (act: Act, vmId: string, page: Page) =>
+    list: (act: Act, vmId: string, page: StoredPage): Promise<Page<StoredVtpmState>> =>
       store.transaction(async (tx) => {
         const rights = await tx.rightsOf(act)
         rights.require(['System.Read'], await tx.placeOfVm(vmId))
-        return tx.listVtpmStates(vmId, page)
+        const read = (part: StoredPage) => tx.listVtpmStates(vmId, part)
+        return readPage(page, read, ({ generation }) => String(generation))
       }),
 
     /**
@@ -108,12 +110,17 @@ export function createVtpmStates(store: ControlPlaneStore) {
      *
      * @throws PlatformError `FORBIDDEN` for who may not see the VM, or the site
      */
-    listCertificates: (act: Act, filter: CertificateFilter, page: Page) =>
+    listCertificates: (
+      act: Act,
+      filter: CertificateFilter,
+      page: StoredPage,
+    ): Promise<Page<StoredCertificate>> =>
       store.transaction(async (tx) => {
         const { vmId } = filter
         const rights = await tx.rightsOf(act)
         rights.require(['System.Read'], vmId === undefined ? SITE : await tx.placeOfVm(vmId))
-        return tx.listCertificates(filter, page)
+        const read = (part: StoredPage) => tx.listCertificates(filter, part)
+        return readPage(page, read, ({ fingerprint }) => fingerprint)
       }),
   }
 }

@@ -15,7 +15,6 @@ import { attestedHost } from './host-caller.js'
 const SERVICE = 'control-plane'
 const FOR_PEOPLE = { access: { people: SERVICE } } as const
 const HOST = { access: 'host' } as const
-const PAGE_ITEMS = 100
 
 /** States and certificates of virtual TPMs: what hosts tell of them, and what administrators see. */
 export function addVtpmRoutes(
@@ -45,10 +44,7 @@ export function addVtpmRoutes(
   })
 
   addOperation(app, listVtpmStates, FOR_PEOPLE, async ({ params, query, request }) => {
-    const { after, limit = PAGE_ITEMS } = query
-    const page = { after, limit: limit + 1 }
-    const found = await states.list(actOf(request), params.vmId, page)
-    const { items, next } = pageOf(found, limit, ({ generation }) => String(generation))
+    const { items, ...next } = await states.list(actOf(request), params.vmId, query)
     return {
       states: items.map(({ generation, digest, cause, hostId, notedAtMs }) => ({
         ...{ generation, digest, cause, hostId, notedAt: isoTime(notedAtMs) },
@@ -57,10 +53,9 @@ export function addVtpmRoutes(
     }
   })
   addOperation(app, listVtpmCertificates, FOR_PEOPLE, async ({ query, request }) => {
-    const { after, limit = PAGE_ITEMS, ...filter } = query
-    const page = { after, limit: limit + 1 }
-    const found = await states.listCertificates(actOf(request), filter, page)
-    const { items, next } = pageOf(found, limit, ({ fingerprint }) => fingerprint)
+    const { after, limit, ...filter } = query
+    const page = { after, limit }
+    const { items, ...next } = await states.listCertificates(actOf(request), filter, page)
     return {
       certificates: items.map(({ fingerprint, vmId, kind, hostId, revocation, ...one }) => ({
         ...{ fingerprint, vmId, kind, hostId, issuedAt: isoTime(one.issuedAtMs) },
@@ -72,15 +67,4 @@ export function addVtpmRoutes(
       ...next,
     }
   })
-}
-
-/** A page of what was found, which has one item more than the page where there is another. */
-function pageOf<T>(
-  found: readonly T[],
-  limit: number,
-  keyOf: (item: T) => string,
-): { readonly items: readonly T[]; readonly next: { next?: string } } {
-  const items = found.slice(0, limit)
-  const last = items.at(-1)
-  return { items, next: found.length > limit && last ? { next: keyOf(last) } : {} }
 }
