@@ -16,7 +16,7 @@ const MOST_DOUBLINGS = 20
  *
  * A wrong password, an unknown name and a disabled user are answered alike, after the same work. After five wrong attempts
  * for a name each further one has to wait, twice as long each time, up to five minutes: names are slowed down and never
- * locked, so that nobody can shut another out for good. It is counted before the password is looked at, so that attempts
+ * locked. Who tries without end keeps the holder of a name out for as long; nobody for longer. It is counted before the password is looked at, so that attempts
  * beside one another are no way around it.
  */
 export function createLogin(deps: {
