@@ -2,6 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 const common = { pool: 'forks', environment: 'node' } as const
 
+// The long variants do many times the work of the others
+const LONGER = process.env['SLOW'] ? 30 : 1
+
 export default defineConfig({
   test: {
     // A test file waits for other programs more than it computes
@@ -13,7 +16,7 @@ export default defineConfig({
           ...common,
           name: 'unit',
           include: ['test/*.test.ts', 'test/{unit,vectors,property}/**/*.test.ts'],
-          testTimeout: 30_000,
+          testTimeout: LONGER * 30_000,
         },
       },
       {
@@ -21,8 +24,8 @@ export default defineConfig({
           ...common,
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: LONGER * 120_000,
+          hookTimeout: LONGER * 120_000,
         },
       },
       {
@@ -30,8 +33,8 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          testTimeout: LONGER * 300_000,
+          hookTimeout: LONGER * 300_000,
         },
       },
     ],
