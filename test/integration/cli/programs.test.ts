@@ -102,7 +102,7 @@ describe('every command', () => {
     ],
     ['a disk without a size', ['vm', 'create', 'a', '--disk', 'root'], 2, 'NAME=SIZE such as'],
     ['a decryption by mistake', ['vm', 'decrypt', 'a'], 1, '--yes'],
-    ['a name that is a way', ['vm', 'show', '..'], 1, 'expected vm, found ..'],
+    ['a name that is a way', ['vm', 'show', '..'], 1, "expected a value for vm, found '..'"],
     [
       'no agent on the socket',
       ['vm', 'list', '--socket', '/nonexistent.sock'],
