@@ -7,8 +7,7 @@ import { BUNDLING } from './bundling.js'
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 const programs = Object.values(bin)
 
-for (const folder of ['src', 'native', 'swtpm'])
-  rmSync(`dist/${folder}`, { recursive: true, force: true })
+for (const folder of ['src', 'test']) rmSync(`dist/${folder}`, { recursive: true, force: true })
 await build({
   ...BUNDLING,
   entryPoints: [...programs.map(sourceOf), 'src/eventlog/worker.ts'],

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { buildSync } from 'esbuild'
 import { BUNDLING } from '../../scripts/bundling.js'
@@ -7,7 +6,7 @@ const bundles = new Map<string, string>()
 
 /**
  * The file to start a program of the tests by, with Node alone: bundled as ours are, once for each process that starts it,
- * and gone with that process. From its source it would take seconds of processor each time.
+ * until the next build. From its source it would take seconds of processor each time.
  *
  * @param source path of its TypeScript
  */
@@ -17,7 +16,6 @@ export function bundled(source: string): string {
   // below this folder, where Node finds the packages that are not in the bundle
   const outfile = join('dist/test', `${process.pid}-${basename(source, '.ts')}.js`)
   buildSync({ ...BUNDLING, entryPoints: [source], outfile, sourcemap: false })
-  process.once('exit', () => rmSync(outfile, { force: true }))
   bundles.set(source, outfile)
   return outfile
 }
