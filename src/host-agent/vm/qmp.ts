@@ -6,6 +6,8 @@ import type { Secret } from '../../core/secret.js'
 import { hexText } from './programs.js'
 
 const MAX_LINE_CHARACTERS = 1024 * 1024
+/** Kinds of events that are remembered: QEMU 7.2 has fewer. */
+const MAX_EVENTS = 100
 const COMMAND_TIMEOUT_MS = 20_000
 
 /** An answer or event of QEMU. */
@@ -135,16 +137,15 @@ export class Qmp implements AsyncDisposable {
   }
 
   #read(text: string): void {
-    this.#text += text
-    if (this.#text.length > MAX_LINE_CHARACTERS) {
-      this.#end(new Error('a line is too long'))
-      return
+    if (this.#ended) return
+    // only what is new is searched: a line may come in pieces of one character
+    const [first = '', ...more] = text.split('\n')
+    this.#text += first
+    for (const next of more) {
+      this.#take(this.#text)
+      this.#text = next
     }
-    for (let end = this.#text.indexOf('\n'); end !== -1; end = this.#text.indexOf('\n')) {
-      const line = this.#text.slice(0, end)
-      this.#text = this.#text.slice(end + 1)
-      this.#take(line)
-    }
+    if (this.#text.length > MAX_LINE_CHARACTERS) this.#end(new Error('a line is too long'))
   }
 
   #take(line: string): void {
@@ -156,7 +157,7 @@ export class Qmp implements AsyncDisposable {
       return
     }
     if (typeof message.event === 'string') {
-      this.#events.add(message.event)
+      if (this.#events.size < MAX_EVENTS) this.#events.add(message.event)
       return
     }
     const waiting = this.#waiting.shift()

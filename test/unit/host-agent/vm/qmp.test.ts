@@ -29,6 +29,17 @@ test('gives the answer to the command, whatever events come between', async () =
   expect(qmp.hasSeen('RESUME')).toBe(false)
 })
 
+test('reads an answer that comes octet by octet, as long as one may be', async () => {
+  const { input, output } = createQemu(() => '')
+  await using qmp = await Qmp.open(input, output)
+  const answer = qmp.execute('query-status')
+  const text = 'x'.repeat(1024 * 1024 - 100)
+  for (const octet of `{"event": "STOP"}\n{"return": "${text}`) input.write(octet)
+  input.write('"}\n')
+  expect(await answer).toBe(text)
+  expect(qmp.hasSeen('STOP')).toBe(true)
+})
+
 test('throws a refusal with the words of QEMU', async () => {
   const { input, output } = createQemu(() => '{"error": {"class": "x", "desc": "no such node"}}\n')
   await using qmp = await Qmp.open(input, output)
