@@ -28,9 +28,16 @@ export interface OutsideCaller {
   readonly expiresAtMs: number
 }
 
-/** How audit records name a caller: `operator:anna`, `user:anna`, `service-account:ci`, `oidc:anna`. */
-export function actorOf({ kind, name }: Caller): string {
-  return `${kind}:${name}`
+/**
+ * How audit records name a caller, and who asked for a task is known: `operator:anna`, `user:anna`, `service-account:ci`; of an
+ * outside person `oidc:4f1c (anna)`, as two of them may have one name. The provider's subject has no blank here, so that no
+ * name can be chosen that makes one look like another.
+ */
+export function actorOf(caller: Caller): string {
+  const { kind, name } = caller
+  return kind === 'oidc'
+    ? `oidc:${encodeURIComponent(caller.subject)} (${name})`
+    : `${kind}:${name}`
 }
 
 /** How lists and events name a caller: operators by their name alone, as they always were. */

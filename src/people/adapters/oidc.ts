@@ -54,7 +54,7 @@ export function openOidcProvider(
       return {
         kind: 'oidc',
         issuer,
-        subject: verified.sub,
+        subject: text(verified.sub, 'sub'),
         name: text(verified[config.nameClaim], config.nameClaim),
         groups: groupsOf(verified[config.groupsClaim], config.groupsClaim),
         expiresAtMs: (verified.exp + config.clockSkewSeconds) * 1000,

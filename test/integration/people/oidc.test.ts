@@ -5,7 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createCluster, listClusters } from '../../../src/api/control-plane.js'
+import {
+  createCluster,
+  listClusters,
+  listControlPlaneAudit,
+} from '../../../src/api/control-plane.js'
 import { listHosts } from '../../../src/api/hosts.js'
 import { createRole, getMe, grantPermission, logout } from '../../../src/api/people.js'
 import { createAuthority, issueServerCertificate } from '../../../src/pki/index.js'
@@ -142,6 +146,26 @@ describe('a person of an outside provider', () => {
     await expect(ida.call(logout, {})).rejects.toMatchObject({ code: 'CONFLICT' })
   })
 
+  test('is one person in the audit, also where another has the same name', async () => {
+    for (const [sub, name] of [
+      ['0b5e', 'ida'],
+      ['77aa', 'ida'],
+      ['77aa', 'ida) (0b5e'],
+    ]) {
+      await using client = clientWith(site, await token({ sub, preferred_username: name }))
+      await expect(client.call(createCluster, { body: { name: 'mine' } })).rejects.toMatchObject({
+        code: 'FORBIDDEN',
+      })
+    }
+    const { records } = await site.admin.call(listControlPlaneAudit, { query: { limit: 1000 } })
+    const actors = records
+      .filter(({ action }) => action === 'caller.authorize')
+      .map(({ actor }) => actor)
+    expect(actors.slice(-3)).toEqual([
+      ...['oidc:0b5e (ida)', 'oidc:77aa (ida)', 'oidc:77aa (ida) (0b5e)'],
+    ])
+  })
+
   test('comes with an access token (RFC 9068) as well, with several audiences, with one group as text', async () => {
     const text = await token({ aud: ['other', AUDIENCE], groups: GROUP }, { typ: 'at+jwt' })
     expect(await ask(text)).toMatchObject({ groups: [GROUP] })
@@ -185,6 +209,7 @@ describe('is refused, in one form for everything:', () => {
     ['no beginning', () => token({ iat: undefined })],
     ['no subject', () => token({ sub: undefined })],
     ['an empty subject', () => token({ sub: '' })],
+    ['a subject with a line feed', () => token({ sub: '0b5e\n' })],
     ['no name', () => token({ preferred_username: undefined })],
     ['a name with a line feed', () => token({ preferred_username: 'ida\nroot' })],
     ['groups that are no text', () => token({ groups: [{ name: GROUP }] })],
