@@ -9,6 +9,7 @@ export default defineConfig({
   test: {
     // A test file waits for other programs more than it computes
     maxWorkers: '100%',
+    globalSetup: './test/helpers/nothing-left.ts',
     reporters: ['default', './test/helpers/counting-reporter.ts'],
     projects: [
       {

@@ -129,7 +129,7 @@ describe('the command line', () => {
     })
     await done(site.admin, { kind: 'vm.start', vmId: vmId ?? '', request: {} })
     const file = 'dist/src/cli/main.js'
-    const args = [file, 'vm', 'stop', 'web2', '--grace', '30', '--site', site.folder]
+    const args = [file, 'vm', 'stop', 'web2', '--grace', '110', '--site', site.folder]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     let said = ''
     const heard = (words: string) =>
@@ -151,5 +151,13 @@ describe('the command line', () => {
     const left = await json<{ tasks: VmTaskView[] }>('task', 'list', '--host', 'a')
     expect(left.tasks[0]).toMatchObject({ kind: 'vm.stop', vmId })
     expect(left.tasks[0]?.state).toMatch(/^(queued|sent|running)$/)
+
+    const taskId = left.tasks[0]?.taskId ?? ''
+    expect(await run('task', 'cancel', taskId)).toMatchObject({ status: 0 })
+    const { status: followed, err } = await run('task', 'follow', taskId)
+    expect([followed, err]).toEqual([1, expect.stringContaining('(TASK_CANCELLED)')])
+    await done(site.admin, {
+      ...{ kind: 'vm.stop', vmId: vmId ?? '', request: { graceSeconds: 0 } },
+    })
   }, 120_000)
 })
