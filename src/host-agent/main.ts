@@ -60,6 +60,12 @@ export async function startHostAgent(deps: {
     attestationKey: config.tpm.attestationKey,
     logger,
   })
+  /** Work that nobody waits for. What it comes to is logged, and the agent goes on: it is done again at the next occasion. */
+  const inBackground = (work: string, done: Promise<unknown>): void => {
+    done.catch((err: unknown) => {
+      logger.error({ event: 'agent.work-failed', work, err }, 'the agent could not do some work')
+    })
+  }
   const loop = startAttestationLoop({
     client,
     identity: () => tpm.identity(),
@@ -76,15 +82,19 @@ export async function startHostAgent(deps: {
     logger,
     onAttested: () => {
       keeper.start()
-      void vms.settleReleases()
-      void vms.reportUntold().then(() => vms.unlockAll())
+      inBackground('release keys', vms.settleReleases())
+      inBackground(
+        'report and unlock VMs',
+        vms.reportUntold().then(() => vms.unlockAll()),
+      )
       if (areTasksKnown) exchange.start()
     },
     onRefused: (error) => {
       keeper.forget()
       exchange.stop()
       const { onRevocation, revocationGraceSeconds: graceSeconds } = config.vm
-      void vms.refuseHost(error, onRevocation === 'stop' ? { graceSeconds } : 'keep')
+      const running = onRevocation === 'stop' ? { graceSeconds } : 'keep'
+      inBackground('lock VMs', vms.refuseHost(error, running))
     },
   })
   const openTpmOfHost = async () => (await tpm.identity()).tpm
@@ -94,8 +104,8 @@ export async function startHostAgent(deps: {
     ...{ authority, kept, logger },
     tpm: openTpmOfHost,
     random: deps.random,
-    onReceived: () => void vms.unlockAll(),
-    onMissing: (providers) => void vms.lockThoseWithoutKeys(providers),
+    onReceived: () => inBackground('unlock VMs', vms.unlockAll()),
+    onMissing: (providers) => inBackground('lock VMs', vms.lockThoseWithoutKeys(providers)),
     onDoubt: () => void loop.attestNow(),
   })
   const keys = createLocalKeys(keeper, createKeyClient(authority, openTpmOfHost), {

@@ -1,3 +1,4 @@
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { listVms } from '../../../src/api/control-plane.js'
 import {
@@ -163,4 +164,22 @@ test('a host that is revoked learns it soon, keeps its VMs or stops them as it w
   }
   await keeping.socket.call(attestNow, { body: {} })
   expect(await untilState(keeping, 'on', 'running')).toBeDefined()
+})
+
+test('the agent of a refused host goes on when its VMs cannot be looked at, and has them again when they can', async () => {
+  const { vmDirectory, socket } = stopping
+  const { vms } = await socket.call(listAgentVms, {})
+  const aside = `${vmDirectory}-aside`
+  renameSync(vmDirectory, aside)
+  writeFileSync(vmDirectory, '')
+  try {
+    for (const _ of [1, 2]) {
+      expect(await socket.call(attestNow, { body: {} })).toMatchObject({ state: 'refused' })
+    }
+    await expect(socket.call(listAgentVms, {})).rejects.toMatchObject({ code: 'INTERNAL' })
+  } finally {
+    rmSync(vmDirectory)
+    renameSync(aside, vmDirectory)
+  }
+  expect(await socket.call(listAgentVms, {})).toEqual({ vms, unreadable: [] })
 })
