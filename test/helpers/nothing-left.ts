@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -7,6 +7,8 @@ let folder: string
 
 export function setup(): void {
   folder = mkdtempSync(join(tmpdir(), 's-'))
+  // QEMU of libvirt, which is another user, passes through
+  chmodSync(folder, 0o711)
   process.env['TMPDIR'] = folder
 }
 
