@@ -60,11 +60,15 @@ export async function startHostAgent(deps: {
     attestationKey: config.tpm.attestationKey,
     logger,
   })
-  /** Work that nobody waits for. What it comes to is logged, and the agent goes on: it is done again at the next occasion. */
+  const underWay = new Set<Promise<void>>()
+  /** Work that only the end of the agent waits for. When it fails that is logged: it is done again at the next occasion. */
   const inBackground = (work: string, done: Promise<unknown>): void => {
-    done.catch((err: unknown) => {
-      logger.error({ event: 'agent.work-failed', work, err }, 'the agent could not do some work')
-    })
+    const settled = done
+      .catch((err: unknown) => {
+        logger.error({ event: 'agent.work-failed', work, err }, 'the agent could not do some work')
+      })
+      .then(() => void underWay.delete(settled))
+    underWay.add(settled)
   }
   const loop = startAttestationLoop({
     client,
@@ -206,6 +210,7 @@ export async function startHostAgent(deps: {
     await guests[Symbol.asyncDispose]()
     await keeper[Symbol.asyncDispose]()
     await loop[Symbol.asyncDispose]()
+    await Promise.all(underWay)
     await tpm[Symbol.asyncDispose]()
     await client[Symbol.asyncDispose]()
     logger.info({ event: 'agent.stopped' }, 'agent stopped')
