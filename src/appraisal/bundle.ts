@@ -1,13 +1,12 @@
 import type { EvidenceBundle } from '../api/hosts.js'
 import { fromBase64url, fromHex } from '../core/bytes.js'
-import { PlatformError } from '../core/errors.js'
-import { type Finding, failed, failures, passed } from '../core/finding.js'
-import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
+import { type Finding, failures, passed } from '../core/finding.js'
 import { parsePublicArea, verifyAttestationKey } from '../tpm/index.js'
-import { appraise, type EventLogReport } from './appraise.js'
+import { appraise } from './appraise.js'
 import { bootQuestions } from './boot-rules.js'
 import { type DecodedEvidence, decodeEvidence, verifyEvidence } from './evidence.js'
 import { appraiseIma } from './ima.js'
+import { agreement, reportOfLog } from './rejudge.js'
 
 /**
  * Judges a bundle again, with nothing but the bundle: signature, binding, log, policy and base image as they were.
@@ -37,7 +36,7 @@ export async function verifyBundle(bundle: EvidenceBundle): Promise<readonly Fin
       ...bundle.previousClock,
       clock: BigInt(bundle.previousClock.clock),
     },
-    eventLog: readLog(decoded, policy),
+    eventLog: reportOfLog(decoded, policy.bank, bootQuestions(policy)),
     eventLogOctets: decoded.eventLog?.length ?? 0,
     baseImages: bundle.baseImage ? [referenceOf(bundle.baseImage)] : [],
     nowMs: Date.parse(bundle.verdict.at),
@@ -66,30 +65,6 @@ async function verifyIma(
   }
   const list = fromBase64url(evidence.ima.list)
   return (await appraiseIma(policy, policy.ima, { list, from }, pcrValues)).findings
-}
-
-function agreement(then: boolean, now: boolean): Finding {
-  const word = (accepted: boolean) => (accepted ? 'accepted' : 'refused')
-  return then === now
-    ? passed('bundle.verdict', `${word(then)}, as the service did`)
-    : failed('bundle.verdict', 'BUNDLE_VERDICT', `${word(then)}, as the service did`, word(now))
-}
-
-function readLog(
-  { eventLog, pcrValues }: DecodedEvidence,
-  policy: EvidenceBundle['policy'],
-): EventLogReport | undefined {
-  if (!eventLog) return undefined
-  try {
-    return verifyEventLog(parseEventLog(eventLog), policy.bank, pcrValues, bootQuestions(policy))
-  } catch (error) {
-    if (!(error instanceof PlatformError)) throw error
-    return {
-      findings: [
-        failed('event-log', error.code, 'a boot event log that can be read', error.message),
-      ],
-    }
-  }
 }
 
 function referenceOf({ name, bank, pcrs }: NonNullable<EvidenceBundle['baseImage']>) {

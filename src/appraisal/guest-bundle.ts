@@ -1,10 +1,7 @@
 import type { GuestBundle } from '../api/guests.js'
-import { PlatformError } from '../core/errors.js'
-import { type Finding, failed, failures, passed } from '../core/finding.js'
-import { parseEventLog, verifyEventLog } from '../eventlog/index.js'
+import { type Finding, failures, passed } from '../core/finding.js'
 import type { Trust } from '../pki/index.js'
 import { peekAttestationResult, type VerificationKeys } from '../tokens/index.js'
-import type { EventLogReport } from './appraise.js'
 import {
   type DecodedGuestEvidence,
   decodeGuestEvidence,
@@ -13,6 +10,7 @@ import {
 } from './guest-evidence.js'
 import { verifyGuestHost } from './guest-host.js'
 import { appraiseGuest, guestPolicyDigest } from './guest-policy.js'
+import { agreement, reportOfLog } from './rejudge.js'
 
 /** Whom a bundle is judged by, anywhere. */
 export interface GuestBundleTrust {
@@ -46,7 +44,7 @@ export async function verifyGuestBundle(
   const { findings: ofBoot } = appraiseGuest({
     policy,
     pcrValues: decoded.pcrValues,
-    eventLog: readLog(decoded, bundle),
+    eventLog: reportOfLog(decoded, bundle.policy.bank, { dbx: false }),
     eventLogOctets: decoded.eventLog?.length ?? 0,
     nowMs: atMs,
   })
@@ -79,25 +77,4 @@ export async function verifyGuestBundle(
 function audienceOf({ host }: DecodedGuestEvidence): string {
   const aud = host && peekAttestationResult(host.token).claims['aud']
   return Array.isArray(aud) ? String(aud[0]) : ''
-}
-
-function agreement(then: boolean, now: boolean): Finding {
-  const word = (accepted: boolean) => (accepted ? 'accepted' : 'refused')
-  return then === now
-    ? passed('bundle.verdict', `${word(then)}, as the service did`)
-    : failed('bundle.verdict', 'BUNDLE_VERDICT', `${word(then)}, as the service did`, word(now))
-}
-
-function readLog(
-  { eventLog, pcrValues }: DecodedGuestEvidence,
-  { policy }: GuestBundle,
-): EventLogReport | undefined {
-  if (!eventLog) return undefined
-  try {
-    return verifyEventLog(parseEventLog(eventLog), policy.bank, pcrValues, { dbx: false })
-  } catch (error) {
-    if (!(error instanceof PlatformError)) throw error
-    const expected = 'a boot event log that can be read'
-    return { findings: [failed('event-log', error.code, expected, error.message)] }
-  }
 }
