@@ -4,8 +4,9 @@ import {
   type AttestationResultClaims,
   AttestationResultSchema,
 } from './attestation-result-claims.js'
+import { claimsOfProfile, requireProfile } from './claims-form.js'
 import { type JsonObject, parseJsonPart } from './compact.js'
-import { quoted, requireSeconds, TokenError } from './errors.js'
+import { requireSeconds, TokenError } from './errors.js'
 import {
   checkParties,
   checkTimes,
@@ -34,8 +35,7 @@ export async function signAttestationResult(
   claims: AttestationResultClaims,
   key: SigningKey,
 ): Promise<string> {
-  const [error] = schema.Errors(claims)
-  if (error) throw new TypeError(`claims${error.instancePath}: ${error.message}`)
+  requireProfile(schema, claims)
   return signIssuedToken(claims, key, FORM)
 }
 
@@ -122,12 +122,5 @@ function parseClaims(payload: Uint8Array): AttestationResultClaims {
   if (claims['cnf'] === undefined) {
     throw new TokenError('TOKEN_UNBOUND', 'expected the claim cnf, found a bearer token')
   }
-  if (!schema.Check(claims)) {
-    const [error] = schema.Errors(claims)
-    throw new TokenError(
-      'TOKEN_CLAIMS',
-      `claims${quoted(error?.instancePath)} ${error?.message ?? 'do not fit the profile'}`,
-    )
-  }
-  return claims
+  return claimsOfProfile(schema, claims)
 }

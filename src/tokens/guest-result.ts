@@ -2,8 +2,9 @@ import { Compile } from 'typebox/compile'
 import { canonicalJson } from '../core/canonical-json.js'
 import { verifyAttestationResult } from './attestation-result.js'
 import type { AttestationResultClaims } from './attestation-result-claims.js'
+import { claimsOfProfile, requireProfile } from './claims-form.js'
 import { parseJsonPart } from './compact.js'
-import { quoted, requireSeconds, TokenError } from './errors.js'
+import { requireSeconds, TokenError } from './errors.js'
 import { type GuestResultClaims, GuestResultSchema } from './guest-result-claims.js'
 import {
   checkParties,
@@ -36,8 +37,7 @@ export interface GuestResult {
 
 /** The token of these claims. Throws `TypeError` on claims that `verifyGuestResult` would refuse for their shape. */
 export async function signGuestResult(claims: GuestResultClaims, key: SigningKey): Promise<string> {
-  const [error] = schema.Errors(claims)
-  if (error) throw new TypeError(`claims${error.instancePath}: ${error.message}`)
+  requireProfile(schema, claims)
   return signIssuedToken(claims, key, FORM)
 }
 
@@ -71,14 +71,7 @@ export async function verifyGuestResult(
 
 function parseClaims(payload: Uint8Array): GuestResultClaims {
   const claims = parseJsonPart(payload, 'the claims', 'TOKEN_MALFORMED')
-  if (!schema.Check(claims)) {
-    const [error] = schema.Errors(claims)
-    throw new TokenError(
-      'TOKEN_CLAIMS',
-      `claims${quoted(error?.instancePath)} ${error?.message ?? 'do not fit the profile'}`,
-    )
-  }
-  return claims
+  return claimsOfProfile(schema, claims)
 }
 
 function checkVm({ sub, sigillo }: GuestResultClaims, vmId: string | undefined): void {
