@@ -66,17 +66,9 @@ export async function* sealDump(
   const key = deriveKey(pair.privateKey, publicKey, ephemeral, publicKey)
   try {
     yield header
-    let held: Uint8Array = new Uint8Array()
-    let index = 0
-    for await (const octets of plain) {
-      held = concat(held, octets)
-      while (held.length > CHUNK_OCTETS) {
-        yield sealChunk(key, header, index, false, held.subarray(0, CHUNK_OCTETS))
-        held = held.slice(CHUNK_OCTETS)
-        index += 1
-      }
+    for await (const { octets, index, isLast } of chunksOf(plain, CHUNK_OCTETS)) {
+      yield sealChunk(key, header, index, isLast, octets)
     }
-    yield sealChunk(key, header, index, true, held)
   } finally {
     key.fill(0)
   }
@@ -123,18 +115,30 @@ export async function* openDump(
   header: DumpHeader,
   sealed: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  const whole = CHUNK_OCTETS + TAG_OCTETS
+  for await (const { octets, index, isLast } of chunksOf(sealed, CHUNK_OCTETS + TAG_OCTETS)) {
+    yield openChunk(key, header, index, isLast, octets)
+  }
+}
+
+interface Chunk {
+  readonly octets: Uint8Array
+  readonly index: number
+  readonly isLast: boolean
+}
+
+/** Cuts octets that come in any pieces into chunks of one size; the last has what is left, which may be nothing. */
+async function* chunksOf(pieces: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Chunk> {
   let held: Uint8Array = new Uint8Array()
   let index = 0
-  for await (const octets of sealed) {
-    held = concat(held, octets)
-    while (held.length > whole) {
-      yield openChunk(key, header, index, false, held.subarray(0, whole))
-      held = held.slice(whole)
+  for await (const piece of pieces) {
+    held = concat(held, piece)
+    while (held.length > size) {
+      yield { octets: held.subarray(0, size), index, isLast: false }
+      held = held.slice(size)
       index += 1
     }
   }
-  yield openChunk(key, header, index, true, held)
+  yield { octets: held, index, isLast: true }
 }
 
 /** A new key: the public half seals, the private one is for its owner to have wrapped. */
